@@ -1,0 +1,68 @@
+"""A stream of answers that frees the server when it is closed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+import grpc
+
+from parley_client.errors import from_rpc_error
+
+Response = TypeVar("Response")
+Event = TypeVar("Event")
+
+
+class EventStream(Generic[Event]):
+    """Events as they come. Close it (or leave its `async with`) to cancel the call.
+
+    Args:
+        open_call: Starts the call; called at the first use.
+        event_of: Takes the event out of a response message.
+    """
+
+    def __init__(
+        self,
+        open_call: Callable[[], Awaitable[grpc.aio.UnaryStreamCall[Any, Response]]],
+        event_of: Callable[[Response], Event],
+    ) -> None:
+        self._open_call = open_call
+        self._event_of = event_of
+        self._call: grpc.aio.UnaryStreamCall[Any, Any] | None = None
+        self._closed = False
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        return self
+
+    async def __anext__(self) -> Event:
+        """The next event.
+
+        Raises:
+            ParleyError: The call failed.
+            StopAsyncIteration: The stream is over, or was closed.
+        """
+        if self._closed:
+            raise StopAsyncIteration
+        try:
+            self._call = self._call or await self._open_call()
+            response = await self._call.read()
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error) from None
+        if response is grpc.aio.EOF:
+            raise StopAsyncIteration
+        return self._event_of(response)
+
+    async def aclose(self) -> None:
+        """Cancels the call if it still runs. Closing twice changes nothing."""
+        self._closed = True
+        if self._call is not None:
+            self._call.cancel()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
