@@ -31,7 +31,9 @@ VALIDATE = "buf/validate/validate.proto"
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--check", action="store_true", help="compare, write nothing")
     group.add_argument("--image", type=Path, help="write the descriptor image here")
@@ -71,7 +73,9 @@ def generate(scratch: Path, target: Path) -> None:
 
 def compile_image(scratch: Path, target: Path) -> None:
     """Write the contracts with everything they import as one image for buf."""
-    run_protoc(scratch, "--include_imports", "--include_source_info", f"--descriptor_set_out={target}", *contracts())
+    run_protoc(
+        scratch, "--include_imports", "--include_source_info", f"--descriptor_set_out={target}", *contracts()
+    )
 
 
 def contracts() -> list[str]:
@@ -81,7 +85,9 @@ def contracts() -> list[str]:
 
 def contracts_with_services() -> list[str]:
     """The contracts that declare a service; only they get gRPC stubs."""
-    return [name for name in contracts() if re.search(r"^service ", (PROTOS / name).read_text(), re.MULTILINE)]
+    return [
+        name for name in contracts() if re.search(r"^service ", (PROTOS / name).read_text(), re.MULTILINE)
+    ]
 
 
 def run_protoc(scratch: Path, *arguments: str) -> None:
@@ -120,7 +126,9 @@ def validation_rules() -> descriptor_pb2.FileDescriptorSet:
 
 def report_drift(committed: Path, fresh: Path) -> int:
     """Print every file that differs; return 1 if there is one."""
-    names = {path.relative_to(root) for root in (committed, fresh) for path in root.rglob("*") if path.is_file()}
+    names = {
+        path.relative_to(root) for root in (committed, fresh) for path in root.rglob("*") if path.is_file()
+    }
     names = {name for name in names if "__pycache__" not in name.parts}
     drifted = sorted(name for name in names if not same(committed / name, fresh / name))
     for name in drifted:

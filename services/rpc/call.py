@@ -1,0 +1,70 @@
+"""The call being served, within reach of everything that serves it."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from services.rpc.errors import TokenMissing
+from services.rpc.principal import Principal
+
+REQUEST_ID = "x-request-id"
+AUTHORIZATION = "authorization"
+
+
+@dataclass
+class Call:
+    """What is known of a call so far; the interceptors fill it in.
+
+    Attributes:
+        request_id: Names the call in logs and errors.
+        method: `/package.Service/Method`.
+        deadline: When the client stops waiting, on the event loop's clock, in
+            seconds. None where it waits for ever.
+        peer: Name of the mTLS identity that opened the connection.
+        principal: The caller, once the token was verified.
+    """
+
+    request_id: str
+    method: str
+    deadline: float | None = None
+    peer: str = ""
+    principal: Principal | None = None
+
+
+_current: ContextVar[Call] = ContextVar("parley_call")
+
+
+def enter_call(call: Call) -> None:
+    """Make this the call that the current task serves."""
+    _current.set(call)
+
+
+def current_call() -> Call:
+    """The call that the current task serves.
+
+    Raises:
+        LookupError: The task serves none.
+    """
+    return _current.get()
+
+
+def current_principal() -> Principal:
+    """The caller of the current call.
+
+    Raises:
+        TokenMissing: The method let the caller in without a token.
+    """
+    principal = current_call().principal
+    if principal is None:
+        raise TokenMissing
+    return principal
+
+
+def onward_metadata() -> tuple[tuple[str, str], ...]:
+    """Metadata for calling another service for the current caller."""
+    call = current_call()
+    onward = [(REQUEST_ID, call.request_id)]
+    if call.principal is not None:
+        onward.append((AUTHORIZATION, f"Bearer {call.principal.token}"))
+    return tuple(onward)

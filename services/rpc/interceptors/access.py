@@ -1,0 +1,72 @@
+"""Lets in only the peers and callers that a method's contract names."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from services.rpc.call import AUTHORIZATION, current_call
+from services.rpc.errors import MethodUnknown, PeerNotAllowed, TokenMissing
+from services.rpc.interceptors.around import CallInterceptor, Context
+from services.rpc.policies import Access
+from services.rpc.tls import peer_name
+from services.rpc.verifier import Verifier
+
+BEARER = "bearer "
+
+
+class PeerCheck(CallInterceptor):
+    """Checks the connection's certificate against the method's peers."""
+
+    def __init__(self, table: Mapping[str, Access], trust_domain: str) -> None:
+        """Apply this table to certificates of this trust domain."""
+        self._table = table
+        self._trust_domain = trust_domain
+
+    @asynccontextmanager
+    async def around(self, context: Context, method: str) -> AsyncIterator[None]:
+        """Refuse a peer that may not call the method.
+
+        A certificate of the mesh is not enough: without this a neighbour could
+        speak as anyone.
+        """
+        access = self._table.get(method)
+        if access is None:
+            raise MethodUnknown
+        peer = peer_name(context.auth_context(), self._trust_domain)
+        if peer is None or peer not in access.peers:
+            raise PeerNotAllowed
+        current_call().peer = peer
+        yield
+
+
+class PrincipalCheck(CallInterceptor):
+    """Checks the caller's token against the method's permission."""
+
+    def __init__(self, table: Mapping[str, Access], verifier: Verifier) -> None:
+        """Apply this table to the tokens that the verifier takes."""
+        self._table = table
+        self._verifier = verifier
+
+    @asynccontextmanager
+    async def around(self, context: Context, method: str) -> AsyncIterator[None]:
+        """Verify the token, if the method needs one, and put its principal in the call."""
+        access = self._table[method]
+        if access.needs_token:
+            principal = await self._verifier.verify(_bearer_token(context))
+            current_call().principal = principal
+            if access.permission:
+                principal.require(access.permission)
+        yield
+
+
+def _bearer_token(context: Context) -> str:
+    """The token in the metadata (RFC 6750, section 2.1).
+
+    Raises:
+        TokenMissing: There is none, or more than one.
+    """
+    values = [value for key, value in context.invocation_metadata() or () if key == AUTHORIZATION]
+    if len(values) != 1 or not isinstance(values[0], str) or not values[0].lower().startswith(BEARER):
+        raise TokenMissing
+    return values[0][len(BEARER) :].strip()

@@ -1,0 +1,45 @@
+"""The order of the interceptors, and why each stands where it does."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+
+from services.rpc.interceptors.access import PeerCheck, PrincipalCheck
+from services.rpc.interceptors.access_log import AccessLog
+from services.rpc.interceptors.around import CallInterceptor
+from services.rpc.interceptors.deadline import Deadline
+from services.rpc.interceptors.identify import Identify
+from services.rpc.interceptors.metrics import Metrics
+from services.rpc.interceptors.statuses import Statuses
+from services.rpc.interceptors.validation import Validation
+from services.rpc.policies import Access
+from services.rpc.verifier import Verifier
+
+
+def interceptor_chain(
+    table: Mapping[str, Access],
+    streams: Container[str],
+    verifier: Verifier,
+    *,
+    trust_domain: str,
+    unary_deadline_seconds: float,
+) -> list[CallInterceptor]:
+    """The interceptors of a server, outermost first.
+
+    Args:
+        table: The access rules, by method.
+        streams: The methods whose answer is a stream.
+        verifier: Takes the callers' tokens.
+        trust_domain: The mesh's trust domain.
+        unary_deadline_seconds: Time for a unary call without a deadline.
+    """
+    return [
+        Identify(),  # first: everything after it logs and fails under the request id
+        AccessLog(),  # sees every call, refused ones too, with the status they leave with
+        Metrics(table),  # before the checks, so that refusals are counted
+        Statuses(),  # inside those two, so that they see statuses; outside all that raises
+        PeerCheck(table, trust_domain),  # cheapest refusal; unknown methods end here
+        Deadline(streams, unary_deadline_seconds),  # before the first thing that can wait
+        PrincipalCheck(table, verifier),  # before validation: strangers learn nothing of the rules
+        Validation(),  # last: servicers see only valid messages
+    ]
