@@ -1,0 +1,163 @@
+"""What stands behind the edge: a cluster per service, and one per model pool."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from deploy.envoy.settings import EdgeSettings, endpoint, is_ip
+from deploy.envoy.tls import SecretFiles, upstream
+from deploy.envoy.tree import Tree, address_of, extension, seconds, typed
+
+WEB = "web"
+JWKS = "jwks"
+JWKS_LISTENER = "jwks"
+WINDOW_BYTES = 2**20
+
+
+def pool(model: str) -> str:
+    """The cluster of a model's pool.
+
+    Model names hold slashes and capitals, which statistics' names should not; the
+    digest keeps two names apart that look alike after that.
+    """
+    word = "".join(letter if letter.isalnum() else "-" for letter in model.lower())
+    return f"inference-{word}-{hashlib.sha256(model.encode()).hexdigest()[:8]}"
+
+
+def clusters(settings: EdgeSettings, files: SecretFiles) -> list[Tree]:
+    """Every cluster of the edge."""
+    made = [
+        _service("auth", "auth", settings.auth_addresses, settings, files),
+        _service("tools", "tools", settings.tools_addresses, settings, files),
+    ]
+    for model, addresses in settings.models.items():
+        made.append(_service(pool(model), "inference", addresses, settings, files))
+    if settings.web_address:
+        made.append(_web(settings))
+    return [*made, _jwks()]
+
+
+def _service(
+    name: str, service: str, addresses: Sequence[str], settings: EdgeSettings, files: SecretFiles
+) -> Tree:
+    """A gRPC service over mutual TLS."""
+    return {
+        **_named(name, addresses),
+        "connect_timeout": "2s",
+        "lb_policy": "LEAST_REQUEST",
+        # With no healthy replica an answer at once is better than a call to a dead one.
+        "common_lb_config": {"healthy_panic_threshold": {"value": 0}},
+        "per_connection_buffer_limit_bytes": WINDOW_BYTES,
+        "transport_socket": upstream(files, service, settings.trust_domain),
+        "typed_extension_protocol_options": _http2(settings),
+        "circuit_breakers": _circuit_breakers(settings),
+        "health_checks": [_health_check(settings)],
+        "outlier_detection": _outlier_detection(),
+    }
+
+
+def _web(settings: EdgeSettings) -> Tree:
+    """The page's server: HTTP/1.1 on this machine or in this pod, so without TLS."""
+    return {
+        **_named(WEB, [settings.web_address]),
+        "connect_timeout": "2s",
+        "lb_policy": "ROUND_ROBIN",
+        "circuit_breakers": _circuit_breakers(settings),
+    }
+
+
+def _jwks() -> Tree:
+    """The listener inside Envoy where the JWT check fetches the signing keys."""
+    endpoint_address = {"envoy_internal_address": {"server_listener_name": JWKS_LISTENER}}
+    return {
+        "name": JWKS,
+        "type": "STATIC",
+        "connect_timeout": "2s",
+        "load_assignment": {
+            "cluster_name": JWKS,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": endpoint_address}}]}],
+        },
+        "transport_socket": extension(
+            "envoy.transport_sockets.internal_upstream",
+            "envoy.extensions.transport_sockets.internal_upstream.v3.InternalUpstreamTransport",
+            transport_socket=extension(
+                "envoy.transport_sockets.raw_buffer", "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
+            ),
+        ),
+    }
+
+
+def _named(name: str, addresses: Sequence[str]) -> Tree:
+    """A cluster's name and endpoints; host names are looked up again as they change."""
+    endpoints = [{"endpoint": {"address": address_of(address)}} for address in addresses]
+    static = all(is_ip(endpoint(address).host) for address in addresses)
+    return {
+        "name": name,
+        "type": "STATIC" if static else "STRICT_DNS",
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]},
+    }
+
+
+def _http2(settings: EdgeSettings) -> Tree:
+    options = {
+        "max_concurrent_streams": settings.max_streams,
+        "initial_stream_window_size": WINDOW_BYTES,
+        "initial_connection_window_size": 16 * WINDOW_BYTES,
+        "connection_keepalive": {"interval": "10s", "timeout": "5s"},
+    }
+    message = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+    return {
+        message: typed(
+            message,
+            explicit_http_config={"http2_protocol_options": options},
+            common_http_protocol_options={"idle_timeout": seconds(settings.idle_timeout_seconds)},
+        )
+    }
+
+
+def _circuit_breakers(settings: EdgeSettings) -> Tree:
+    """Envoy's own limits, 1,024 calls and 3 retries, cut in long before the streams we promise."""
+    limits = {
+        "max_connections": settings.max_streams,
+        "max_pending_requests": settings.max_streams,
+        "max_requests": settings.max_streams,
+        "retry_budget": {"budget_percent": {"value": 20}, "min_retry_concurrency": 16},
+        "track_remaining": True,
+    }
+    return {"thresholds": [{"priority": priority, **limits} for priority in ("DEFAULT", "HIGH")]}
+
+
+def _health_check(settings: EdgeSettings) -> Tree:
+    interval = seconds(settings.health_check_seconds)
+    return {
+        "timeout": "1s",
+        "interval": interval,
+        "no_traffic_interval": interval,
+        "no_traffic_healthy_interval": interval,
+        "unhealthy_threshold": 2,
+        "healthy_threshold": 1,
+        "always_log_health_check_failures": False,
+        "grpc_health_check": {},
+    }
+
+
+def _outlier_detection() -> Tree:
+    """Ejects a replica whose connection fails, for a short while.
+
+    Only failures of the connection count: UNAVAILABLE or INTERNAL that a service
+    answers by itself says something about the call.
+    """
+    return {
+        "split_external_local_origin_errors": True,
+        "consecutive_local_origin_failure": 3,
+        "enforcing_consecutive_local_origin_failure": 100,
+        "enforcing_local_origin_success_rate": 0,
+        "enforcing_success_rate": 0,
+        "enforcing_consecutive_5xx": 0,
+        "enforcing_consecutive_gateway_failure": 0,
+        "interval": "1s",
+        "base_ejection_time": "2s",
+        "max_ejection_time": "30s",
+        "max_ejection_percent": 100,
+    }

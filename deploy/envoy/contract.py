@@ -1,0 +1,173 @@
+"""What the contracts say that the edge must know, read from the descriptors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from google.api import annotations_pb2, http_pb2
+from google.protobuf import descriptor_pb2
+from google.rpc import error_details_pb2
+
+from parley.policy.v1 import policy_pb2
+from services.rpc.policies import FOREIGN, PolicyMissing
+
+DESCRIPTORS = Path(__file__).resolve().parents[2] / "gen" / "parley" / "descriptors.binpb"
+ROOT_PACKAGE = "parley."
+HEALTH = "grpc.health.v1.Health"
+REFLECTION = ("grpc.reflection.v1alpha.ServerReflection", "grpc.reflection.v1.ServerReflection")
+
+
+@dataclass(frozen=True)
+class HttpBinding:
+    """One way to call a method as HTTP and JSON.
+
+    Attributes:
+        verb: HTTP method.
+        template: Path template of google.api.http, for example `/api/v1/keys/{key_id}:revoke`.
+    """
+
+    verb: str
+    template: str
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method that callers from outside may use.
+
+    Attributes:
+        service: Full name of its service.
+        name: Its own name.
+        server: The server that answers it: `auth`, `tools` or `inference`.
+        needs_token: Whether the caller must show a token.
+        streams: Whether the request or the answer is a stream.
+        idempotent: Whether repeating it does no harm.
+        bindings: How it is called as HTTP and JSON; empty where it cannot be.
+    """
+
+    service: str
+    name: str
+    server: str
+    needs_token: bool
+    streams: bool
+    idempotent: bool
+    bindings: tuple[HttpBinding, ...]
+
+    @property
+    def path(self) -> str:
+        """The path of a gRPC call."""
+        return f"/{self.service}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Contract:
+    """The contracts as the edge sees them.
+
+    Attributes:
+        methods: Every method that the edge serves, sorted by path.
+        descriptor_set: The serialized FileDescriptorSet for the transcoder.
+    """
+
+    methods: tuple[Method, ...]
+    descriptor_set: bytes
+
+    @property
+    def transcoded_services(self) -> list[str]:
+        """Full names of the services with a method that can be called as JSON, sorted."""
+        return sorted({method.service for method in self.methods if method.bindings})
+
+    def method(self, full_name: str) -> Method:
+        """The method of this name, `package.Service.Method`.
+
+        Raises:
+            KeyError: The edge serves none.
+        """
+        for method in self.methods:
+            if f"{method.service}.{method.name}" == full_name:
+                return method
+        raise KeyError(full_name)
+
+
+@cache
+def load_contract(path: Path = DESCRIPTORS) -> Contract:
+    """Read the contracts from a descriptor set.
+
+    Raises:
+        OSError: The file cannot be read.
+        PolicyMissing: A method declares no access rule.
+    """
+    files = descriptor_pb2.FileDescriptorSet.FromString(path.read_bytes())
+    methods = sorted(_served_methods(files), key=lambda method: method.path)
+    return Contract(tuple(methods), with_error_details(files).SerializeToString())
+
+
+def with_error_details(files: descriptor_pb2.FileDescriptorSet) -> descriptor_pb2.FileDescriptorSet:
+    """The set with google.rpc's error details, without which the transcoder leaves errors empty."""
+    whole = descriptor_pb2.FileDescriptorSet()
+    whole.CopyFrom(files)
+    details = error_details_pb2.DESCRIPTOR
+    if all(file.name != details.name for file in files.file):
+        whole.file.add().ParseFromString(details.serialized_pb)
+    return whole
+
+
+def _served_methods(files: descriptor_pb2.FileDescriptorSet) -> Iterator[Method]:
+    """The methods of our packages that the edge may call, and the foreign ones that it passes on."""
+    for file in files.file:
+        for service in file.service:
+            if not file.package.startswith(ROOT_PACKAGE):
+                continue
+            for method in service.method:
+                if _edge_may_call(method):
+                    yield _served(file.package, service.name, method)
+    yield _foreign(HEALTH, "Check", streams=False)
+    yield _foreign(HEALTH, "Watch", streams=True)
+    for service_name in REFLECTION:
+        yield _foreign(service_name, "ServerReflectionInfo", streams=True)
+
+
+def _edge_may_call(method: descriptor_pb2.MethodDescriptorProto) -> bool:
+    """Whether the access rule lets the edge open the connection; no list means the edge alone."""
+    peers = method.options.Extensions[policy_pb2.method].peers
+    return not peers or policy_pb2.PEER_EDGE in peers
+
+
+def _served(package: str, service: str, method: descriptor_pb2.MethodDescriptorProto) -> Method:
+    policy = method.options.Extensions[policy_pb2.method]
+    if policy.WhichOneof("access") is None:
+        raise PolicyMissing(f"{package}.{service}.{method.name} declares no (parley.policy.v1.method)")
+    level = method.options.idempotency_level
+    return Method(
+        service=f"{package}.{service}",
+        name=method.name,
+        server=package.split(".")[1],
+        needs_token=not policy.anonymous,
+        streams=method.client_streaming or method.server_streaming,
+        idempotent=level != descriptor_pb2.MethodOptions.IDEMPOTENCY_UNKNOWN,
+        bindings=tuple(_bindings(method.options.Extensions[annotations_pb2.http])),
+    )
+
+
+def _bindings(rule: http_pb2.HttpRule) -> Iterator[HttpBinding]:
+    verb = rule.WhichOneof("pattern")
+    if verb == "custom":
+        yield HttpBinding(rule.custom.kind, rule.custom.path)
+    elif verb is not None:
+        yield HttpBinding(verb.upper(), getattr(rule, verb))
+    for more in rule.additional_bindings:
+        yield from _bindings(more)
+
+
+def _foreign(service: str, name: str, *, streams: bool) -> Method:
+    """A method of health or reflection: auth answers for the whole platform."""
+    return Method(
+        service=service,
+        name=name,
+        server="auth",
+        needs_token=FOREIGN[service].needs_token,
+        streams=streams,
+        idempotent=True,
+        bindings=(),
+    )

@@ -1,0 +1,220 @@
+"""The filters that each request passes, in one named order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.envoy.clusters import JWKS
+from deploy.envoy.contract import Contract
+from deploy.envoy.settings import EdgeSettings
+from deploy.envoy.tree import Tree, extension, seconds, typed
+
+HTTP_FILTERS = "envoy.extensions.filters.http"
+CREDENTIALS = Path(__file__).with_name("credentials.lua")
+
+TRANSCODER = "envoy.filters.http.grpc_json_transcoder"
+KEY_EXCHANGE = "envoy.filters.http.ext_authz"
+TOKEN_CHECK = "envoy.filters.http.jwt_authn"
+
+KEY_HEADER = "x-parley-key"
+PROVIDER = "parley"
+JWKS_METHOD = "parley.auth.v1.SessionService.GetJwks"
+
+# Headers that say who the caller is or how Envoy shall treat the call. No
+# caller may send them; header names have one casing by the time they are read.
+STRIPPED_PREFIXES = ("x-parley-", "x-envoy-")
+STRIPPED_HEADERS = ("x-forwarded-client-cert", "x-request-id")
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What filters are made from.
+
+    Attributes:
+        settings: What the edge is told.
+        contract: The contracts.
+        descriptors: Where the transcoder reads the descriptor set.
+    """
+
+    settings: EdgeSettings
+    contract: Contract
+    descriptors: Path
+
+
+def http_filters(scope: Scope) -> list[Tree]:
+    """The chain, each filter with the reason it stands where it does."""
+    order: tuple[Callable[[Scope], Tree], ...] = (
+        liveness,  # first: a probe carries no origin and no credentials
+        origins,  # before CORS: CORS only keeps a page from reading, this keeps it from acting
+        cors,  # before anything that refuses, so that the page may read the refusal
+        grpc_web,  # before the transcoder, which leaves gRPC alone
+        credentials,  # before the checks that it sorts requests for
+        transcoder,  # before the checks: from here on every call is gRPC, with one path and one error shape
+        key_exchange,  # before the token check, which then also checks what the exchange gave
+        token_check,  # last: whatever went wrong before, without a good token nothing passes
+        router,
+    )
+    return [build(scope) for build in order]
+
+
+def jwks_filters(scope: Scope) -> list[Tree]:
+    """The chain of the listener inside Envoy that serves the signing keys."""
+    return [transcoder(scope), router(scope)]
+
+
+def strip_identity(settings: EdgeSettings) -> list[Tree]:
+    """Takes identity headers off before anything reads them, the connection manager included."""
+    headers = [*STRIPPED_HEADERS, *(["x-forwarded-for"] if settings.trusted_hops == 0 else [])]
+    prefixes = [
+        {"remove_on_match": {"key_matcher": {"prefix": prefix, "ignore_case": True}}}
+        for prefix in STRIPPED_PREFIXES
+    ]
+    return [
+        extension(
+            "envoy.http.early_header_mutation.header_mutation",
+            "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
+            mutations=[*prefixes, *({"remove": header} for header in headers)],
+        )
+    ]
+
+
+def liveness(scope: Scope) -> Tree:
+    """Answers /healthz by itself: whether every service has a replica that can be called."""
+    needed = ("auth", "tools")
+    return extension(
+        "envoy.filters.http.health_check",
+        f"{HTTP_FILTERS}.health_check.v3.HealthCheck",
+        pass_through_mode=False,
+        headers=[{"name": ":path", "string_match": {"exact": "/healthz"}}],
+        cluster_min_healthy_percentages={name: {"value": 1} for name in needed},
+    )
+
+
+def origins(scope: Scope) -> Tree:
+    """Refuses requests of pages that are not on the list; programs send no Origin."""
+    present = {"header": {"name": "origin", "present_match": True}}
+    listed = [
+        {"header": {"name": "origin", "string_match": {"exact": origin, "ignore_case": True}}}
+        for origin in scope.settings.origins
+    ]
+    foreign_page = {"and_ids": {"ids": [present, {"not_id": {"or_ids": {"ids": listed}}}]}}
+    return extension(
+        "envoy.filters.http.rbac",
+        f"{HTTP_FILTERS}.rbac.v3.RBAC",
+        rules={
+            "action": "DENY",
+            "policies": {"origin": {"permissions": [{"any": True}], "principals": [foreign_page]}},
+        },
+    )
+
+
+def cors(scope: Scope) -> Tree:
+    """Lets pages read answers; whose pages, the virtual host says."""
+    return extension("envoy.filters.http.cors", f"{HTTP_FILTERS}.cors.v3.Cors")
+
+
+def grpc_web(scope: Scope) -> Tree:
+    """Turns gRPC-Web into gRPC."""
+    return extension("envoy.filters.http.grpc_web", f"{HTTP_FILTERS}.grpc_web.v3.GrpcWeb")
+
+
+def credentials(scope: Scope) -> Tree:
+    """Sorts requests by what they identify the caller with."""
+    return extension(
+        "envoy.filters.http.lua",
+        f"{HTTP_FILTERS}.lua.v3.Lua",
+        default_source_code={"inline_string": CREDENTIALS.read_text()},
+    )
+
+
+def transcoder(scope: Scope) -> Tree:
+    """Turns JSON into gRPC by the contracts' google.api.http options."""
+    return {"name": TRANSCODER, "typed_config": _transcoder(scope, "stream_newline_delimited")}
+
+
+def event_stream_transcoder(scope: Scope) -> Tree:
+    """The same for a route whose caller accepts server-sent events."""
+    return _transcoder(scope, "stream_sse_style_delimited")
+
+
+def _transcoder(scope: Scope, stream_option: str) -> Tree:
+    return typed(
+        f"{HTTP_FILTERS}.grpc_json_transcoder.v3.GrpcJsonTranscoder",
+        proto_descriptor=str(scope.descriptors),
+        services=scope.contract.transcoded_services,
+        convert_grpc_status=True,
+        max_request_body_size=scope.settings.max_body_bytes,
+        max_response_body_size=scope.settings.max_body_bytes,
+        request_validation_options={
+            "reject_unknown_query_parameters": True,
+            "reject_binding_body_field_collisions": True,
+        },
+        print_options={stream_option: True},
+    )
+
+
+def key_exchange(scope: Scope) -> Tree:
+    """Has auth exchange an API key for a token. Without an answer nobody passes."""
+    carries_key = {
+        "filter": "parley.edge",
+        "path": [{"key": "carries_key"}],
+        "value": {"bool_match": True},
+    }
+    return extension(
+        KEY_EXCHANGE,
+        f"{HTTP_FILTERS}.ext_authz.v3.ExtAuthz",
+        transport_api_version="V3",
+        grpc_service={
+            "envoy_grpc": {"cluster_name": "auth"},
+            "timeout": seconds(scope.settings.key_check_seconds),
+        },
+        filter_enabled_metadata=carries_key,
+        failure_mode_allow=False,
+        status_on_error={"code": "ServiceUnavailable"},
+        allowed_headers={"patterns": [{"exact": KEY_HEADER}, {"exact": "x-request-id"}]},
+        validate_mutations=True,
+    )
+
+
+def token_check(scope: Scope) -> Tree:
+    """Demands a good token on every route that does not say otherwise."""
+    return extension(
+        TOKEN_CHECK,
+        f"{HTTP_FILTERS}.jwt_authn.v3.JwtAuthentication",
+        providers={PROVIDER: _provider(scope)},
+        rules=[{"match": {"prefix": "/"}, "requires": {"provider_name": PROVIDER}}],
+        bypass_cors_preflight=True,
+    )
+
+
+def _provider(scope: Scope) -> Tree:
+    """Whose tokens are taken, and where the keys come from.
+
+    The keys are fetched ahead of time and kept when auth is down, so that
+    tokens in hand go on until they expire.
+    """
+    settings = scope.settings
+    path = scope.contract.method(JWKS_METHOD).bindings[0].template
+    return {
+        "issuer": settings.token_issuer,
+        "audiences": [settings.token_audience],
+        # Spelled out: by default a token in the query would do too, and be logged.
+        "from_headers": [{"name": "authorization", "value_prefix": "Bearer "}],
+        "forward": True,
+        "require_expiration": True,
+        "clock_skew_seconds": 1,
+        "payload_in_metadata": "claims",
+        "jwt_cache_config": {"jwt_cache_size": 1024},
+        "remote_jwks": {
+            "http_uri": {"uri": f"http://auth.{settings.trust_domain}{path}", "cluster": JWKS, "timeout": "2s"},
+            "cache_duration": seconds(settings.jwks_cache_seconds),
+            "async_fetch": {"fast_listener": True, "failed_refetch_duration": "1s"},
+        },
+    }
+
+
+def router(scope: Scope) -> Tree:
+    """Sends the request on."""
+    return extension("envoy.filters.http.router", f"{HTTP_FILTERS}.router.v3.Router")

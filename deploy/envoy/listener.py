@@ -1,0 +1,102 @@
+"""The public listener, and the one inside Envoy that serves the signing keys to it."""
+
+from __future__ import annotations
+
+from deploy.envoy.access_log import access_log
+from deploy.envoy.clusters import JWKS_LISTENER, WINDOW_BYTES
+from deploy.envoy.filters import Scope, http_filters, jwks_filters, strip_identity
+from deploy.envoy.refusals import local_replies
+from deploy.envoy.routes import jwks_route_configuration, route_configuration
+from deploy.envoy.settings import EdgeSettings
+from deploy.envoy.tls import SecretFiles, downstream
+from deploy.envoy.tree import Tree, address_of, extension, seconds
+
+MANAGER = "envoy.filters.network.http_connection_manager"
+MANAGER_TYPE = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+
+
+def public_listener(scope: Scope, files: SecretFiles) -> Tree:
+    """The one TLS port that all callers use."""
+    return {
+        "name": "public",
+        "address": address_of(scope.settings.listen_address),
+        "per_connection_buffer_limit_bytes": WINDOW_BYTES,
+        "listener_filters": [
+            extension(
+                "envoy.filters.listener.tls_inspector",
+                "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector",
+            )
+        ],
+        "filter_chains": [
+            {
+                "transport_socket": downstream(files),
+                "transport_socket_connect_timeout": "10s",
+                "filters": [_public_manager(scope)],
+            }
+        ],
+    }
+
+
+def jwks_listener(scope: Scope) -> Tree:
+    """Serves the signing keys as JSON to Envoy itself; nothing outside can reach it."""
+    manager = extension(
+        MANAGER,
+        MANAGER_TYPE,
+        stat_prefix="jwks",
+        route_config=jwks_route_configuration(scope),
+        http_filters=jwks_filters(scope),
+    )
+    return {"name": JWKS_LISTENER, "internal_listener": {}, "filter_chains": [{"filters": [manager]}]}
+
+
+def _public_manager(scope: Scope) -> Tree:
+    settings = scope.settings
+    return extension(
+        MANAGER,
+        MANAGER_TYPE,
+        stat_prefix="edge",
+        codec_type="AUTO",
+        server_name="parley",
+        **_identity(settings),
+        **_limits(settings),
+        normalize_path=True,
+        merge_slashes=True,
+        local_reply_config=local_replies(scope.contract),
+        access_log=access_log(settings),
+        route_config=route_configuration(scope),
+        http_filters=http_filters(scope),
+    )
+
+
+def _identity(settings: EdgeSettings) -> Tree:
+    """Who the caller is and which request this is are decided here, whatever the caller says."""
+    return {
+        "early_header_mutation_extensions": strip_identity(settings),
+        "forward_client_cert_details": "SANITIZE",
+        "use_remote_address": True,
+        "xff_num_trusted_hops": settings.trusted_hops,
+        "generate_request_id": True,
+        "always_set_request_id_in_response": True,
+    }
+
+
+def _limits(settings: EdgeSettings) -> Tree:
+    """Bounds on what one connection may cost."""
+    return {
+        "common_http_protocol_options": {
+            "idle_timeout": seconds(settings.idle_timeout_seconds),
+            "max_headers_count": 100,
+            "headers_with_underscores_action": "REJECT_REQUEST",
+        },
+        "http2_protocol_options": {
+            "max_concurrent_streams": settings.max_streams,
+            "initial_stream_window_size": WINDOW_BYTES,
+            "initial_connection_window_size": 16 * WINDOW_BYTES,
+            "connection_keepalive": {"interval": "30s", "timeout": "10s"},
+        },
+        "max_request_headers_kb": 60,
+        "request_headers_timeout": "10s",
+        "stream_idle_timeout": seconds(settings.idle_timeout_seconds),
+        "delayed_close_timeout": "1s",
+        "drain_timeout": "5s",
+    }

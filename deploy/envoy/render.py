@@ -1,0 +1,107 @@
+"""Renders Envoy's configuration from the settings and the contracts.
+
+Usage: python -m deploy.envoy.render --output FILE
+
+FILE is YAML, or JSON where its name ends so. Beside it appear the files that it
+refers to: the transcoder's descriptor set, and one SDS file per certificate in
+a folder `sds`. Settings come from `PARLEY_EDGE_*`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import yaml
+
+from deploy.envoy.clusters import clusters
+from deploy.envoy.contract import Contract, load_contract
+from deploy.envoy.filters import Scope
+from deploy.envoy.listener import jwks_listener, public_listener
+from deploy.envoy.settings import EdgeSettings
+from deploy.envoy.tls import SecretFiles, secrets
+from deploy.envoy.tree import Tree, address_of, extension, typed
+from services.rpc.settings import SettingsError, load
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, required=True, help="where to write the configuration")
+    options = parser.parse_args(arguments)
+    try:
+        write(load(EdgeSettings), load_contract(), options.output)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def write(settings: EdgeSettings, contract: Contract, output: Path) -> None:
+    """Write the configuration and what it refers to, each file in one step.
+
+    Raises:
+        OSError: A file cannot be written.
+    """
+    output = output.absolute()
+    files = SecretFiles(output.parent / "sds")
+    descriptors = output.with_name(f"{output.stem}.descriptors.binpb")
+    files.folder.mkdir(parents=True, exist_ok=True)
+    _replace(descriptors, contract.descriptor_set)
+    for name, content in secrets(settings).items():
+        _replace(files.path(name), _serialized(content, files.path(name)))
+    _replace(output, _serialized(bootstrap(Scope(settings, contract, descriptors), files), output))
+
+
+def bootstrap(scope: Scope, files: SecretFiles) -> Tree:
+    """The whole configuration (envoy.config.bootstrap.v3.Bootstrap)."""
+    settings = scope.settings
+    tree: Tree = {
+        "node": {"id": "edge", "cluster": "parley"},
+        "bootstrap_extensions": [
+            extension(
+                "envoy.bootstrap.internal_listener",
+                "envoy.extensions.bootstrap.internal_listener.v3.InternalListener",
+            )
+        ],
+        "overload_manager": _overload_manager(settings),
+        "static_resources": {
+            "listeners": [public_listener(scope, files), jwks_listener(scope)],
+            "clusters": clusters(settings, files),
+        },
+    }
+    if settings.admin_address:
+        tree["admin"] = {"address": address_of(settings.admin_address)}
+    return tree
+
+
+def _overload_manager(settings: EdgeSettings) -> Tree:
+    """Refuses connections beyond the limit instead of running out of file handles."""
+    name = "envoy.resource_monitors.global_downstream_max_connections"
+    message = "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
+    config = typed(message, max_active_downstream_connections=settings.max_connections)
+    return {"resource_monitors": [{"name": name, "typed_config": config}]}
+
+
+def _serialized(tree: Tree, path: Path) -> bytes:
+    if path.suffix == ".json":
+        return json.dumps(tree, indent=2).encode()
+    return yaml.safe_dump(tree, sort_keys=False, width=110).encode()
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file beside its place and rename it there, so that no reader sees half of it."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    Path(name).replace(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

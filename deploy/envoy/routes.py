@@ -1,0 +1,174 @@
+"""Where each call goes, derived from the contracts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from deploy.envoy.clusters import WEB, pool
+from deploy.envoy.contract import Method
+from deploy.envoy.filters import (
+    HTTP_FILTERS,
+    KEY_EXCHANGE,
+    TOKEN_CHECK,
+    TRANSCODER,
+    Scope,
+    event_stream_transcoder,
+)
+from deploy.envoy.settings import EdgeSettings
+from deploy.envoy.tree import Tree, seconds, typed
+
+MODEL_HEADER = "parley-model"
+API_PREFIX = "/api/"
+WELL_KNOWN_PREFIX = "/.well-known/"
+GRPC = {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
+
+# Nothing has reached a service when one of these happens, so every call may be
+# sent again; the second list may have, so only idempotent ones may.
+RETRY_UNSENT = "connect-failure,refused-stream,reset-before-request"
+RETRY_IDEMPOTENT = f"{RETRY_UNSENT},reset,unavailable"
+
+CORS_REQUEST_HEADERS = (
+    "authorization,content-type,grpc-timeout,parley-conversation,parley-model,x-api-key,x-grpc-web,x-user-agent"
+)
+CORS_RESPONSE_HEADERS = "grpc-message,grpc-status,grpc-status-details-bin,x-request-id"
+
+
+def route_configuration(scope: Scope) -> Tree:
+    """The public listener's routes."""
+    return {
+        "name": "edge",
+        "virtual_hosts": [
+            {
+                "name": "edge",
+                "domains": ["*"],
+                "routes": list(_routes(scope)),
+                "typed_per_filter_config": {"envoy.filters.http.cors": _cors_policy(scope.settings)},
+                "request_headers_to_add": [_client_address()],
+                # What the key exchange did not take off: no service but auth sees a key.
+                "request_headers_to_remove": ["x-parley-key", "x-api-key"],
+            }
+        ],
+    }
+
+
+def jwks_route_configuration(scope: Scope) -> Tree:
+    """The inner listener's only route: the method that gives the signing keys."""
+    method = scope.contract.method("parley.auth.v1.SessionService.GetJwks")
+    route = {"match": {"path": method.path}, "route": _action(method, "auth", scope.settings)}
+    # The transcoder needs a route for the HTTP path too, before it has turned it into the method's.
+    template = {"match": {"path": method.bindings[0].template}, "direct_response": {"status": 404}}
+    return {
+        "name": "jwks",
+        "virtual_hosts": [{"name": "jwks", "domains": ["*"], "routes": [route, template]}],
+    }
+
+
+def _routes(scope: Scope) -> Iterator[Tree]:
+    """First the methods, one by one; then what is refused; the page takes the rest.
+
+    The transcoder turns `/api/…` into a method's path and has the route chosen
+    anew, so an API path that still stands here belongs to no method.
+    """
+    for method in scope.contract.methods:
+        yield from _method_routes(method, scope.settings)
+    yield _unknown("/", headers=[GRPC])
+    accepts_events = {"name": "accept", "string_match": {"contains": "text/event-stream"}}
+    yield _unknown(API_PREFIX, headers=[accepts_events], **{TRANSCODER: event_stream_transcoder(scope)})
+    yield _unknown(API_PREFIX)
+    yield _unknown(WELL_KNOWN_PREFIX)
+    yield _page() if scope.settings.web_address else _unknown("/")
+
+
+def _method_routes(method: Method, settings: EdgeSettings) -> Iterator[Tree]:
+    """A method's routes: for inference one per model and one for calls that name none we know.
+
+    A replica of the default pool tells the caller which models there are.
+    """
+    if method.server != "inference":
+        yield _method_route(method, method.server, settings)
+        return
+    for model in settings.models:
+        named = {"name": MODEL_HEADER, "string_match": {"exact": model}}
+        yield _method_route(method, pool(model), settings, named)
+    yield _method_route(method, pool(settings.default_pool), settings)
+
+
+def _method_route(method: Method, cluster: str, settings: EdgeSettings, *headers: Tree) -> Tree:
+    route = {
+        "name": method.path,
+        "match": {"path": method.path, "headers": [GRPC, *headers]},
+        "route": _action(method, cluster, settings),
+    }
+    return route if method.needs_token else {**route, "typed_per_filter_config": _without_checks()}
+
+
+def _action(method: Method, cluster: str, settings: EdgeSettings) -> Tree:
+    return {
+        "cluster": cluster,
+        "timeout": "0s" if method.streams else seconds(settings.unary_timeout_seconds),
+        "idle_timeout": seconds(settings.idle_timeout_seconds),
+        "retry_policy": _retry_policy(method),
+    }
+
+
+def _retry_policy(method: Method) -> Tree:
+    """Sends a call to another replica where that can do no harm."""
+    return {
+        "retry_on": RETRY_IDEMPOTENT if method.idempotent and not method.streams else RETRY_UNSENT,
+        "num_retries": 2,
+        "retry_host_predicate": [
+            {
+                "name": "envoy.retry_host_predicates.previous_hosts",
+                "typed_config": typed("envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"),
+            }
+        ],
+        "host_selection_retry_max_attempts": 3,
+        "retry_back_off": {"base_interval": "0.025s", "max_interval": "0.25s"},
+    }
+
+
+def _unknown(prefix: str, *, headers: list[Tree] | None = None, **per_filter: Tree) -> Tree:
+    """Answers that there is no such method."""
+    return {
+        "name": f"unknown {prefix}",
+        "match": {"prefix": prefix, "headers": headers or []},
+        "direct_response": {"status": 404},
+        "typed_per_filter_config": {**_without_checks(), **per_filter},
+    }
+
+
+def _page() -> Tree:
+    """The web page. It needs no token: it logs in through the API like any other caller."""
+    return {
+        "name": "page",
+        "match": {"prefix": "/"},
+        "route": {"cluster": WEB, "timeout": "0s", "upgrade_configs": [{"upgrade_type": "websocket"}]},
+        "typed_per_filter_config": _without_checks(),
+    }
+
+
+def _without_checks() -> Tree:
+    """Opts a route out of the key exchange and the token check."""
+    return {
+        KEY_EXCHANGE: typed(f"{HTTP_FILTERS}.ext_authz.v3.ExtAuthzPerRoute", disabled=True),
+        TOKEN_CHECK: typed(f"{HTTP_FILTERS}.jwt_authn.v3.PerRouteConfig", disabled=True),
+    }
+
+
+def _cors_policy(settings: EdgeSettings) -> Tree:
+    return typed(
+        f"{HTTP_FILTERS}.cors.v3.CorsPolicy",
+        allow_origin_string_match=[{"exact": origin, "ignore_case": True} for origin in settings.origins],
+        allow_methods="GET,POST,OPTIONS",
+        allow_headers=CORS_REQUEST_HEADERS,
+        expose_headers=CORS_RESPONSE_HEADERS,
+        max_age="600",
+    )
+
+
+def _client_address() -> Tree:
+    """Tells services where the call comes from."""
+    return {
+        "header": {"key": "x-parley-client-address", "value": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"},
+        "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+    }
