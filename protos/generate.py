@@ -27,6 +27,7 @@ from protovalidate._gen.buf.validate import validate_pb
 PROTOS = Path(__file__).resolve().parent
 GENERATED = PROTOS.parent / "gen"
 VALIDATE = "buf/validate/validate.proto"
+PLUGINS = ("protoc-gen-mypy", "protoc-gen-mypy_grpc")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -95,7 +96,9 @@ def run_protoc(scratch: Path, *arguments: str) -> None:
     rules = scratch / "validate.binpb"
     rules.write_bytes(validation_rules().SerializeToString())
     sources = [PROTOS, google_apis(), well_known_types()]
-    command = ["protoc", *(f"-I{source}" for source in sources), f"--descriptor_set_in={rules}"]
+    # A virtual environment need not be on PATH, so the plug-ins are named where they lie.
+    plugins = [f"--plugin={name}={Path(sys.executable).parent / name}" for name in PLUGINS]
+    command = ["protoc", *plugins, *(f"-I{source}" for source in sources), f"--descriptor_set_in={rules}"]
     if protoc.main([*command, *arguments]) != 0:
         raise SystemExit("protoc refused the contracts")
 
