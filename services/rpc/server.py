@@ -40,7 +40,7 @@ class RpcServer:
         settings: ServiceSettings,
         verifier: Verifier,
         *,
-        health_servicer: health_pb2_grpc.HealthServicer | None = None,
+        health_servicer: health.aio.HealthServicer | None = None,
         reflected: Iterable[str] = (),
     ) -> None:
         """Make a server.
@@ -48,13 +48,12 @@ class RpcServer:
         Args:
             settings: Where and how to serve.
             verifier: Takes the callers' tokens.
-            health_servicer: Answers health instead of the server's own record.
+            health_servicer: Holds the health of this server, and of whatever else its owner sets there.
             reflected: Services to describe beside those that are served here.
         """
         self._settings = settings
         self._verifier = verifier
-        self._own_health = health.aio.HealthServicer()
-        self._health = health_servicer or self._own_health
+        self._health = health_servicer or health.aio.HealthServicer()
         self._reflected = set(reflected)
         self._added: list[tuple[AddToServer, object]] = []
         self._server: grpc.aio.Server | None = None
@@ -137,7 +136,7 @@ class RpcServer:
             health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         )
         for name in ("", *self.services):
-            await self._own_health.set(name, status)
+            await self._health.set(name, status)
 
     async def serve_until_stopped(self) -> None:
         """Serve until SIGTERM, SIGINT or `ask_to_stop`, then drain and stop."""
