@@ -449,6 +449,7 @@ class ChatStarted(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
     TOOLS_FIELD_NUMBER: _builtins.int
+    TOOLS_ERROR_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Names the run, for `Cancel`. 26 characters (a ULID)."""
     model: _builtins.str
@@ -459,6 +460,13 @@ class ChatStarted(_message.Message):
     def tools(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The tools that the model was offered, by name, sorted."""
 
+    @_builtins.property
+    def tools_error(self) -> _status_pb2.Status:
+        """Set when tools were asked for, the tools service does not answer and
+        nothing is known of its catalogue: the run goes on without tools. Code,
+        message and `google.rpc.ErrorInfo`.
+        """
+
     def __init__(
         self,
         *,
@@ -466,10 +474,11 @@ class ChatStarted(_message.Message):
         model: _builtins.str = ...,
         prompt_tokens: _builtins.int = ...,
         tools: _abc.Iterable[_builtins.str] | None = ...,
+        tools_error: _status_pb2.Status | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["tools_error", b"tools_error"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "prompt_tokens", b"prompt_tokens", "run_id", b"run_id", "tools", b"tools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "prompt_tokens", b"prompt_tokens", "run_id", b"run_id", "tools", b"tools", "tools_error", b"tools_error"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
