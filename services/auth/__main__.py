@@ -1,0 +1,157 @@
+"""The auth service's process: builds its parts, serves, drains and closes them in reverse order."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import timedelta
+
+from parley.auth.v1.key_service_pb2_grpc import add_KeyServiceServicer_to_server
+from parley.auth.v1.session_service_pb2_grpc import add_SessionServiceServicer_to_server
+from parley.edge.external_auth_pb2_grpc import add_AuthorizationServicer_to_server
+from services.auth.clock import Clock, utc_now
+from services.auth.descriptors import platform_services
+from services.auth.edge_servicer import EdgeServicer
+from services.auth.errors import StartError
+from services.auth.exchange import KeyExchange
+from services.auth.first_start import make_first_admin
+from services.auth.health import Observer, PlatformHealth
+from services.auth.housekeeping import Housekeeping
+from services.auth.key_servicer import KeyServicer
+from services.auth.last_use import LastUse
+from services.auth.passwords import Passwords
+from services.auth.private_files import prepare_folder, read_or_make
+from services.auth.session_servicer import SessionServicer
+from services.auth.sessions import Sessions
+from services.auth.settings import AuthSettings
+from services.auth.signing_keys import SigningKeys
+from services.auth.store.database import Database, parse_url
+from services.auth.store.schema import migrate
+from services.auth.throttle import LoginThrottle
+from services.auth.tokens import AccessTokens
+from services.rpc.errors import ServiceError
+from services.rpc.pages import PageTokens
+from services.rpc.server import RpcServer, run
+from services.rpc.settings import SettingsError, load
+from services.rpc.telemetry import configure_logging, serve_metrics
+from services.rpc.verifier import JwksVerifier
+
+
+@asynccontextmanager
+async def serving(settings: AuthSettings, clock: Clock = utc_now) -> AsyncIterator[tuple[RpcServer, int]]:
+    """Everything built, started and SERVING; closed at the end.
+
+    Yields:
+        The server, and the port that it listens on.
+
+    Raises:
+        StartError: Something that it needs cannot be had.
+        ServiceError: The same, of the database.
+        OSError: The address cannot be bound, or a TLS file not be read.
+    """
+    async with AsyncExitStack() as stack:
+        data_path = prepare_folder(settings.data_path)
+        url = parse_url(settings.database_url.get_secret_value())
+        await migrate(url)
+        database = Database(url)
+        stack.push_async_callback(database.close)
+        passwords = Passwords(settings.password_cost)
+        stack.callback(passwords.close)
+        await make_first_admin(database, passwords, data_path, clock)
+        keys = SigningKeys(data_path / "signing-keys", clock, settings.access_token_life)
+        last_use = LastUse(database, clock)
+        stack.push_async_callback(_flush, last_use)
+        health = PlatformHealth(settings.replicas)
+        await health.begin()
+        server = _server(settings, clock, database, passwords, keys, last_use, health)
+        port = await server.start()
+        stack.push_async_callback(server.stop)
+        housekeeping = Housekeeping(
+            database, last_use, keys, clock, timedelta(days=settings.signing_key_days)
+        )
+        observer = Observer(settings.replicas, health, settings.tls, settings.trust_domain)
+        for chore in (housekeeping.run(), observer.run()):
+            stack.push_async_callback(_cancel, asyncio.create_task(chore))
+        await server.set_serving(True)
+        yield server, port
+
+
+def _server(
+    settings: AuthSettings,
+    clock: Clock,
+    database: Database,
+    passwords: Passwords,
+    keys: SigningKeys,
+    last_use: LastUse,
+    health: PlatformHealth,
+) -> RpcServer:
+    """The server with its servicers."""
+    issuer, audience = settings.token_issuer, settings.token_audience
+    tokens = AccessTokens(keys, clock, issuer=issuer, audience=audience, life=settings.access_token_life)
+    sessions = Sessions(
+        database, passwords, LoginThrottle(database, clock), tokens, clock, settings.session_life
+    )
+    exchange = KeyExchange(database, tokens, last_use, clock)
+    server = RpcServer(
+        settings,
+        JwksVerifier(tokens.key_set, issuer=issuer, audience=audience),
+        health_servicer=health,
+        reflected=platform_services(),
+    )
+    # Replicas share the key, so that a page's successor may come from another one.
+    pages = PageTokens(read_or_make(settings.data_path / "page-token-key", lambda: secrets.token_bytes(32)))
+    server.add(
+        add_SessionServiceServicer_to_server,
+        SessionServicer(sessions, tokens, clock, trusted_hops=settings.trusted_hops),
+    )
+    server.add(add_KeyServiceServicer_to_server, KeyServicer(database, exchange, pages, clock))
+    server.add(add_AuthorizationServicer_to_server, EdgeServicer(exchange))
+    return server
+
+
+async def _flush(last_use: LastUse) -> None:
+    """Write the last uses; at the end there is nobody left to tell that it failed."""
+    with suppress(ServiceError):
+        await last_use.flush()
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+async def serve(settings: AuthSettings) -> None:
+    """Serve until asked to stop."""
+    serve_metrics(settings.metrics_address)
+    async with serving(settings) as (server, _):
+        await server.serve_until_stopped()
+
+
+def main() -> int:
+    """Run the service.
+
+    Returns:
+        The exit code: 1 when it cannot start, 2 when its settings are wrong.
+    """
+    os.umask(0o077)  # the database, its journal, keys: nothing here is for others
+    try:
+        settings = load(AuthSettings)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    configure_logging("auth", settings.log_level)
+    try:
+        run(lambda: serve(settings))
+    except (StartError, ServiceError, OSError) as error:
+        print(f"auth cannot start: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

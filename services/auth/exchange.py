@@ -1,0 +1,118 @@
+"""Exchanges API keys for access tokens, as fast as the edge asks."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+
+from cachetools import LRUCache
+
+from services.auth.clock import Clock
+from services.auth.errors import KeyInvalid
+from services.auth.grants import Grant, key_grant
+from services.auth.keys import PresentedKey, parse
+from services.auth.last_use import LastUse
+from services.auth.store.database import Database
+from services.auth.store.keys import KeyRecords
+from services.auth.tokens import AccessToken, AccessTokens
+
+# A revocation by any replica takes effect within one second; this leaves time for the answer.
+TRUST_SECONDS = 0.8
+CAPACITY = 10_000
+# A token that is about to end could be over before the call it is for has begun.
+REUSE_MARGIN = timedelta(minutes=1)
+
+
+@dataclass(frozen=True)
+class _Exchanged:
+    """What a key was exchanged for.
+
+    Attributes:
+        checked: When the database was asked, on the monotonic clock, in seconds.
+        grant: What it answered.
+        token: The token made from that.
+    """
+
+    checked: float
+    grant: Grant
+    token: AccessToken
+
+
+class KeyExchange:
+    """Gives a token for a key.
+
+    The answer is trusted for `TRUST_SECONDS`; after that the database is asked
+    again, once for all who wait, and the same token goes on if nothing changed.
+    """
+
+    def __init__(self, database: Database, tokens: AccessTokens, last_use: LastUse, clock: Clock) -> None:
+        """Work with these parts."""
+        self._database = database
+        self._tokens = tokens
+        self._last_use = last_use
+        self._clock = clock
+        self._known: LRUCache[bytes, _Exchanged] = LRUCache(CAPACITY)
+        self._asking: dict[bytes, asyncio.Task[_Exchanged]] = {}
+
+    async def exchange(self, text: str) -> AccessToken:
+        """The token that stands for a key.
+
+        Raises:
+            KeyInvalid: The key is unknown, revoked or over, or its owner disabled.
+            DependencyUnavailable: The database does not answer.
+        """
+        presented = parse(text)
+        if presented is None:
+            raise KeyInvalid
+        digest = presented.digest()
+        exchanged = self._known.get(digest)
+        if exchanged is None or not self._trusted(exchanged):
+            exchanged = await self._ask_once(digest, presented)
+        self._last_use.note(exchanged.grant.key_id)
+        return exchanged.token
+
+    def forget(self, digest: bytes) -> None:
+        """Drop what is known of a key that was just revoked here."""
+        self._known.pop(digest, None)
+        self._asking.pop(digest, None)
+
+    def _trusted(self, exchanged: _Exchanged) -> bool:
+        fresh = time.monotonic() - exchanged.checked < TRUST_SECONDS
+        return fresh and self._clock() < exchanged.token.expires_at
+
+    async def _ask_once(self, digest: bytes, presented: PresentedKey) -> _Exchanged:
+        """Ask the database, or join the one who asks already."""
+        task = self._asking.get(digest)
+        if task is None:
+            task = asyncio.create_task(self._ask(digest, presented))
+            self._asking[digest] = task
+            task.add_done_callback(lambda done: self._asked(digest, done))
+        # One caller's leaving must not fail the others.
+        return await asyncio.shield(task)
+
+    def _asked(self, digest: bytes, task: asyncio.Task[_Exchanged]) -> None:
+        """Keep a good answer, unless the key was revoked here meanwhile."""
+        if self._asking.get(digest) is not task:
+            return
+        del self._asking[digest]
+        if task.cancelled() or task.exception() is not None:
+            self._known.pop(digest, None)
+        else:
+            self._known[digest] = task.result()
+
+    async def _ask(self, digest: bytes, presented: PresentedKey) -> _Exchanged:
+        checked = time.monotonic()
+        async with self._database.reading() as session:
+            key = await KeyRecords(session).by_prefix(presented.prefix)
+        # Compared even where there is no key, so that an unknown prefix takes no less time.
+        matches = presented.matches(key.digest if key else bytes(len(digest)))
+        now = self._clock()
+        if key is None or not matches or not key.live(now) or not key.user.active():
+            raise KeyInvalid
+        grant = key_grant(key)
+        known = self._known.get(digest)
+        if known and known.grant == grant and known.token.expires_at - now > REUSE_MARGIN:
+            return _Exchanged(checked, grant, known.token)
+        return _Exchanged(checked, grant, self._tokens.issue(grant))

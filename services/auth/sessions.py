@@ -1,0 +1,177 @@
+"""Login sessions: from a password to tokens, and from a refresh token to new ones."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import structlog
+from ulid import ULID
+
+from services.auth.clock import Clock
+from services.auth.errors import CredentialsInvalid, RefreshTokenInvalid
+from services.auth.grants import session_grant
+from services.auth.passwords import Passwords
+from services.auth.store.database import Database
+from services.auth.store.models import LoginSession, RefreshToken, User
+from services.auth.store.sessions import SessionRecords
+from services.auth.store.users import UserRecords
+from services.auth.throttle import LoginThrottle
+from services.auth.tokens import AccessToken, AccessTokens
+
+# 256 random bits: a digest of it needs no salt and no slow hash.
+REFRESH_TOKEN_BYTES = 32
+
+log = structlog.get_logger("parley.auth")
+
+
+@dataclass(frozen=True)
+class SessionLife:
+    """How long sessions last.
+
+    Attributes:
+        refresh: A refresh token that is not used for so long is over.
+        session: However often it is refreshed, a session ends after this.
+    """
+
+    refresh: timedelta = timedelta(days=7)
+    session: timedelta = timedelta(days=30)
+
+
+@dataclass(frozen=True)
+class SessionTokens:
+    """What a session is carried on with.
+
+    Attributes:
+        access: The access token.
+        refresh: The refresh token.
+        refresh_expires_at: When that is over.
+    """
+
+    access: AccessToken
+    refresh: str = field(repr=False)
+    refresh_expires_at: datetime
+
+
+class Sessions:
+    """Begins and continues login sessions."""
+
+    def __init__(
+        self,
+        database: Database,
+        passwords: Passwords,
+        throttle: LoginThrottle,
+        tokens: AccessTokens,
+        clock: Clock,
+        life: SessionLife,
+    ) -> None:
+        """Work with these parts."""
+        self._database = database
+        self._passwords = passwords
+        self._throttle = throttle
+        self._tokens = tokens
+        self._clock = clock
+        self._life = life
+
+    async def login(self, username: str, password: str, address: str) -> SessionTokens:
+        """Begin a session.
+
+        Args:
+            username: As it was typed.
+            password: As it was typed.
+            address: The client's IP address.
+
+        Raises:
+            LoginThrottled: Too many attempts failed before.
+            CredentialsInvalid: They name nobody who may log in.
+            Overloaded: Too many logins are under way.
+        """
+        await self._throttle.charge(username, address)
+        async with self._database.reading() as session:
+            user = await UserRecords(session).by_name(username)
+        right = await self._passwords.verify(user.password_hash if user else None, password)
+        if user is None or not right or not user.active():
+            # Not the name: people type their password into that field.
+            log.info("login refused", user_id=user.user_id if user else "", address=address)
+            raise CredentialsInvalid
+        await self._throttle.refund(username, address)
+        tokens = await self._begin(user)
+        await self._renew_hash(user, password)
+        log.info("login", user_id=user.user_id, address=address)
+        return tokens
+
+    async def _begin(self, user: User) -> SessionTokens:
+        now = self._clock()
+        login = LoginSession(
+            session_id=str(ULID()),
+            tenant_id=user.tenant_id,
+            user_id=user.user_id,
+            create_time=now,
+            expire_time=now + self._life.session,
+        )
+        text, record = self._refresh_token(login, now)
+        async with self._database.writing() as session:
+            await SessionRecords(session).add(login, record)
+        return self._answer(user, login, text, record)
+
+    async def _renew_hash(self, user: User, password: str) -> None:
+        """Hash the password anew if the cost settings have changed since."""
+        if self._passwords.outdated(user.password_hash):
+            renewed = await self._passwords.hash(password)
+            async with self._database.writing() as session:
+                await UserRecords(session).replace_hash(user, renewed)
+
+    async def refresh(self, text: str) -> SessionTokens:
+        """Continue a session with a refresh token, which is used up by that.
+
+        Raises:
+            RefreshTokenInvalid: It is unknown, over, or was used before; in the
+                last case the session is ended, because one of its two users
+                stole it (RFC 9700, section 4.14.2).
+        """
+        now = self._clock()
+        digest = _digest(text)
+        async with self._database.reading() as session:
+            used = await SessionRecords(session).token(digest)
+        if used is None or not _live(used, now):
+            raise RefreshTokenInvalid
+        login = used.session
+        text, record = self._refresh_token(login, now)
+        async with self._database.writing() as session:
+            records = SessionRecords(session)
+            first_use = await records.use(digest, now)
+            if first_use:
+                records.add_token(record)
+            else:
+                await records.end(login.session_id, now)
+        if not first_use:
+            log.warning("refresh token reused", user_id=login.user_id, session_id=login.session_id)
+            raise RefreshTokenInvalid
+        return self._answer(login.user, login, text, record)
+
+    def _refresh_token(self, login: LoginSession, now: datetime) -> tuple[str, RefreshToken]:
+        text = secrets.token_urlsafe(REFRESH_TOKEN_BYTES)
+        record = RefreshToken(
+            digest=_digest(text),
+            tenant_id=login.tenant_id,
+            session_id=login.session_id,
+            create_time=now,
+            expire_time=min(now + self._life.refresh, login.expire_time),
+        )
+        return text, record
+
+    def _answer(self, user: User, login: LoginSession, text: str, record: RefreshToken) -> SessionTokens:
+        access = self._tokens.issue(session_grant(user, login.session_id, login.expire_time))
+        return SessionTokens(access, text, record.expire_time)
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()
+
+
+def _live(token: RefreshToken, now: datetime) -> bool:
+    """Whether token, session and user may go on; a used token is judged later."""
+    login = token.session
+    return now < min(token.expire_time, login.expire_time) and login.end_time is None and login.user.active()

@@ -1,0 +1,83 @@
+"""What the auth service is told, in `PARLEY_AUTH_*`."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+from pydantic import Field, SecretStr, field_validator
+
+from services.auth.health import Replica, parse_replica
+from services.auth.passwords import PasswordCost
+from services.auth.sessions import SessionLife
+from services.auth.store.database import parse_url
+from services.rpc.settings import ServiceSettings, settings_config
+
+
+class AuthSettings(ServiceSettings):
+    """Settings of the auth service, beside those of every service."""
+
+    model_config = settings_config("PARLEY_AUTH_")
+
+    database_url: SecretStr = Field(
+        description="sqlite+aiosqlite:///PATH or postgresql+asyncpg://…; a secret"
+    )
+    data_path: Path = Field(
+        description="folder of signing keys and the first admin's password; replicas share it"
+    )
+    observed: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="services whose health is answered here, each with its replicas as peer@host:port",
+    )
+    trusted_hops: int = Field(
+        0, ge=0, le=8, description="proxies before the edge whose x-forwarded-for is believed; as at the edge"
+    )
+    access_token_seconds: int = Field(900, ge=60, le=3600, description="life of an access token")
+    refresh_token_seconds: int = Field(
+        7 * 86400, ge=60, le=365 * 86400, description="life of a refresh token"
+    )
+    session_seconds: int = Field(
+        30 * 86400, ge=60, le=365 * 86400, description="life of a login, refreshed or not"
+    )
+    signing_key_days: int = Field(30, ge=1, le=3650, description="age at which a signing key is replaced")
+    password_time_cost: int = Field(3, ge=1, le=100, description="argon2 passes over the memory")
+    password_memory_kib: int = Field(65_536, ge=8, le=2**22, description="argon2 memory of one hash, in KiB")
+    password_lanes: int = Field(2, ge=1, le=64, description="argon2 threads of one hash")
+    password_workers: int = Field(2, ge=1, le=64, description="passwords hashed at once")
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, value: SecretStr) -> SecretStr:
+        parse_url(value.get_secret_value())
+        return value
+
+    @field_validator("observed")
+    @classmethod
+    def _well_formed(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        for text in (text for replicas in value.values() for text in replicas):
+            parse_replica(text)
+        return value
+
+    @property
+    def replicas(self) -> dict[str, tuple[Replica, ...]]:
+        """The observed services with their replicas."""
+        return {name: tuple(map(parse_replica, replicas)) for name, replicas in self.observed.items()}
+
+    @property
+    def access_token_life(self) -> timedelta:
+        """How long an access token is good for."""
+        return timedelta(seconds=self.access_token_seconds)
+
+    @property
+    def session_life(self) -> SessionLife:
+        """How long sessions last."""
+        return SessionLife(
+            timedelta(seconds=self.refresh_token_seconds), timedelta(seconds=self.session_seconds)
+        )
+
+    @property
+    def password_cost(self) -> PasswordCost:
+        """What one password hash costs."""
+        return PasswordCost(
+            self.password_time_cost, self.password_memory_kib, self.password_lanes, self.password_workers
+        )

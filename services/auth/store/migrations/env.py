@@ -1,0 +1,23 @@
+"""Runs migrations on the connection that `services.auth.store.schema` hands over."""
+
+from __future__ import annotations
+
+from alembic import context
+
+from services.auth.store.models import Record
+
+
+def run() -> None:
+    """Run them in the transaction that the connection is in."""
+    context.configure(
+        connection=context.config.attributes["connection"],
+        target_metadata=Record.metadata,
+        # SQLite cannot alter most things: its tables are rebuilt.
+        render_as_batch=True,
+        transactional_ddl=True,
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+run()

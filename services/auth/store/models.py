@@ -1,0 +1,226 @@
+"""What the database holds.
+
+Everything belongs to a tenant, and the foreign keys carry the tenant along, so
+that no row can refer to a row of another one.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy import (
+    JSON,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+ULID_LENGTH = 26
+NAME_LENGTH = 128
+DIGEST_BYTES = 32
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """A point in time; SQLite, which knows no zones, holds it in UTC."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse a naive time; store UTC."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a stored time needs its zone")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Give UTC."""
+        return value if value is None or value.tzinfo else value.replace(tzinfo=UTC)
+
+
+class Record(DeclarativeBase):
+    """A row. Constraints have names, so that migrations can refer to them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime: UtcTime, bytes: LargeBinary(DIGEST_BYTES)}  # noqa: RUF012 - read by SQLAlchemy
+
+
+class Tenant(Record):
+    """An organisation; everything else belongs to one."""
+
+    __tablename__ = "tenants"
+
+    tenant_id: Mapped[str] = mapped_column(String(ULID_LENGTH), primary_key=True)
+    name: Mapped[str] = mapped_column(String(NAME_LENGTH), unique=True)
+    create_time: Mapped[datetime]
+    disable_time: Mapped[datetime | None]
+
+
+class User(Record):
+    """Someone who logs in, or a program's account."""
+
+    __tablename__ = "users"
+    __table_args__ = (UniqueConstraint("tenant_id", "user_id"),)
+
+    user_id: Mapped[str] = mapped_column(String(ULID_LENGTH), primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.tenant_id"))
+    username: Mapped[str] = mapped_column(String(NAME_LENGTH))
+    # The name as it is compared (services.auth.names); unique over all tenants, as a login names none.
+    canonical_username: Mapped[str] = mapped_column(String(4 * NAME_LENGTH), unique=True)
+    password_hash: Mapped[str] = mapped_column(String(255))
+    create_time: Mapped[datetime]
+    disable_time: Mapped[datetime | None]
+
+    tenant: Mapped[Tenant] = relationship(lazy="raise")
+    roles: Mapped[list[UserRole]] = relationship(lazy="raise", cascade="all, delete-orphan")
+
+    def active(self) -> bool:
+        """Whether the user and the tenant may be used."""
+        return self.disable_time is None and self.tenant.disable_time is None
+
+    def role_names(self) -> tuple[str, ...]:
+        """The user's roles, sorted."""
+        return tuple(sorted(role.role for role in self.roles))
+
+
+class UserRole(Record):
+    """A role that a user has."""
+
+    __tablename__ = "user_roles"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["tenant_id", "user_id"], ["users.tenant_id", "users.user_id"], ondelete="CASCADE"
+        ),
+    )
+
+    user_id: Mapped[str] = mapped_column(String(ULID_LENGTH), primary_key=True)
+    role: Mapped[str] = mapped_column(String(64), primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(String(ULID_LENGTH))
+
+
+class LoginSession(Record):
+    """What one login began: a family of refresh tokens that ends as a whole."""
+
+    __tablename__ = "sessions"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["tenant_id", "user_id"], ["users.tenant_id", "users.user_id"], ondelete="CASCADE"
+        ),
+        UniqueConstraint("tenant_id", "session_id"),
+        Index(None, "tenant_id", "user_id"),
+    )
+
+    session_id: Mapped[str] = mapped_column(String(ULID_LENGTH), primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(String(ULID_LENGTH))
+    user_id: Mapped[str] = mapped_column(String(ULID_LENGTH))
+    create_time: Mapped[datetime]
+    # The session ends here however often it is refreshed.
+    expire_time: Mapped[datetime] = mapped_column(index=True)
+    end_time: Mapped[datetime | None]
+
+    user: Mapped[User] = relationship(lazy="raise")
+
+
+class RefreshToken(Record):
+    """A refresh token's digest. Used ones stay until the session ends, to notice reuse."""
+
+    __tablename__ = "refresh_tokens"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["tenant_id", "session_id"], ["sessions.tenant_id", "sessions.session_id"], ondelete="CASCADE"
+        ),
+        Index(None, "tenant_id", "session_id"),
+    )
+
+    digest: Mapped[bytes] = mapped_column(primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(String(ULID_LENGTH))
+    session_id: Mapped[str] = mapped_column(String(ULID_LENGTH))
+    create_time: Mapped[datetime]
+    expire_time: Mapped[datetime]
+    use_time: Mapped[datetime | None]
+
+    session: Mapped[LoginSession] = relationship(lazy="raise")
+
+
+class ApiKey(Record):
+    """An API key, without its secret."""
+
+    __tablename__ = "api_keys"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["tenant_id", "user_id"], ["users.tenant_id", "users.user_id"], ondelete="CASCADE"
+        ),
+        # Keys are listed by owner, newest first; ULIDs sort by time.
+        Index(None, "tenant_id", "user_id", "key_id"),
+    )
+
+    key_id: Mapped[str] = mapped_column(String(ULID_LENGTH), primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(String(ULID_LENGTH))
+    user_id: Mapped[str] = mapped_column(String(ULID_LENGTH))
+    name: Mapped[str] = mapped_column(String(NAME_LENGTH))
+    prefix: Mapped[str] = mapped_column(String(32), unique=True)
+    digest: Mapped[bytes]
+    # Empty means all that the owner may.
+    scopes: Mapped[list[str]] = mapped_column(JSON)
+    create_time: Mapped[datetime]
+    expire_time: Mapped[datetime | None]
+    last_use_time: Mapped[datetime | None]
+    revoke_time: Mapped[datetime | None]
+
+    user: Mapped[User] = relationship(lazy="raise")
+
+    def live(self, now: datetime) -> bool:
+        """Whether the key may be used."""
+        return self.revoke_time is None and (self.expire_time is None or now < self.expire_time)
+
+
+class ServedRequest(Record):
+    """A request that carried a request id, and what it made (AIP-155)."""
+
+    __tablename__ = "served_requests"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["tenant_id", "user_id"], ["users.tenant_id", "users.user_id"], ondelete="CASCADE"
+        ),
+    )
+
+    user_id: Mapped[str] = mapped_column(String(ULID_LENGTH), primary_key=True)
+    request_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    tenant_id: Mapped[str] = mapped_column(String(ULID_LENGTH))
+    # Of the whole request, to notice another one under the same id.
+    fingerprint: Mapped[bytes]
+    # The id of what was made.
+    resource_id: Mapped[str] = mapped_column(String(ULID_LENGTH))
+    create_time: Mapped[datetime] = mapped_column(index=True)
+
+
+class LoginAttempt(Record):
+    """Failed logins of a user name or from an address.
+
+    The one table without a tenant: who fails to log in belongs to none.
+    """
+
+    __tablename__ = "login_attempts"
+
+    # Digest of what is counted: a name may be a password typed into the wrong field.
+    subject: Mapped[bytes] = mapped_column(primary_key=True)
+    failures: Mapped[int] = mapped_column(Integer)
+    last_time: Mapped[datetime] = mapped_column(index=True)
+    blocked_until: Mapped[datetime | None]
