@@ -1,0 +1,98 @@
+"""The tools service: `python -m services.tools`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from parley.tools.v1.tool_service_pb2_grpc import add_ToolServiceServicer_to_server
+from services.rpc.channel import open_channel
+from services.rpc.pages import PageTokens
+from services.rpc.server import RpcServer, run
+from services.rpc.settings import SettingsError, load
+from services.rpc.telemetry import configure_logging, serve_metrics
+from services.rpc.verifier import JwksVerifier, remote_keys
+from services.tools.builtin import file, math, utility
+from services.tools.call_stream import StreamLimits
+from services.tools.catalogue import Catalogue
+from services.tools.runner import Runner
+from services.tools.servicer import ToolServicer
+from services.tools.settings import ToolsSettings
+from services.tools.turns import Turns
+from services.tools.workers import WorkerPool, WorkerUnusable
+from services.tools.workspace import Workspaces, WorkspaceUnusable
+
+EXIT_FAILED = 1
+EXIT_SETTINGS = 2
+
+
+async def serve(settings: ToolsSettings) -> None:
+    """Build the service, serve until told to stop, take everything down again."""
+    async with AsyncExitStack() as stack:
+        serve_metrics(settings.metrics_address)
+        channel = open_channel(
+            settings.auth_address, tls=settings.tls, service="auth", trust_domain=settings.trust_domain
+        )
+        stack.push_async_callback(channel.close)
+        verifier = JwksVerifier(
+            remote_keys(channel), issuer=settings.token_issuer, audience=settings.token_audience
+        )
+        catalogue = Catalogue((*math.TOOLS, *file.TOOLS, *utility.TOOLS))
+        workspaces = Workspaces(settings.workspace_path.absolute(), _absolute(settings))
+        workers = WorkerPool(workspaces, catalogue.worker_modules, settings.workers)
+        stack.push_async_callback(workers.stop)
+        server = RpcServer(settings, verifier)
+        server.add(add_ToolServiceServicer_to_server, _servicer(settings, catalogue, workers))
+        await asyncio.to_thread(workspaces.check)
+        await asyncio.to_thread(utility.zone_names)  # Reads hundreds of files; later calls only look up.
+        await server.start()
+        stack.push_async_callback(server.stop)
+        await workers.start()
+        await server.set_serving(True)
+        await server.serve_until_stopped()
+
+
+def _servicer(settings: ToolsSettings, catalogue: Catalogue, workers: WorkerPool) -> ToolServicer:
+    turns = Turns(
+        running=settings.running_calls,
+        running_per_caller=settings.running_calls_per_caller,
+        waiting_per_caller=settings.waiting_calls_per_caller,
+    )
+    limits = StreamLimits(
+        running=settings.running_calls_per_stream,
+        open=settings.open_calls_per_stream,
+        total=settings.total_calls_per_stream,
+    )
+    runner = Runner(catalogue, workers, turns, max_argument_bytes=settings.max_argument_bytes)
+    return ToolServicer(catalogue, runner, limits, PageTokens())
+
+
+def _absolute(settings: ToolsSettings) -> Path | None:
+    template = settings.workspace_template_path
+    return template.absolute() if template else None
+
+
+def main() -> int:
+    """Run the service.
+
+    Returns:
+        The exit code: 0 after a stop, 1 where it cannot serve, 2 for wrong settings.
+    """
+    try:
+        settings = load(ToolsSettings)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return EXIT_SETTINGS
+    configure_logging("tools", settings.log_level)
+    try:
+        run(lambda: serve(settings))
+    except (OSError, WorkspaceUnusable, WorkerUnusable) as error:
+        print(f"tools: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,270 @@
+"""What a tool is, and which tools there are.
+
+A tool is a function with typed arguments and a typed result. Write one with the
+`tool` decorator, put it in a `Catalogue`, and everything else (schemas,
+permission, checks, limits, the way it is run and ended) follows:
+
+    @tool(category=Category.MATH, safety=SafetyLevel.SAFE, timeout_seconds=5)
+    def double(arguments: DoubleArguments, call: WorkerCall) -> DoubleResult:
+        \"\"\"Doubles a number.\"\"\"
+        return DoubleResult(number=2 * arguments.number)
+"""
+
+from __future__ import annotations
+
+import bisect
+import difflib
+import inspect
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
+from typing import Any, get_type_hints
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
+
+from parley.tools.v1 import tool_pb2
+from services.rpc.principal import Principal
+from services.tools.errors import ToolNotFound
+from services.tools.events import Report, Reporter
+from services.tools.workspace import Owner, Workspaces
+
+DEFAULT_MAX_OUTPUT_BYTES = 64 * 2**10
+
+
+class Category(Enum):
+    """A room of the catalogue; the names are those of the contract."""
+
+    FILE = tool_pb2.CATEGORY_FILE
+    SYSTEM = tool_pb2.CATEGORY_SYSTEM
+    MATH = tool_pb2.CATEGORY_MATH
+    DATA = tool_pb2.CATEGORY_DATA
+    WEB = tool_pb2.CATEGORY_WEB
+    DATABASE = tool_pb2.CATEGORY_DATABASE
+    UTILITY = tool_pb2.CATEGORY_UTILITY
+
+
+class SafetyLevel(Enum):
+    """How much harm a tool could do; the names are those of the contract."""
+
+    SAFE = tool_pb2.SAFETY_LEVEL_SAFE
+    RESTRICTED = tool_pb2.SAFETY_LEVEL_RESTRICTED
+    DANGEROUS = tool_pb2.SAFETY_LEVEL_DANGEROUS
+
+
+class Arguments(BaseModel):
+    """What a tool takes: exactly its fields, of exactly their types, numbers finite."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class ToolResult(BaseModel):
+    """What a tool gives; fields that are None are left out."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    def to_json(self) -> str:
+        """The result as compact JSON text."""
+        return self.model_dump_json(exclude_none=True)
+
+
+@dataclass(frozen=True)
+class WorkerCall:
+    """What a tool that blocks may use while it runs, in a process of its own.
+
+    Attributes:
+        owner: For whom it runs.
+        workspaces: Opens the owner's workspace.
+        report: Says how far it is; waits while the reader is behind.
+    """
+
+    owner: Owner
+    workspaces: Workspaces
+    report: Callable[[Report], None]
+
+
+@dataclass(frozen=True)
+class LoopCall:
+    """What an asynchronous tool may use while it runs, on the service's event loop.
+
+    Attributes:
+        principal: For whom it runs.
+        report: Says how far it is; waits while the reader is behind.
+    """
+
+    principal: Principal
+    report: Reporter
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A tool.
+
+    Attributes:
+        name: The name by which it is called.
+        category: The room of the catalogue it stands in.
+        description: What it does, for models and people.
+        arguments: What it takes.
+        result: What it gives.
+        run: Does the work: a plain function in a worker process, which is
+            killed when the call ends early; a coroutine function on the event
+            loop, which must never block.
+        safety: How much harm it could do.
+        timeout_seconds: Time that one call may take.
+        max_output_bytes: Bytes that its result, and what it outputs on the way,
+            may have.
+        idempotent: Calling it twice is the same as calling it once.
+    """
+
+    name: str
+    category: Category
+    description: str
+    arguments: type[Arguments]
+    result: type[ToolResult]
+    run: Callable[..., Any]
+    safety: SafetyLevel
+    timeout_seconds: float
+    max_output_bytes: int
+    idempotent: bool
+
+    @property
+    def permission(self) -> str:
+        """What a caller's token must hold."""
+        return f"tools.{self.category.name.lower()}.{self.name}"
+
+    @property
+    def in_worker(self) -> bool:
+        """Whether it runs in a worker process."""
+        return not inspect.iscoroutinefunction(self.run)
+
+    @property
+    def reference(self) -> str:
+        """`module:name`, by which a worker process finds it."""
+        return f"{self.run.__module__}:{self.run.__qualname__}"
+
+    @cached_property
+    def message(self) -> tool_pb2.Tool:
+        """The tool as the contract describes it."""
+        message = tool_pb2.Tool(
+            name=self.name,
+            category=self.category.value,
+            description=self.description,
+            parameters_schema=schema_text(self.arguments, "validation"),
+            result_schema=schema_text(self.result, "serialization"),
+            safety_level=self.safety.value,
+            max_output_bytes=self.max_output_bytes,
+            idempotent=self.idempotent,
+            permission=self.permission,
+        )
+        message.timeout.FromNanoseconds(int(self.timeout_seconds * 1e9))
+        return message
+
+
+def tool(
+    *,
+    category: Category,
+    safety: SafetyLevel,
+    timeout_seconds: float,
+    max_output_bytes: int = DEFAULT_MAX_OUTPUT_BYTES,
+    idempotent: bool = True,
+) -> Callable[[Callable[..., Any]], Tool]:
+    """Make a function a tool.
+
+    Its name becomes the tool's, its docstring the description, the annotations
+    of `arguments` and of the return value the schemas.
+    """
+
+    def make(run: Callable[..., Any]) -> Tool:
+        hints = get_type_hints(run)
+        return Tool(
+            name=run.__name__,
+            category=category,
+            description=inspect.cleandoc(run.__doc__ or ""),
+            arguments=hints["arguments"],
+            result=hints["return"],
+            run=run,
+            safety=safety,
+            timeout_seconds=timeout_seconds,
+            max_output_bytes=max_output_bytes,
+            idempotent=idempotent,
+        )
+
+    return make
+
+
+class Catalogue:
+    """The tools there are, by name."""
+
+    def __init__(self, tools: Iterable[Tool]) -> None:
+        """Hold these tools.
+
+        Raises:
+            ValueError: Two have the same name, or one has no description.
+        """
+        self._tools: dict[str, Tool] = {}
+        for entry in sorted(tools, key=lambda entry: entry.name):
+            if entry.name in self._tools or not entry.description:
+                raise ValueError(f"the tool {entry.name} has no description or the name of another")
+            self._tools[entry.name] = entry
+        self._names = list(self._tools)
+
+    def __iter__(self) -> Iterator[Tool]:
+        return iter(self._tools.values())
+
+    @property
+    def worker_modules(self) -> list[str]:
+        """The modules that a worker process loads, sorted."""
+        return sorted({entry.run.__module__ for entry in self if entry.in_worker})
+
+    def find(self, name: str, principal: Principal) -> Tool:
+        """The tool of this name, if the caller may use it.
+
+        Raises:
+            ToolNotFound: There is none; names the nearest that the caller may use.
+            PermissionMissing: The caller may not.
+        """
+        found = self._tools.get(name)
+        if found is None:
+            raise ToolNotFound(name, self._nearest(name, principal))
+        principal.require(found.permission)
+        return found
+
+    def permitted(self, principal: Principal, category: int, after: str) -> Iterator[Tool]:
+        """The tools that the caller may use, by name.
+
+        Args:
+            principal: The caller.
+            category: Only those of this `tools.v1.Category`; 0 means all.
+            after: Only those whose name comes after this one.
+        """
+        for name in self._names[bisect.bisect_right(self._names, after) :]:
+            entry = self._tools[name]
+            if category in (0, entry.category.value) and principal.may(entry.permission):
+                yield entry
+
+    def _nearest(self, name: str, principal: Principal) -> str:
+        names = [entry.name for entry in self.permitted(principal, 0, "")]
+        return next(iter(difflib.get_close_matches(name, names, n=1)), "")
+
+
+class _PlainSchema(GenerateJsonSchema):
+    """JSON Schema 2020-12 without the titles that repeat each name: models read it, and pay by the token."""
+
+    def generate(self, schema: core_schema.CoreSchema, mode: Any = "validation") -> JsonSchemaValue:
+        made = super().generate(schema, mode)
+        for part in (made, *made.get("$defs", {}).values()):
+            part.pop("title", None)
+            part.pop("description", None)
+        return made
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+
+def schema_text(model: type[BaseModel], mode: Any) -> str:
+    """The model's JSON Schema (2020-12) as compact JSON text."""
+    schema = model.model_json_schema(schema_generator=_PlainSchema, mode=mode)
+    return json.dumps(schema, separators=(",", ":"), ensure_ascii=False)

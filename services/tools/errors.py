@@ -1,0 +1,143 @@
+"""What can go wrong with a tool call; the reasons are those of `parley.tools.v1.ErrorReason`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from parley.tools.v1 import error_reason_pb2
+from services.rpc.errors import FieldViolation, ServiceError
+
+
+class ToolsError(ServiceError):
+    """An error of the tools service."""
+
+    reasons = error_reason_pb2.ErrorReason
+
+
+class ToolNotFound(ToolsError):
+    """The catalogue has no such tool."""
+
+    reason = error_reason_pb2.ERROR_REASON_TOOL_NOT_FOUND
+
+    def __init__(self, tool: str, nearest: str) -> None:
+        hint = f" Did you mean {nearest}?" if nearest else ""
+        super().__init__(f"There is no tool {tool}.{hint}", metadata={"tool": tool, "nearest": nearest})
+
+
+class InvalidArguments(ToolsError):
+    """The arguments are not JSON, or break the tool's schema."""
+
+    reason = error_reason_pb2.ERROR_REASON_INVALID_ARGUMENTS
+
+    def __init__(self, tool: str, message: str, violations: Sequence[FieldViolation] = ()) -> None:
+        super().__init__(message, metadata={"tool": tool}, violations=violations)
+
+
+class ToolFailed(ToolsError):
+    """The tool ran and failed."""
+
+    reason = error_reason_pb2.ERROR_REASON_TOOL_FAILED
+
+    def __init__(self, tool: str, message: str) -> None:
+        super().__init__(message, metadata={"tool": tool})
+
+
+class ToolTimeout(ToolsError):
+    """The tool took longer than it may."""
+
+    reason = error_reason_pb2.ERROR_REASON_TOOL_TIMEOUT
+
+    def __init__(self, tool: str, timeout_seconds: float) -> None:
+        super().__init__(
+            f"{tool} was stopped because it took longer than {timeout_seconds:g} s.",
+            metadata={"tool": tool, "timeout_seconds": f"{timeout_seconds:g}"},
+        )
+
+
+class OutputTooLarge(ToolsError):
+    """The result is larger than the tool may give."""
+
+    reason = error_reason_pb2.ERROR_REASON_OUTPUT_TOO_LARGE
+
+    def __init__(self, tool: str, limit_bytes: int) -> None:
+        super().__init__(
+            f"The output of {tool} is larger than {limit_bytes} bytes; ask for less.",
+            metadata={"tool": tool, "limit_bytes": str(limit_bytes)},
+        )
+
+
+class ToolDisabled(ToolsError):
+    """The tool is switched off on this machine."""
+
+    reason = error_reason_pb2.ERROR_REASON_TOOL_DISABLED
+
+    def __init__(self, tool: str, why: str) -> None:
+        super().__init__(f"{tool} is switched off: {why}", metadata={"tool": tool})
+
+
+class CallIdTaken(ToolsError):
+    """Another call of the stream already has this id."""
+
+    reason = error_reason_pb2.ERROR_REASON_CALL_ID_TAKEN
+
+    def __init__(self, call_id: str) -> None:
+        super().__init__(
+            f"The stream already had a call {call_id}; give each call its own id.",
+            metadata={"call_id": call_id},
+        )
+
+
+class FileMissing(ToolsError):
+    """The workspace has no such file or folder."""
+
+    reason = error_reason_pb2.ERROR_REASON_FILE_NOT_FOUND
+
+    def __init__(self, path: str, kind: Literal["file", "folder"]) -> None:
+        super().__init__(f"There is no {kind} {path} in the workspace.", metadata={"path": path})
+
+
+class PathNotAllowed(ToolsError):
+    """The path leads out of the workspace, or to something that is no plain file or folder."""
+
+    reason = error_reason_pb2.ERROR_REASON_PATH_NOT_ALLOWED
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__(f"The path {path!r} cannot be used: {why}.", metadata={"path": path})
+
+
+class ExpressionInvalid(ToolsError):
+    """The expression cannot be evaluated."""
+
+    reason = error_reason_pb2.ERROR_REASON_EXPRESSION_INVALID
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, metadata={"tool": "calculator"})
+
+
+class TimezoneUnknown(ToolsError):
+    """No time zone has this name."""
+
+    reason = error_reason_pb2.ERROR_REASON_TIMEZONE_UNKNOWN
+
+    def __init__(self, timezone: str, nearest: str) -> None:
+        hint = f" Did you mean {nearest}?" if nearest else " Use a city or an IANA name like Asia/Seoul."
+        super().__init__(
+            f"No time zone is called {timezone}.{hint}", metadata={"timezone": timezone, "nearest": nearest}
+        )
+
+
+_BY_REASON: Mapping[int, type[ToolsError]] = {error.reason: error for error in ToolsError.__subclasses__()}
+
+
+def rebuild(reason: int, message: str, metadata: Mapping[str, str]) -> ToolsError:
+    """The error that another process of this service raised.
+
+    Raises:
+        KeyError: No error has this reason.
+        ValueError: The metadata is not what the reason promises.
+    """
+    kind = _BY_REASON[reason]
+    error = kind.__new__(kind)
+    ServiceError.__init__(error, message, metadata=metadata)
+    return error

@@ -1,0 +1,161 @@
+"""Runs one call: checks it, waits for its turn, runs the tool within its limits."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import traceback
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
+from dataclasses import dataclass
+
+from prometheus_client import Counter, Histogram
+
+from services.rpc.errors import DeadlineExceeded, ServiceError
+from services.rpc.principal import Principal
+from services.tools.arguments import parse_arguments
+from services.tools.catalogue import Arguments, Catalogue, LoopCall, Tool
+from services.tools.errors import OutputTooLarge, ToolTimeout
+from services.tools.events import Emit, Output, Report, Reporter, Result, Started
+from services.tools.turns import Turns
+from services.tools.workers import Worker, WorkerPool, crashed
+from services.tools.workspace import Owner
+
+CALLS = Counter("parley_tool_calls_total", "Tool calls that ended.", ["tool", "reason"])
+CALL_SECONDS = Histogram(
+    "parley_tool_call_seconds",
+    "Time that a tool call ran, waiting not included, in seconds.",
+    ["tool"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
+)
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """A call, as its caller asks for it.
+
+    Attributes:
+        call_id: Names it within its stream.
+        tool: The tool's name.
+        arguments: JSON text.
+        timeout_seconds: Time that it may take, if less than the tool's own.
+    """
+
+    call_id: str
+    tool: str
+    arguments: str
+    timeout_seconds: float | None = None
+
+
+class Runner:
+    """Runs calls of the catalogue's tools."""
+
+    def __init__(
+        self, catalogue: Catalogue, workers: WorkerPool, turns: Turns, *, max_argument_bytes: int
+    ) -> None:
+        """Run tools of this catalogue, those that block in these workers, in these turns."""
+        self._catalogue = catalogue
+        self._workers = workers
+        self._turns = turns
+        self._max_argument_bytes = max_argument_bytes
+
+    async def run(
+        self, invocation: Invocation, principal: Principal, deadline: float | None, emit: Emit
+    ) -> Result:
+        """Run a call and emit what happens on the way.
+
+        Args:
+            invocation: The call.
+            principal: For whom.
+            deadline: When nobody waits for it any more, on the event loop's clock.
+            emit: Takes the events.
+
+        Returns:
+            The call's last event.
+
+        Raises:
+            ServiceError: The call ends badly.
+        """
+        tool = self._catalogue.find(invocation.tool, principal)
+        with _counted(tool):
+            async with _until(deadline):
+                return await self._run(tool, invocation, principal, emit)
+
+    async def _run(self, tool: Tool, invocation: Invocation, principal: Principal, emit: Emit) -> Result:
+        arguments = parse_arguments(tool, invocation.arguments, self._max_argument_bytes)
+        asked = time.monotonic()
+        async with self._turns.turn((principal.tenant_id, principal.user_id)), self._place(tool) as worker:
+            started = time.monotonic()
+            await emit(Started(tool.name, started - asked))
+            seconds = min(tool.timeout_seconds, invocation.timeout_seconds or tool.timeout_seconds)
+            try:
+                async with asyncio.timeout(seconds):
+                    content = await self._work(tool, arguments, principal, worker, _metered(tool, emit))
+            except TimeoutError:
+                raise ToolTimeout(tool.name, seconds) from None
+            finally:
+                CALL_SECONDS.labels(tool.name).observe(time.monotonic() - started)
+        if len(content.encode()) > tool.max_output_bytes:
+            raise OutputTooLarge(tool.name, tool.max_output_bytes)
+        return Result(content, time.monotonic() - started)
+
+    def _place(self, tool: Tool) -> AbstractAsyncContextManager[Worker | None]:
+        """A worker for a tool that needs one."""
+        return self._workers.lend() if tool.in_worker else nullcontext()
+
+    async def _work(
+        self, tool: Tool, arguments: Arguments, principal: Principal, worker: Worker | None, report: Reporter
+    ) -> str:
+        """Let the tool work; the result's JSON text. Raises TimeoutError for nobody but the tool's limit."""
+        if worker is not None:
+            owner = Owner(principal.tenant_id, principal.user_id)
+            return await worker.run(tool, self._workers.call(tool, arguments, owner), report)
+        try:
+            result = await tool.run(arguments, LoopCall(principal, report))
+            return tool.result.model_validate(result).to_json()
+        except ServiceError:
+            raise
+        except Exception:
+            raise crashed(tool, traceback.format_exc()) from None
+
+
+def _metered(tool: Tool, emit: Emit) -> Reporter:
+    """Passes on what the tool says, until its output is larger than it may be."""
+    left = tool.max_output_bytes
+
+    async def report(what: Report) -> None:
+        nonlocal left
+        if isinstance(what, Output):
+            left -= len(what.text.encode())
+            if left < 0:
+                raise OutputTooLarge(tool.name, tool.max_output_bytes)
+        await emit(what)
+
+    return report
+
+
+@contextmanager
+def _counted(tool: Tool) -> Iterator[None]:
+    """Count the call by how it ends; an empty reason is a good end."""
+    reason = "INTERNAL"
+    try:
+        yield
+        reason = ""
+    except ServiceError as error:
+        reason = error.reason_name()
+        raise
+    except asyncio.CancelledError:
+        reason = "CANCELLED"
+        raise
+    finally:
+        CALLS.labels(tool.name, reason).inc()
+
+
+@asynccontextmanager
+async def _until(deadline: float | None) -> AsyncIterator[None]:
+    """End what happens within at the deadline."""
+    try:
+        async with asyncio.timeout_at(deadline):
+            yield
+    except TimeoutError:
+        raise DeadlineExceeded("The call's deadline passed while the tool waited or ran.") from None
