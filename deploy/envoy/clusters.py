@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from deploy.envoy.settings import EdgeSettings, endpoint, is_ip
+from deploy.envoy.settings import UNIX, EdgeSettings, endpoint, is_ip
 from deploy.envoy.tls import SecretFiles, upstream
-from deploy.envoy.tree import Tree, address_of, extension, seconds, typed
+from deploy.envoy.tree import Tree, address_of, seconds, typed
 
 WEB = "web"
 JWKS = "jwks"
-JWKS_LISTENER = "jwks"
 WINDOW_BYTES = 2**20
 
 
@@ -35,7 +34,7 @@ def clusters(settings: EdgeSettings, files: SecretFiles) -> list[Tree]:
         made.append(_service(pool(model), "inference", addresses, settings, files))
     if settings.web_address:
         made.append(_web(settings))
-    return [*made, _jwks()]
+    return [*made, _jwks(settings)]
 
 
 def _service(
@@ -67,34 +66,18 @@ def _web(settings: EdgeSettings) -> Tree:
     }
 
 
-def _jwks() -> Tree:
-    """The listener inside Envoy where the JWT check fetches the signing keys."""
-    endpoint_address = {"envoy_internal_address": {"server_listener_name": JWKS_LISTENER}}
-    return {
-        "name": JWKS,
-        "type": "STATIC",
-        "connect_timeout": "2s",
-        "load_assignment": {
-            "cluster_name": JWKS,
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": endpoint_address}}]}],
-        },
-        "transport_socket": extension(
-            "envoy.transport_sockets.internal_upstream",
-            "envoy.extensions.transport_sockets.internal_upstream.v3.InternalUpstreamTransport",
-            transport_socket=extension(
-                "envoy.transport_sockets.raw_buffer", "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
-            ),
-        ),
-    }
+def _jwks(settings: EdgeSettings) -> Tree:
+    """The listener of Envoy's own where the token check fetches the signing keys."""
+    return {**_named(JWKS, [settings.jwks_address]), "connect_timeout": "2s"}
 
 
 def _named(name: str, addresses: Sequence[str]) -> Tree:
     """A cluster's name and endpoints; host names are looked up again as they change."""
     endpoints = [{"endpoint": {"address": address_of(address)}} for address in addresses]
-    static = all(is_ip(endpoint(address).host) for address in addresses)
+    fixed = all(address.startswith(UNIX) or is_ip(endpoint(address).host) for address in addresses)
     return {
         "name": name,
-        "type": "STATIC" if static else "STRICT_DNS",
+        "type": "STATIC" if fixed else "STRICT_DNS",
         "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]},
     }
 

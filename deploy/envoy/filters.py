@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.envoy.clusters import JWKS
+from deploy.envoy.clusters import JWKS, pool
 from deploy.envoy.contract import Contract
 from deploy.envoy.settings import EdgeSettings
 from deploy.envoy.tree import Tree, extension, seconds, typed
@@ -15,8 +15,13 @@ HTTP_FILTERS = "envoy.extensions.filters.http"
 CREDENTIALS = Path(__file__).with_name("credentials.lua")
 
 TRANSCODER = "envoy.filters.http.grpc_json_transcoder"
+CORS = "envoy.filters.http.cors"
+MEASURE = "envoy.filters.http.buffer"
 KEY_EXCHANGE = "envoy.filters.http.ext_authz"
 TOKEN_CHECK = "envoy.filters.http.jwt_authn"
+
+ORIGIN_POLICY = "origin"
+SIZE_POLICY = "size"
 
 KEY_HEADER = "x-parley-key"
 PROVIDER = "parley"
@@ -47,9 +52,10 @@ def http_filters(scope: Scope) -> list[Tree]:
     """The chain, each filter with the reason it stands where it does."""
     order: tuple[Callable[[Scope], Tree], ...] = (
         liveness,  # first: a probe carries no origin and no credentials
-        origins,  # before CORS: CORS only keeps a page from reading, this keeps it from acting
+        gate,  # before CORS, which only keeps a foreign page from reading; this keeps it from acting
         cors,  # before anything that refuses, so that the page may read the refusal
         grpc_web,  # before the transcoder, which leaves gRPC alone
+        bodies,  # before the transcoder, which measures nothing
         credentials,  # before the checks that it sorts requests for
         transcoder,  # before the checks: from here on every call is gRPC, with one path and one error shape
         key_exchange,  # before the token check, which then also checks what the exchange gave
@@ -60,7 +66,7 @@ def http_filters(scope: Scope) -> list[Tree]:
 
 
 def jwks_filters(scope: Scope) -> list[Tree]:
-    """The chain of the listener inside Envoy that serves the signing keys."""
+    """The chain of the listener that serves the signing keys to Envoy itself."""
     return [transcoder(scope), router(scope)]
 
 
@@ -81,8 +87,8 @@ def strip_identity(settings: EdgeSettings) -> list[Tree]:
 
 
 def liveness(scope: Scope) -> Tree:
-    """Answers /healthz by itself: whether every service has a replica that can be called."""
-    needed = ("auth", "tools")
+    """Answers /healthz by itself: whether a chat can be answered."""
+    needed = ("auth", "tools", pool(scope.settings.default_pool))
     return extension(
         "envoy.filters.http.health_check",
         f"{HTTP_FILTERS}.health_check.v3.HealthCheck",
@@ -92,32 +98,53 @@ def liveness(scope: Scope) -> Tree:
     )
 
 
-def origins(scope: Scope) -> Tree:
-    """Refuses requests of pages that are not on the list; programs send no Origin."""
-    present = {"header": {"name": "origin", "present_match": True}}
-    listed = [
-        {"header": {"name": "origin", "string_match": {"exact": origin, "ignore_case": True}}}
-        for origin in scope.settings.origins
-    ]
-    foreign_page = {"and_ids": {"ids": [present, {"not_id": {"or_ids": {"ids": listed}}}]}}
+def gate(scope: Scope) -> Tree:
+    """Refuses pages of origins that are not on the list, and bodies that say they are too large.
+
+    Programs send no Origin.
+    """
+    policies = {ORIGIN_POLICY: _foreign_page(scope.settings), SIZE_POLICY: _too_large(scope.settings)}
     return extension(
         "envoy.filters.http.rbac",
         f"{HTTP_FILTERS}.rbac.v3.RBAC",
-        rules={
-            "action": "DENY",
-            "policies": {"origin": {"permissions": [{"any": True}], "principals": [foreign_page]}},
-        },
+        rules={"action": "DENY", "policies": policies},
     )
+
+
+def _foreign_page(settings: EdgeSettings) -> Tree:
+    present = {"header": {"name": "origin", "present_match": True}}
+    listed = [
+        {"header": {"name": "origin", "string_match": {"exact": origin, "ignore_case": True}}}
+        for origin in settings.origins
+    ]
+    foreign = {"and_ids": {"ids": [present, {"not_id": {"or_ids": {"ids": listed}}}]}}
+    return {"permissions": [{"any": True}], "principals": [foreign]}
+
+
+def _too_large(settings: EdgeSettings) -> Tree:
+    # `end` is the first size outside the range; int64 has no larger one to name.
+    sizes = {"start": settings.max_body_bytes + 1, "end": 2**63 - 1}
+    declared = {"header": {"name": "content-length", "range_match": sizes}}
+    return {"permissions": [{"any": True}], "principals": [declared]}
 
 
 def cors(scope: Scope) -> Tree:
     """Lets pages read answers; whose pages, the virtual host says."""
-    return extension("envoy.filters.http.cors", f"{HTTP_FILTERS}.cors.v3.Cors")
+    return extension(CORS, f"{HTTP_FILTERS}.cors.v3.Cors")
 
 
 def grpc_web(scope: Scope) -> Tree:
     """Turns gRPC-Web into gRPC."""
     return extension("envoy.filters.http.grpc_web", f"{HTTP_FILTERS}.grpc_web.v3.GrpcWeb")
+
+
+def bodies(scope: Scope) -> Tree:
+    """Measures request bodies that do not say their size, on the routes that ask for it."""
+    return extension(
+        MEASURE,
+        f"{HTTP_FILTERS}.buffer.v3.Buffer",
+        max_request_bytes=scope.settings.max_body_bytes,
+    )
 
 
 def credentials(scope: Scope) -> Tree:
@@ -208,7 +235,11 @@ def _provider(scope: Scope) -> Tree:
         "payload_in_metadata": "claims",
         "jwt_cache_config": {"jwt_cache_size": 1024},
         "remote_jwks": {
-            "http_uri": {"uri": f"http://auth.{settings.trust_domain}{path}", "cluster": JWKS, "timeout": "2s"},
+            "http_uri": {
+                "uri": f"http://auth.{settings.trust_domain}{path}",
+                "cluster": JWKS,
+                "timeout": "2s",
+            },
             "cache_duration": seconds(settings.jwks_cache_seconds),
             "async_fetch": {"fast_listener": True, "failed_refetch_duration": "1s"},
         },
@@ -217,4 +248,6 @@ def _provider(scope: Scope) -> Tree:
 
 def router(scope: Scope) -> Tree:
     """Sends the request on."""
-    return extension("envoy.filters.http.router", f"{HTTP_FILTERS}.router.v3.Router")
+    return extension(
+        "envoy.filters.http.router", f"{HTTP_FILTERS}.router.v3.Router", suppress_envoy_headers=True
+    )

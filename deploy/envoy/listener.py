@@ -1,9 +1,9 @@
-"""The public listener, and the one inside Envoy that serves the signing keys to it."""
+"""The public listener, and the one that serves the signing keys to it."""
 
 from __future__ import annotations
 
 from deploy.envoy.access_log import access_log
-from deploy.envoy.clusters import JWKS_LISTENER, WINDOW_BYTES
+from deploy.envoy.clusters import WINDOW_BYTES
 from deploy.envoy.filters import Scope, http_filters, jwks_filters, strip_identity
 from deploy.envoy.refusals import local_replies
 from deploy.envoy.routes import jwks_route_configuration, route_configuration
@@ -38,7 +38,7 @@ def public_listener(scope: Scope, files: SecretFiles) -> Tree:
 
 
 def jwks_listener(scope: Scope) -> Tree:
-    """Serves the signing keys as JSON to Envoy itself; nothing outside can reach it."""
+    """Serves the signing keys as JSON to Envoy itself."""
     manager = extension(
         MANAGER,
         MANAGER_TYPE,
@@ -46,7 +46,8 @@ def jwks_listener(scope: Scope) -> Tree:
         route_config=jwks_route_configuration(scope),
         http_filters=jwks_filters(scope),
     )
-    return {"name": JWKS_LISTENER, "internal_listener": {}, "filter_chains": [{"filters": [manager]}]}
+    address = address_of(scope.settings.jwks_address)
+    return {"name": "jwks", "address": address, "filter_chains": [{"filters": [manager]}]}
 
 
 def _public_manager(scope: Scope) -> Tree:
@@ -86,8 +87,10 @@ def _limits(settings: EdgeSettings) -> Tree:
         "common_http_protocol_options": {
             "idle_timeout": seconds(settings.idle_timeout_seconds),
             "max_headers_count": 100,
-            "headers_with_underscores_action": "REJECT_REQUEST",
+            "headers_with_underscores_action": "DROP_HEADER",
         },
+        # A stream of JSON that breaks off says why in its trailers.
+        "http_protocol_options": {"enable_trailers": True},
         "http2_protocol_options": {
             "max_concurrent_streams": settings.max_streams,
             "initial_stream_window_size": WINDOW_BYTES,

@@ -6,24 +6,34 @@ import base64
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 
 from google.protobuf import json_format
+from google.rpc import code_pb2, status_pb2
 
 from deploy.envoy.contract import Contract
+from deploy.envoy.filters import ORIGIN_POLICY, SIZE_POLICY
 from deploy.envoy.tree import Tree, typed
+from services.auth.errors import KeyInvalid
 from services.rpc.errors import (
     DeadlineExceeded,
     DependencyUnavailable,
     InvalidRequest,
     MethodUnknown,
     Overloaded,
-    ServiceError,
     TokenExpired,
     TokenInvalid,
     TokenMissing,
 )
 
-GRPC_REQUEST = "request.headers['content-type'].startsWith('application/grpc')"
+BODY = "%LOCAL_REPLY_BODY%"
+
+# The transcoder leaves the caller's own path behind where it turned JSON into gRPC. Nobody outside can
+# send that header.
+GRPC_CALLER = (
+    "request.headers['content-type'].startsWith('application/grpc') "
+    "&& !('x-envoy-original-path' in request.headers)"
+)
 
 
 @dataclass(frozen=True)
@@ -32,72 +42,114 @@ class Refusal:
 
     Attributes:
         when: CEL expression over the request and the answer that Envoy is about to give.
-        status: HTTP status of the answer.
-        error: The error that it becomes.
+        http_status: Status of the answer to callers that speak HTTP.
+        status: What every caller reads.
+        explained: Whether Envoy's own text says more than the status' message; it then replaces it.
     """
 
     when: str
-    status: int
-    error: ServiceError
+    http_status: int
+    status: status_pb2.Status
+    explained: bool = False
 
 
 def refusals(contract: Contract) -> Iterator[Refusal]:
-    """Every kind that has a reason in the contracts, first match first."""
-    yield Refusal(_jwt("Jwt_is_missing"), 401, TokenMissing())
-    yield Refusal(_jwt("Jwt_is_expired"), 401, TokenExpired())
-    yield Refusal(_jwt("Jwks_remote_fetch_is_failed"), 503, DependencyUnavailable("auth"))
-    yield Refusal(_details("jwt_authn_access_denied"), 401, TokenInvalid())
-    yield Refusal(_details("ext_authz_error"), 503, DependencyUnavailable("auth"))
-    yield Refusal("response.code_details.contains('overflow')", 429, Overloaded("The edge is full: try again."))
-    for server in sorted({method.server for method in contract.methods}):
-        for service in sorted({method.service for method in contract.methods if method.server == server}):
-            to_service = f"request.path.startsWith('/{service}/')"
-            yield Refusal(f"response.code == 503 && {to_service}", 503, DependencyUnavailable(server))
-    yield Refusal("response.code == 504", 504, DeadlineExceeded("The service took too long."))
-    yield Refusal("response.code == 404", 404, MethodUnknown())
-    yield Refusal("response.code == 413", 413, InvalidRequest("The request is larger than the edge takes."))
+    """Every kind of refusal, first match first."""
+    yield from _identity_refusals()
+    yield from _request_refusals()
+    for server, prefixes in _paths(contract).items():
+        to_server = " || ".join(f"request.path.startsWith('{prefix}')" for prefix in prefixes)
+        unavailable = DependencyUnavailable(server)
+        yield Refusal(f"response.code == 503 && ({to_server})", 503, unavailable.to_status())
+
+
+def _identity_refusals() -> Iterator[Refusal]:
+    """The caller showed nothing, or nothing good."""
+    yield Refusal(_jwt("Jwt_is_missing"), 401, TokenMissing().to_status())
+    yield Refusal(_jwt("Jwt_is_expired"), 401, TokenExpired().to_status())
+    yield Refusal(_jwt("Jwks_remote_fetch_is_failed"), 503, DependencyUnavailable("auth").to_status())
+    yield Refusal(_jwt(""), 401, TokenInvalid().to_status())
+    yield Refusal(_details("ext_authz_error"), 503, DependencyUnavailable("auth").to_status())
+    yield Refusal(f"{_details('ext_authz_denied')} && response.code == 401", 401, KeyInvalid().to_status())
+    yield Refusal(
+        _policy(ORIGIN_POLICY), 403, _plain(code_pb2.PERMISSION_DENIED, "Pages of this origin may not call.")
+    )
+
+
+def _request_refusals() -> Iterator[Refusal]:
+    """The request cannot be taken."""
+    too_large = InvalidRequest("The request is larger than the edge takes.").to_status()
+    unreadable = InvalidRequest("The request cannot be read.").to_status()
+    yield Refusal(_policy(SIZE_POLICY), 413, too_large)
+    yield Refusal("response.code == 413", 413, too_large)
+    yield Refusal("response.code == 400", 400, unreadable, explained=True)
+    yield Refusal("response.code == 404", 404, MethodUnknown().to_status())
+    yield Refusal("response.code == 504", 504, DeadlineExceeded("The service took too long.").to_status())
+    overloaded = Overloaded("The edge is full; try again.", retry_after=timedelta(seconds=1))
+    yield Refusal("response.code_details.contains('overflow')", 429, overloaded.to_status())
+
+
+def _paths(contract: Contract) -> dict[str, list[str]]:
+    """The path prefixes of each server's services."""
+    paths: dict[str, list[str]] = {}
+    for service, server in sorted({(method.service, method.server) for method in contract.methods}):
+        paths.setdefault(server, []).append(f"/{service}/")
+    return paths
 
 
 def local_replies(contract: Contract) -> Tree:
     """Rewrites Envoy's own answers."""
-    mappers = [mapper for refusal in refusals(contract) for mapper in _mappers(refusal)]
+    mappers = [mapper for refusal in refusals(contract) for mapper in (_as_grpc(refusal), _as_json(refusal))]
     return {"mappers": [*mappers, _others()]}
 
 
-def _mappers(refusal: Refusal) -> Iterator[Tree]:
-    """The refusal for gRPC, as trailers, and for everyone else, as JSON."""
-    status = refusal.error.to_status()
+def _as_grpc(refusal: Refusal) -> Tree:
+    """The refusal as trailers, with the details in the form that gRPC libraries read."""
+    status = refusal.status
     details = base64.b64encode(status.SerializeToString()).decode()
-    yield {
-        "filter": _cel(f"{GRPC_REQUEST} && {refusal.when}"),
-        "status_code": refusal.status,
-        "body": {"inline_string": status.message},
-        "headers_to_add": [_header("grpc-status", str(status.code)), _header("grpc-status-details-bin", details)],
+    mapper = {
+        "filter": _cel(f"{GRPC_CALLER} && {refusal.when}"),
+        "status_code": refusal.http_status,
+        "headers_to_add": [
+            _header("grpc-status", str(status.code)),
+            _header("grpc-status-details-bin", details),
+        ],
     }
-    body = json.dumps(json_format.MessageToDict(status), separators=(",", ":"))
-    yield {
+    return mapper if refusal.explained else {**mapper, "body": {"inline_string": status.message}}
+
+
+def _as_json(refusal: Refusal) -> Tree:
+    """The refusal as the transcoder would write it had a service refused."""
+    body: Tree = json.loads(json_format.MessageToJson(refusal.status))
+    body["details"] = body.get("details", [])
+    body["message"] = BODY if refusal.explained else body["message"].replace("%", "%%")
+    return {
         "filter": _cel(refusal.when),
-        "status_code": refusal.status,
-        "body_format_override": {
-            "text_format_source": {"inline_string": body.replace("%", "%%")},
-            "content_type": "application/json",
-        },
+        "status_code": refusal.http_status,
+        "body_format_override": {"json_format": body, "content_type": "application/json"},
     }
 
 
 def _others() -> Tree:
-    """Whatever else Envoy refuses over plain HTTP, as JSON of the same shape."""
+    """Whatever else Envoy refuses to callers that speak HTTP, in the same shape."""
+    body = {"code": code_pb2.UNKNOWN, "message": BODY, "details": []}
     return {
-        "filter": _cel(f"!({GRPC_REQUEST})"),
-        "body_format_override": {
-            "json_format": {"message": "%LOCAL_REPLY_BODY%", "details": []},
-            "content_type": "application/json",
-        },
+        "filter": _cel(f"!({GRPC_CALLER})"),
+        "body_format_override": {"json_format": body, "content_type": "application/json"},
     }
+
+
+def _plain(code: int, message: str) -> status_pb2.Status:
+    """A refusal that the contracts have no reason for."""
+    return status_pb2.Status(code=code, message=message)
 
 
 def _jwt(why: str) -> str:
     return _details(f"jwt_authn_access_denied{{{why}")
+
+
+def _policy(name: str) -> str:
+    return _details(f"rbac_access_denied_matched_policy[{name}]")
 
 
 def _details(prefix: str) -> str:
@@ -110,4 +162,4 @@ def _cel(expression: str) -> Tree:
 
 
 def _header(name: str, value: str) -> Tree:
-    return {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+    return {"header": {"key": name, "value": value}, "append_action": "ADD_IF_ABSENT"}

@@ -24,13 +24,15 @@ from deploy.envoy.filters import Scope
 from deploy.envoy.listener import jwks_listener, public_listener
 from deploy.envoy.settings import EdgeSettings
 from deploy.envoy.tls import SecretFiles, secrets
-from deploy.envoy.tree import Tree, address_of, extension, typed
+from deploy.envoy.tree import Tree, address_of, typed
 from services.rpc.settings import SettingsError, load
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--output", type=Path, required=True, help="where to write the configuration")
     options = parser.parse_args(arguments)
     try:
@@ -62,12 +64,6 @@ def bootstrap(scope: Scope, files: SecretFiles) -> Tree:
     settings = scope.settings
     tree: Tree = {
         "node": {"id": "edge", "cluster": "parley"},
-        "bootstrap_extensions": [
-            extension(
-                "envoy.bootstrap.internal_listener",
-                "envoy.extensions.bootstrap.internal_listener.v3.InternalListener",
-            )
-        ],
         "overload_manager": _overload_manager(settings),
         "static_resources": {
             "listeners": [public_listener(scope, files), jwks_listener(scope)],
@@ -90,7 +86,15 @@ def _overload_manager(settings: EdgeSettings) -> Tree:
 def _serialized(tree: Tree, path: Path) -> bytes:
     if path.suffix == ".json":
         return json.dumps(tree, indent=2).encode()
-    return yaml.safe_dump(tree, sort_keys=False, width=110).encode()
+    return yaml.dump(tree, Dumper=_Plain, sort_keys=False, width=110).encode()
+
+
+class _Plain(yaml.SafeDumper):
+    """Writes what occurs twice twice: anchors make a configuration hard to read."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        """Never refer back."""
+        return True
 
 
 def _replace(path: Path, content: bytes) -> None:

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from deploy.envoy.clusters import WEB, pool
 from deploy.envoy.contract import Method
 from deploy.envoy.filters import (
+    CORS,
     HTTP_FILTERS,
     KEY_EXCHANGE,
+    MEASURE,
     TOKEN_CHECK,
     TRANSCODER,
     Scope,
@@ -18,18 +20,19 @@ from deploy.envoy.settings import EdgeSettings
 from deploy.envoy.tree import Tree, seconds, typed
 
 MODEL_HEADER = "parley-model"
+NOWHERE = "x-parley-nowhere"
 API_PREFIX = "/api/"
 WELL_KNOWN_PREFIX = "/.well-known/"
 GRPC = {"name": "content-type", "string_match": {"prefix": "application/grpc"}}
+SIZED = {"name": "content-length", "present_match": True}
+ACCEPTS_EVENTS = {"name": "accept", "string_match": {"contains": "text/event-stream"}}
 
 # Nothing has reached a service when one of these happens, so every call may be
 # sent again; the second list may have, so only idempotent ones may.
 RETRY_UNSENT = "connect-failure,refused-stream,reset-before-request"
 RETRY_IDEMPOTENT = f"{RETRY_UNSENT},reset,unavailable"
 
-CORS_REQUEST_HEADERS = (
-    "authorization,content-type,grpc-timeout,parley-conversation,parley-model,x-api-key,x-grpc-web,x-user-agent"
-)
+CORS_REQUEST_HEADERS = "authorization,content-type,grpc-timeout,parley-conversation,parley-model,x-api-key,x-grpc-web,x-user-agent"
 CORS_RESPONSE_HEADERS = "grpc-message,grpc-status,grpc-status-details-bin,x-request-id"
 
 
@@ -42,10 +45,14 @@ def route_configuration(scope: Scope) -> Tree:
                 "name": "edge",
                 "domains": ["*"],
                 "routes": list(_routes(scope)),
-                "typed_per_filter_config": {"envoy.filters.http.cors": _cors_policy(scope.settings)},
+                "typed_per_filter_config": {
+                    CORS: _cors_policy(scope.settings),
+                    MEASURE: typed(f"{HTTP_FILTERS}.buffer.v3.BufferPerRoute", disabled=True),
+                },
                 "request_headers_to_add": [_client_address()],
                 # What the key exchange did not take off: no service but auth sees a key.
                 "request_headers_to_remove": ["x-parley-key", "x-api-key"],
+                "response_headers_to_remove": ["grpc-accept-encoding"],
             }
         ],
     }
@@ -72,11 +79,23 @@ def _routes(scope: Scope) -> Iterator[Tree]:
     for method in scope.contract.methods:
         yield from _method_routes(method, scope.settings)
     yield _unknown("/", headers=[GRPC])
-    accepts_events = {"name": "accept", "string_match": {"contains": "text/event-stream"}}
-    yield _unknown(API_PREFIX, headers=[accepts_events], **{TRANSCODER: event_stream_transcoder(scope)})
-    yield _unknown(API_PREFIX)
+    yield from _api(scope)
     yield _unknown(WELL_KNOWN_PREFIX)
     yield _page() if scope.settings.web_address else _unknown("/")
+
+
+def _api(scope: Scope) -> Iterator[Tree]:
+    """The routes of `/api/…` before the transcoder: how to read the body and how to write a stream."""
+    events = {TRANSCODER: event_stream_transcoder(scope)}
+    measured = {MEASURE: typed(f"{HTTP_FILTERS}.buffer.v3.BufferPerRoute", **_buffer(scope.settings))}
+    yield _unknown(API_PREFIX, headers=[ACCEPTS_EVENTS, SIZED], **events)
+    yield _unknown(API_PREFIX, headers=[ACCEPTS_EVENTS], **events, **measured)
+    yield _unknown(API_PREFIX, headers=[SIZED])
+    yield _unknown(API_PREFIX, **measured)
+
+
+def _buffer(settings: EdgeSettings) -> Tree:
+    return {"buffer": {"max_request_bytes": settings.max_body_bytes}}
 
 
 def _method_routes(method: Method, settings: EdgeSettings) -> Iterator[Tree]:
@@ -128,11 +147,16 @@ def _retry_policy(method: Method) -> Tree:
 
 
 def _unknown(prefix: str, *, headers: list[Tree] | None = None, **per_filter: Tree) -> Tree:
-    """Answers that there is no such method."""
+    """Answers that there is no such method.
+
+    A route to the cluster that a header names, which nobody can send: the CORS
+    filter passes over Envoy's direct responses, and a page could not read the
+    refusal, nor anything that the transcoder makes of the call.
+    """
     return {
         "name": f"unknown {prefix}",
         "match": {"prefix": prefix, "headers": headers or []},
-        "direct_response": {"status": 404},
+        "route": {"cluster_header": NOWHERE, "cluster_not_found_response_code": "NOT_FOUND"},
         "typed_per_filter_config": {**_without_checks(), **per_filter},
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
@@ -100,7 +101,7 @@ class EdgeSettings(BaseSettings):
 
     token_issuer: str = Field("parley", description="the only issuer whose tokens are taken")
     token_audience: str = Field("parley", description="the audience that tokens must name")
-    jwks_cache_seconds: int = Field(60, ge=1, le=86400, description="time between two fetches of the keys")
+    jwks_cache_seconds: int = Field(10, ge=1, le=86400, description="time between two fetches of the keys")
     key_check_seconds: float = Field(2, gt=0, le=60, description="time that auth has to exchange an API key")
 
     max_body_bytes: int = Field(16 * 2**20, ge=2**10, le=2**30, description="size of one request as JSON")
@@ -113,9 +114,7 @@ class EdgeSettings(BaseSettings):
         3600, gt=0, le=86400, description="time that a stream or connection may be silent"
     )
     health_check_seconds: float = Field(1, gt=0, le=60, description="time between two probes of a replica")
-    trusted_hops: int = Field(
-        0, ge=0, le=8, description="proxies in front whose x-forwarded-for is believed"
-    )
+    trusted_hops: int = Field(0, ge=0, le=8, description="proxies in front whose x-forwarded-for is believed")
 
     admin_address: Annotated[str, AfterValidator(_admin_address)] = Field(
         "", description="unix:PATH or loopback host:port of Envoy's admin interface; empty: none"
@@ -135,6 +134,17 @@ class EdgeSettings(BaseSettings):
     def default_pool(self) -> str:
         """The model that answers calls which name none."""
         return self.default_model or next(iter(self.models))
+
+    @property
+    def jwks_address(self) -> str:
+        """Where Envoy serves the signing keys to itself: an abstract Unix socket.
+
+        It needs no port, no file and no short path, and one edge holds it per
+        public address. A listener inside Envoy would not do: the keys are
+        fetched on the main thread, from where such listeners are out of reach.
+        """
+        digest = hashlib.sha256(self.listen_address.encode()).hexdigest()[:16]
+        return f"{UNIX}@parley-edge-jwks-{digest}"
 
     @property
     def origins(self) -> list[str]:

@@ -69,7 +69,10 @@ def upstream(files: SecretFiles, service: str, trust_domain: str) -> Tree:
         common_tls_context={
             # Without it grpc refuses the connection, and `envoy --mode validate` says nothing.
             "alpn_protocols": ["h2"],
-            "tls_params": {"tls_minimum_protocol_version": "TLSv1_3", "tls_maximum_protocol_version": "TLSv1_3"},
+            "tls_params": {
+                "tls_minimum_protocol_version": "TLSv1_3",
+                "tls_maximum_protocol_version": "TLSv1_3",
+            },
             "tls_certificate_sds_secret_configs": [_reference(files, IDENTITY)],
             "combined_validation_context": {
                 "default_validation_context": {

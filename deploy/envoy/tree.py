@@ -13,7 +13,10 @@ TYPE_URL = "type.googleapis.com/"
 
 def typed(message: str, **fields: Any) -> Tree:
     """A `google.protobuf.Any` of this message type; fields that are None are left out."""
-    return {"@type": TYPE_URL + message, **{name: value for name, value in fields.items() if value is not None}}
+    return {
+        "@type": TYPE_URL + message,
+        **{name: value for name, value in fields.items() if value is not None},
+    }
 
 
 def extension(name: str, message: str, **fields: Any) -> Tree:
@@ -27,8 +30,9 @@ def seconds(duration: float) -> str:
 
 
 def address_of(address: str) -> Tree:
-    """An Envoy address from `host:port` or `unix:PATH`."""
+    """An Envoy address from `host:port`, `unix:PATH` or `unix:@NAME` (abstract)."""
     if address.startswith(UNIX):
-        return {"pipe": {"path": address.removeprefix(UNIX), "mode": 0o600}}
+        path = address.removeprefix(UNIX)
+        return {"pipe": {"path": path} if path.startswith("@") else {"path": path, "mode": 0o600}}
     host, port = endpoint(address)
     return {"socket_address": {"address": host, "port_value": port}}

@@ -1,0 +1,103 @@
+"""The real Envoy with a rendered configuration, as a process of the test."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import sys
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import httpx
+
+from deploy.envoy.contract import load_contract
+from deploy.envoy.render import write
+from deploy.envoy.settings import EdgeSettings
+
+READY_SECONDS = 30
+ENVOY = Path(sys.executable).with_name("envoy")
+
+
+@dataclass
+class Front:
+    """A running edge.
+
+    Attributes:
+        settings: What it was rendered from.
+        folder: Where its files lie.
+        process: Envoy.
+    """
+
+    settings: EdgeSettings
+    folder: Path
+    process: Process
+
+    @property
+    def address(self) -> str:
+        return self.settings.listen_address
+
+    @property
+    def url(self) -> str:
+        return f"https://{self.address}"
+
+    @property
+    def log(self) -> str:
+        """The access log so far."""
+        return Path(self.settings.access_log_path).read_text()
+
+    def channel(self) -> grpc.aio.Channel:
+        """A channel as a caller outside opens it."""
+        roots = self.settings.tls_authority_path.read_bytes()
+        return grpc.aio.secure_channel(self.address, grpc.ssl_channel_credentials(roots))
+
+    def tls(self) -> ssl.SSLContext:
+        """What callers outside trust."""
+        return ssl.create_default_context(cafile=str(self.settings.tls_authority_path))
+
+    def http(self) -> httpx.AsyncClient:
+        """An HTTP/1.1 client of the edge."""
+        return httpx.AsyncClient(base_url=self.url, verify=self.tls(), timeout=20)
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@asynccontextmanager
+async def front(settings: EdgeSettings, folder: Path) -> AsyncIterator[Front]:
+    """Run Envoy until the block ends. It listens once each service was seen to be healthy."""
+    configuration = folder / "edge.yaml"
+    write(settings, load_contract(), configuration)
+    options = ["--disable-hot-restart", "--concurrency", "1", "--log-level", "warning"]
+    with (folder / "envoy.log").open("wb") as log:
+        process = await asyncio.create_subprocess_exec(
+            ENVOY, "-c", str(configuration), *options, stdout=log, stderr=log
+        )
+    try:
+        running = Front(settings, folder, process)
+        await _listening(running)
+        yield running
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await asyncio.wait_for(process.wait(), READY_SECONDS)
+
+
+async def _listening(running: Front) -> None:
+    """Wait for the port, or for Envoy to give up."""
+    async with running.channel() as channel:
+        ready = asyncio.ensure_future(channel.channel_ready())
+        gone = asyncio.ensure_future(running.process.wait())
+        await asyncio.wait({ready, gone}, timeout=READY_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        gone.cancel()
+        if not ready.done():
+            ready.cancel()
+            raise RuntimeError((running.folder / "envoy.log").read_text())
