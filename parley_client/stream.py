@@ -46,7 +46,7 @@ class EventStream(Generic[Event]):
             raise StopAsyncIteration
         try:
             self._call = self._call or await self._open_call()
-            response = await self._call.read()
+            response: Any = await self._call.read()
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error) from None
         if response is grpc.aio.EOF:

@@ -1,0 +1,39 @@
+"""The `parley` command."""
+
+import typer
+
+from cli import bench, certs, chat, doctor, keys, login, models, status, tools
+from cli.down import down
+from cli.up import up
+
+EPILOG = (
+    "Exit status: 0 done, 1 failed, 2 wrong command line, 3 nothing answers, "
+    "4 not logged in or not allowed, 5 this machine or its settings lack something."
+)
+
+app = typer.Typer(
+    help="Parley: large language models with tools, behind one door.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,  # locals hold passwords and tokens
+)
+app.command()(up)
+app.command()(status.status)
+app.command()(down)
+app.command()(login.login)
+app.command()(chat.chat)
+app.add_typer(models.app, name="models")
+app.add_typer(tools.app, name="tools")
+app.add_typer(keys.app, name="keys")
+app.add_typer(certs.app, name="certs")
+app.command()(doctor.doctor)
+app.add_typer(bench.app, name="bench")
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="parley")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""`parley chat`: a question, or a conversation."""
+
+from __future__ import annotations
+
+import asyncio
+import readline  # noqa: F401 - gives input() editing and history
+import sys
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from cli.answer import AnswerLines, AnswerPrinter
+from cli.connection import Deployment
+from cli.console import errors
+from cli.failures import tell, told
+from parley.inference.v1 import chat_pb2
+from parley_client.client import Client, user_message
+from parley_client.errors import ParleyError
+from parley_client.transcript import Transcript
+
+QUESTION_CHARACTERS = 1 << 20
+WELCOME = "Ask away. /new forgets the conversation, Ctrl-C stops an answer, Ctrl-D ends."
+
+
+@dataclass(frozen=True)
+class AnswerOptions:
+    """What every question of a conversation asks for."""
+
+    model: str = ""
+    tools: bool = True
+    reasoning: bool = True
+    max_tool_rounds: int | None = None
+
+    def request(self, transcript: Transcript) -> chat_pb2.ChatRequest:
+        """The request for what comes after the transcript."""
+        request = chat_pb2.ChatRequest(model=self.model, messages=transcript.messages)
+        request.server_tools.all = self.tools
+        if not self.reasoning:
+            request.reasoning.enabled = False
+        if self.max_tool_rounds is not None:
+            request.limits.max_tool_rounds = self.max_tool_rounds
+        return request
+
+
+@told
+def chat(
+    question: Annotated[
+        str | None, typer.Argument(help="The question; - reads it from standard input. Without it: a prompt.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="The model to ask.")] = "",
+    tools: Annotated[bool, typer.Option("--tools/--no-tools", help="Whether it may use tools.")] = True,
+    reasoning: Annotated[
+        bool, typer.Option("--reasoning/--no-reasoning", help="Whether it reasons first, where it can.")
+    ] = True,
+    max_tool_rounds: Annotated[
+        int | None, typer.Option(help="Turns in which it may call tools.", min=0, max=32)
+    ] = None,
+    usage: Annotated[bool, typer.Option("--usage", help="Tell the tokens used.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Write each event as a line of JSON.")] = False,
+) -> None:
+    """Ask a model and stream its answer."""
+    options = AnswerOptions(model, tools, reasoning, max_tool_rounds)
+    printer = AnswerLines() if as_json else AnswerPrinter(show_reasoning=reasoning, show_usage=usage)
+    if question == "-":
+        question = sys.stdin.read(QUESTION_CHARACTERS)
+    with asyncio.Runner() as runner:
+        connection = Deployment.find().client()
+        client = runner.run(connection.__aenter__())
+        conversation = Conversation(client, options, printer)
+        try:
+            if question is None:
+                _prompt(runner, conversation)
+            else:
+                runner.run(conversation.ask(question))
+        finally:
+            runner.run(connection.__aexit__(None, None, None))
+
+
+class Conversation:
+    """Questions and answers that build on each other."""
+
+    def __init__(self, client: Client, options: AnswerOptions, printer: AnswerPrinter | AnswerLines) -> None:
+        self._client = client
+        self._options = options
+        self._printer = printer
+        self._transcript = Transcript()
+
+    def forget(self) -> None:
+        """Begins anew."""
+        self._transcript = Transcript()
+
+    async def ask(self, question: str) -> None:
+        """Asks, and shows the answer as it streams. Cancelling this cancels the run.
+
+        Raises:
+            ParleyError: The answer failed.
+        """
+        self._transcript.messages.append(user_message(question))
+        request = self._options.request(self._transcript)
+        try:
+            async with self._client.chat(request) as events:
+                async for event in events:
+                    self._transcript.add(event)
+                    self._printer.show(event)
+        finally:
+            self._transcript.end()
+            self._printer.end_line()
+
+
+def _prompt(runner: asyncio.Runner, conversation: Conversation) -> None:
+    """Asks question after question until the input ends."""
+    errors().print(WELCOME, style="dim")
+    while (question := _read_question()) is not None:
+        if question == "/new":
+            conversation.forget()
+        elif question:
+            _answer(runner, conversation, question)
+
+
+def _read_question() -> str | None:
+    """What was typed; empty after Ctrl-C, None at the end of the input."""
+    try:
+        return input("> ").strip()
+    except KeyboardInterrupt:
+        errors().print()
+        return ""
+    except EOFError:
+        return None
+
+
+def _answer(runner: asyncio.Runner, conversation: Conversation, question: str) -> None:
+    """Shows one answer; neither its failure nor Ctrl-C ends the conversation."""
+    try:
+        runner.run(conversation.ask(question))
+    except KeyboardInterrupt:
+        errors().print("Cancelled.", style="yellow")
+    except ParleyError as error:
+        tell(str(error), error.hint)

