@@ -1,0 +1,218 @@
+"""Whole dialogues: which kind, how many requests, which tools are offered, how the user types."""
+
+import random
+from collections.abc import Callable
+
+from parley_demo import arithmetic, clock, failures, files, smalltalk, statistic
+from parley_demo.dialogue import TOOLS, Dialogue, Phrasebook, Request, thought_of
+from parley_demo.grammar import expand, fill
+from parley_demo.invented import Stock
+
+Maker = Callable[[Stock, str], Request | None]
+
+# Wording kind -> maker; the wordings of each kind carry the gaps that its maker fills.
+SINGLE: dict[str, dict[str, Maker]] = {
+    "calculator": {
+        "typed_sum": arithmetic.typed_sum,
+        "spoken_sum": arithmetic.spoken_sum,
+        "add": arithmetic.two_numbers("{a} + {b}"),
+        "subtract": arithmetic.two_numbers("{b} - {a}"),
+        "multiply": arithmetic.two_numbers("{a} * {b}"),
+        "divide": arithmetic.two_numbers("{a} / {b}"),
+        "percent": arithmetic.two_numbers("{a} / 100 * {b}"),
+        "remainder": arithmetic.two_numbers("{a} % {b}"),
+        "power": arithmetic.two_numbers("{a} ** {b}"),
+        "squared": arithmetic.two_numbers("{a} ** 2"),
+        "half": arithmetic.two_numbers("{a} / 2"),
+        "root": arithmetic.square_root,
+    },
+    "statistics": {"figures": statistic.figures},
+    "time_now": {"time_in": clock.in_place, "time": clock.anywhere},
+    "file_read": {"read": files.read},
+    "file_list": {"list_folder": files.list_folder, "list_workspace": files.list_workspace},
+}
+# How often each wording kind is asked, where it is not 1.
+WEIGHTS = {"typed_sum": 7.0, "spoken_sum": 3.0, "time_in": 6.0, "list_folder": 2.0}
+COURTESIES = tuple(smalltalk.ANSWERS)
+
+KINDS = (
+    *SINGLE,
+    "greeting",
+    "cannot answer",
+    "not offered",
+    "tool error",
+    "two calls",
+    "second turn",
+)
+# The mix of training; judging gives each kind of KINDS an equal share.
+MIX = {
+    "calculator": 5,
+    "statistics": 5,
+    "time_now": 3,
+    "file_read": 5,
+    "file_list": 4,
+    "greeting": 1.5,
+    "cannot answer": 3,
+    "not offered": 1.5,
+    "tool error": 2,
+    "two calls": 5,
+    "second turn": 5,
+    "repeat": 2,
+}
+UNKNOWN_TOOLS = ("web_search", "weather", "send_email", "sql_query", "json_query", "translate", "csv_summary")
+SYSTEM_TEXTS = ("You are a helpful assistant.", "Answer briefly.", "Be kind.", "You help users of Parley.")
+
+
+class Composer:
+    """Makes dialogues from a stock of arguments and a book of wordings."""
+
+    def __init__(self, stock: Stock, book: Phrasebook) -> None:
+        self._stock, self._book, self._rng = stock, book, stock.rng
+
+    def dialogue(self, kind: str) -> Dialogue:
+        """A dialogue whose last request is of this kind."""
+        requests: tuple[Request, ...]
+        if kind == "second turn":
+            requests = self._second_turn()
+        else:
+            requests = (*self._small_history(), self.request(kind))
+        questions = tuple(self._typed(request) for request in requests)
+        return Dialogue(requests, self._offered(requests), questions, self._system(), kind)
+
+    def request(self, kind: str) -> Request:
+        """One request of a kind that stands alone."""
+        if kind == "greeting":
+            courtesy = self._rng.choice(COURTESIES)
+            return smalltalk.courtesy(self._stock, courtesy, self._wording(courtesy))
+        if kind == "cannot answer":
+            return smalltalk.beyond(self._stock, self._wording("beyond"))
+        if kind == "repeat":
+            return smalltalk.repeat(self._stock, self._wording("repeat"))
+        if kind == "not offered":
+            return failures.not_offered(self._any_call())
+        if kind == "tool error":
+            return failures.failed(self._stock, self._any_call())
+        return self._two_calls() if kind == "two calls" else self._single(kind)
+
+    def _any_call(self) -> Request:
+        return self._single(self._rng.choice(tuple(SINGLE)))
+
+    def _wording(self, kind: str) -> str:
+        wording = expand(self._rng.choice(self._book.patterns[kind]), self._book.rules, self._rng)
+        return wording if kind == "join" else _upper_first(wording.strip())
+
+    def _single(self, kind: str) -> Request:
+        makers = SINGLE[kind]
+        while True:
+            name = self._rng.choices(list(makers), [WEIGHTS.get(name, 1.0) for name in makers])[0]
+            request = makers[name](self._stock, self._wording(name))
+            if request is not None:
+                return request
+
+    def _two_calls(self) -> Request:
+        one, two = self._any_call(), self._any_call()
+        if self._stock.chance(0.08):
+            two = failures.failed(self._stock, two)
+        join = self._wording("join")
+        first, second = one.wording.rstrip(".?!"), _lower_first(two.wording)
+        gaps = {f"one_{gap}": text for gap, text in one.gaps.items()}
+        gaps |= {f"two_{gap}": text for gap, text in two.gaps.items()}
+        wording = f"{first.replace('{', '{one_')}{join}{second.replace('{', '{two_')}"
+        calls = one.calls + two.calls
+        return Request("two calls", wording, gaps, f"{one.answer}\n{two.answer}", calls, thought_of(calls))
+
+    def _second_turn(self) -> tuple[Request, ...]:
+        while True:
+            first = self._any_call()
+            second = self._follow_up(first)
+            if second is not None:
+                return first, second
+
+    def _follow_up(self, first: Request) -> Request | None:
+        rng, stock, name = self._rng, self._stock, first.calls[0].name
+        if name == "calculator":
+            sign = rng.choice(tuple(arithmetic.FOLLOW_UPS))
+            return arithmetic.follow_up(stock, first, sign, self._wording(arithmetic.FOLLOW_UPS[sign]))
+        if name == "statistics":
+            return statistic.follow_up(stock, first, self._wording("and_op"))
+        if name == "time_now":
+            return clock.follow_up(stock, first, self._wording("and_city"))
+        if name == "file_read":
+            return files.follow_up_read(stock, first, self._wording("and_path"))
+        if stock.chance(0.5):
+            return files.open_first(stock, first, self._wording("open_first"))
+        return files.follow_up_list(stock, first, self._wording("and_dir"))
+
+    def _small_history(self) -> tuple[Request, ...]:
+        if not self._stock.chance(0.1):
+            return ()
+        kinds = (*SINGLE, "greeting", "cannot answer", "two calls", "tool error")
+        return tuple(self.request(self._rng.choice(kinds)) for _ in range(self._rng.choice((1, 1, 2))))
+
+    def _offered(self, requests: tuple[Request, ...]) -> tuple[str, ...]:
+        needed = {call.name for request in requests for call in request.calls}
+        last = requests[-1]
+        share = self._rng.choice((0.5, 1.0, 1.0))
+        offered = [name for name in TOOLS if name in needed or self._stock.chance(share)]
+        if self._stock.chance(0.2):
+            offered += self._rng.sample(UNKNOWN_TOOLS, self._rng.randint(1, 3))
+        if self._stock.chance(0.05):
+            offered.append(f"{self._stock.pseudo_word()}_{self._stock.pseudo_word()}")
+        if self._stock.chance(0.5):
+            self._rng.shuffle(offered)
+        if last.missing and not needed and self._stock.chance(0.2):
+            offered = []
+        return tuple(name for name in offered if name != last.missing)
+
+    def _system(self) -> str:
+        if not self._stock.chance(0.2):
+            return ""
+        return self._rng.choice((*SYSTEM_TEXTS, self._stock.sentence(12)))
+
+    def _typed(self, request: Request) -> str:
+        wording = request.wording
+        if not self._stock.held_out:
+            wording = _careless(wording, self._rng)
+        return fill(wording, request.gaps)
+
+
+def _upper_first(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _lower_first(text: str) -> str:
+    return text if text[:1] == "{" or text[:2] in ("I ", "I'") else text[:1].lower() + text[1:]
+
+
+def _careless(wording: str, rng: random.Random) -> str:
+    """A wording as people type it: without capitals or full stops, with slips and words too many."""
+    if rng.random() < 0.25:
+        wording = wording[:1].lower() + wording[1:]
+    if rng.random() < 0.2:
+        wording = wording.rstrip(".?!")
+    if rng.random() < 0.2:
+        wording = _with_slip(wording, rng)
+    return wording
+
+
+def _with_slip(wording: str, rng: random.Random) -> str:
+    parts = wording.split(" ")
+    at = rng.randrange(len(parts))
+    word = parts[at]
+    shape = rng.randrange(4)
+    if "{" in word or shape == 0:
+        parts.insert(at, rng.choice(("really", "just", "the", "um", "so", "then", "well", "maybe")))
+    elif shape == 1 and len(word) > 4:
+        swap = rng.randrange(1, len(word) - 2)
+        parts[at] = word[:swap] + word[swap + 1] + word[swap] + word[swap + 2 :]
+    elif shape == 2:
+        parts.append(rng.choice(("now", "thanks", "please", "ok")))
+    else:
+        parts[at] = rng.choice((word.upper(), word + ",", word + "...", f" {word}"))
+    return " ".join(parts)
+
+
+def training_kind(rng: random.Random) -> str:
+    """A kind of dialogue as often as the training mix wants it."""
+    return rng.choices(tuple(MIX), tuple(MIX.values()))[0]
+

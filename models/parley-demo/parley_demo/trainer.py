@@ -1,0 +1,147 @@
+"""The training run: steps until the wall clock says stop, checkpoints on the way, a log of the loss."""
+
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+from torch.nn import functional
+
+from parley_demo.batches import Batch, Feed
+from parley_demo.export import export
+from parley_demo.model import Llama, Shape
+from parley_demo.optimizer import optimizers
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is to do; rates are per step, times in minutes of training."""
+
+    minutes: float
+    seed: int = 1
+    batch_tokens: int = 2600
+    muon_rate: float = 0.02
+    adam_rate: float = 3e-3
+    warm_steps: int = 60
+    cooling: float = 0.4
+    """The last share of the run, in which the rates fall to zero."""
+    copying_minutes: float = 3.0
+    """At first most examples are pure copying, which the calls and answers build on."""
+    save_every_minutes: float = 4.0
+
+
+@dataclass
+class Progress:
+    """How far a run has come."""
+
+    step: int = 0
+    minutes: float = 0.0
+    tokens: int = 0
+    losses: list[tuple[float, float]] = field(default_factory=list)
+    """Minutes and mean loss over the steps since the entry before."""
+
+
+def rate_share(plan: Plan, progress: Progress) -> float:
+    """Which share of the full rates to use: rises over the warm-up, falls linearly at the end."""
+    left = 1.0 - progress.minutes / plan.minutes
+    return max(0.0, min(1.0, (progress.step + 1) / plan.warm_steps, left / plan.cooling))
+
+
+class Run:
+    """One training run in a work folder, from the start or from its last checkpoint."""
+
+    def __init__(self, plan: Plan, work: Path, tokenizer: Tokenizer, banned: set[tuple[str, ...]], resume: bool) -> None:
+        torch.manual_seed(plan.seed)
+        self.plan, self.work, self.tokenizer = plan, work, tokenizer
+        self.model = Llama(Shape(vocabulary=tokenizer.get_vocab_size()))
+        self.optimizers = optimizers(self.model, plan.muon_rate, plan.adam_rate)
+        self.rates = [optimizer.param_groups[0]["lr"] for optimizer in self.optimizers]
+        self.progress = Progress()
+        if resume:
+            self._load()
+        # A resumed run must not meet the same examples again, so its feed is seeded by how far it is.
+        self.feed = Feed(tokenizer, plan.seed + 1_000_003 * self.progress.step, plan.batch_tokens, banned)
+
+    def train(self) -> None:
+        """Train until the time is up, then leave the final weights in the work folder."""
+        batches, recent = self.feed.batches(), list[float]()
+        saved = self.progress.minutes
+        while self.progress.minutes < self.plan.minutes:
+            started = time.monotonic()
+            self.feed.copying = 0.75 if self.progress.minutes < self.plan.copying_minutes else 0.0
+            recent.append(self._step(next(batches)))
+            self.progress.minutes += (time.monotonic() - started) / 60
+            if len(recent) == 25:
+                self._report(recent)
+                recent.clear()
+            if self.progress.minutes - saved >= self.plan.save_every_minutes:
+                self.save()
+                saved = self.progress.minutes
+        self.save()
+
+    def _step(self, batch: Batch) -> float:
+        share = rate_share(self.plan, self.progress)
+        for optimizer, rate in zip(self.optimizers, self.rates, strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = rate * share
+            optimizer.zero_grad(set_to_none=True)
+        # Position i predicts the token at i + 1.
+        wanted = batch.learnt[:, 1:]
+        logits = self.model(batch.ids[:, :-1], wanted)
+        loss = functional.cross_entropy(logits, batch.ids[:, 1:][wanted])
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        self.progress.step += 1
+        self.progress.tokens += batch.ids.numel()
+        return loss.item()
+
+    def _report(self, recent: list[float]) -> None:
+        progress, loss = self.progress, sum(recent) / len(recent)
+        progress.losses.append((progress.minutes, loss))
+        speed = progress.tokens / (60 * progress.minutes)
+        print(
+            f"{progress.minutes:6.1f} of {self.plan.minutes:g} min, step {progress.step}, "
+            f"loss {loss:.4f}, {speed:.0f} tokens/s",
+            flush=True,
+        )
+
+    @torch.no_grad()
+    def exact(self, examples: int = 192) -> dict[str, float]:
+        """The share of fresh dialogues whose learnt turns greedy decoding would write without a slip, per kind."""
+        feed = Feed(self.tokenizer, self.progress.step + 77, self.plan.batch_tokens, set())
+        right: dict[str, list[bool]] = {}
+        for batch in feed.batches():
+            wanted = batch.learnt[:, 1:]
+            slips = torch.zeros_like(wanted)
+            slips[wanted] = self.model(batch.ids[:, :-1], wanted).argmax(-1) != batch.ids[:, 1:][wanted]
+            for kind, slip in zip(batch.kinds, slips.any(dim=1).tolist(), strict=True):
+                right.setdefault(kind, []).append(not slip)
+            if sum(map(len, right.values())) >= examples:
+                break
+        return {kind: sum(hits) / len(hits) for kind, hits in sorted(right.items())}
+
+    def save(self) -> None:
+        """Write a checkpoint, the weights as they stand, and the log."""
+        state = {
+            "model": self.model.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "progress": vars(self.progress),
+        }
+        fresh = self.work / "checkpoint.new"
+        torch.save(state, fresh)
+        fresh.rename(self.work / "checkpoint.pt")
+        export(self.model, self.tokenizer.get_vocab(), self.work)
+        (self.work / "losses.json").write_text(json.dumps(self.progress.losses), encoding="utf-8")
+        exact = self.exact()
+        print("exact " + ", ".join(f"{kind} {share:.0%}" for kind, share in exact.items()), flush=True)
+
+    def _load(self) -> None:
+        state = torch.load(self.work / "checkpoint.pt", weights_only=True)
+        self.model.load_state_dict(state["model"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.progress = Progress(**state["progress"])
