@@ -1,0 +1,106 @@
+"""The page in a real browser, in front of a scripted edge."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest_asyncio
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
+
+from deploy.certificates import CertificateAuthority
+from parley_client.channel import open_channel
+from services.rpc.tls import TlsFiles
+from tests.web.scripted_edge import PASSWORD, ScriptedEdge, serve
+from tests.web.scripts import MODELS, SCRIPTS, TOOLS
+from web.app import build_app
+from web.edge import Edge
+from web.server import PageServer
+from web.session import SessionStore
+from web.settings import WebSettings
+
+CHROMIUM = "/usr/bin/chromium"
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+BUILD_PATH = Path(__file__).parents[2] / "build" / "web"
+WAIT_MS = 30_000
+
+
+@dataclass(frozen=True)
+class Stand:
+    """The page's server and what stands behind it."""
+
+    url: str
+    edge: ScriptedEdge
+    store: SessionStore
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def stand(authority: CertificateAuthority, identity: Callable[[str], TlsFiles]) -> AsyncIterator[Stand]:
+    """One page's server for all browser tests: it takes seconds to build."""
+    scripted = ScriptedEdge(scripts=dict(SCRIPTS), models=MODELS, tools=TOOLS)
+    server, address = await serve(scripted, identity("edge"))
+    edge = Edge(open_channel(address, authority=identity("edge").authority))
+    store = SessionStore(max_sessions=100, idle_seconds=3600)
+    page_server = PageServer(
+        build_app(edge, store),
+        WebSettings(listen_address="127.0.0.1:0", edge_address=address, grace_seconds=0),
+    )
+    serving = asyncio.create_task(page_server.serve_until_stopped())
+    yield Stand(f"http://127.0.0.1:{page_server.port}/", scripted, store)
+    page_server.should_exit = True
+    await store.close()
+    await serving
+    await edge.close()
+    await server.stop(0)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    expect.set_options(timeout=WAIT_MS)
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        await browser.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
+    """A browser of its own: no cookies from another test."""
+    context = await browser.new_context(viewport={"width": 1280, "height": 860})
+    context.set_default_timeout(WAIT_MS)
+    yield context
+    await context.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def page(context: BrowserContext, stand: Stand) -> Page:
+    """The page, logged in."""
+    return await log_in(await context.new_page(), stand)
+
+
+async def log_in(page: Page, stand: Stand) -> Page:
+    """Log a browser in and wait for the page to stand."""
+    await page.goto(stand.url)
+    await page.get_by_label("User name").fill("ada")
+    await page.get_by_label("Password").fill(PASSWORD)
+    await page.get_by_role("button", name="Log in").click()
+    await expect(page.locator("#status")).to_contain_text("parley-demo is ready")
+    return page
+
+
+async def ask(page: Page, question: str) -> None:
+    """Write a question and send it with the keyboard."""
+    box = page.get_by_label("Your question")
+    await box.fill(question)
+    await box.press("Enter")
+
+
+async def shoot(page: Page, name: str) -> Path:
+    """Keep a picture of the page for people to look at."""
+    BUILD_PATH.mkdir(parents=True, exist_ok=True)
+    path = BUILD_PATH / f"{re.sub(r'[^a-z-]', '', name)}.png"
+    await page.screenshot(path=path, animations="disabled")
+    return path

@@ -1,0 +1,198 @@
+"""An edge that answers from a script: a real gRPC server over TLS with the real contracts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import grpc
+from google.protobuf import any_pb2, duration_pb2
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from parley.auth.v1 import session_service_pb2, session_service_pb2_grpc
+from parley.inference.v1 import (
+    chat_pb2,
+    inference_service_pb2,
+    inference_service_pb2_grpc,
+    message_pb2,
+    model_pb2,
+)
+from parley.tools.v1 import tool_pb2, tool_service_pb2, tool_service_pb2_grpc
+from services.rpc.tls import TlsFiles
+
+Script = Callable[["ScriptedEdge"], AsyncIterator[dict[str, Any]]]
+"""Gives the events of an answer, each as the keyword arguments of a ChatEvent."""
+
+RUN_ID = "01J00000000000000000000000"
+PASSWORD = "correct horse"  # noqa: S105  # of a server that lives in this test
+
+
+def status(code: grpc.StatusCode, message: str, reason: str, **metadata: str) -> status_pb2.Status:
+    """A typed error as the platform sends it."""
+    info = any_pb2.Any()
+    info.Pack(error_details_pb2.ErrorInfo(reason=reason, domain="test.parley", metadata=metadata))
+    return status_pb2.Status(code=code.value[0], message=message, details=[info])
+
+
+@dataclass
+class ScriptedEdge(
+    inference_service_pb2_grpc.InferenceServiceServicer,
+    tool_service_pb2_grpc.ToolServiceServicer,
+    session_service_pb2_grpc.SessionServiceServicer,
+):
+    """Answers each question with the script of that name.
+
+    Attributes:
+        scripts: By question.
+        requests: The chat requests that came, oldest first.
+        cancelled: The questions whose calls were cancelled, as they are.
+        go: Scripts wait here for the test.
+        token_seconds: Life of an access token.
+        refreshed: How often a token was renewed.
+        ended: True: sessions are over; tokens and refreshes are refused.
+    """
+
+    scripts: dict[str, Script] = field(default_factory=dict)
+    requests: list[chat_pb2.ChatRequest] = field(default_factory=list)
+    cancelled: asyncio.Queue[str] = field(default_factory=lambda: asyncio.Queue(64))
+    go: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
+    token_seconds: int = 900
+    refreshed: int = 0
+    ended: bool = False
+    models: list[model_pb2.Model] = field(default_factory=list)
+    tools: list[tool_pb2.Tool] = field(default_factory=list)
+
+    async def Chat(
+        self, request: chat_pb2.ChatRequest, context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[chat_pb2.ChatResponse]:
+        await self._check(context)
+        self.requests.append(request)
+        question = request.messages[-1].content[0].text
+        sequence = 0
+        try:
+            async for event in self.scripts[question](self):
+                sequence += 1
+                yield chat_pb2.ChatResponse(event=chat_pb2.ChatEvent(sequence=sequence, **event))
+        except asyncio.CancelledError:
+            self.cancelled.put_nowait(question)
+            raise
+
+    async def ListModels(
+        self, request: inference_service_pb2.ListModelsRequest, context: grpc.aio.ServicerContext
+    ) -> inference_service_pb2.ListModelsResponse:
+        await self._check(context)
+        return inference_service_pb2.ListModelsResponse(models=self.models)
+
+    async def ListTools(
+        self, request: tool_service_pb2.ListToolsRequest, context: grpc.aio.ServicerContext
+    ) -> tool_service_pb2.ListToolsResponse:
+        await self._check(context)
+        return tool_service_pb2.ListToolsResponse(tools=self.tools)
+
+    async def Login(
+        self, request: session_service_pb2.LoginRequest, context: grpc.aio.ServicerContext
+    ) -> session_service_pb2.LoginResponse:
+        if request.password != PASSWORD:
+            await _refuse(context, "The user name or the password is wrong.", "CREDENTIALS_INVALID")
+        return session_service_pb2.LoginResponse(tokens=self._pair())
+
+    async def Refresh(
+        self, request: session_service_pb2.RefreshRequest, context: grpc.aio.ServicerContext
+    ) -> session_service_pb2.RefreshResponse:
+        if self.ended or request.refresh_token != f"refresh-{self.refreshed}":
+            await _refuse(context, "The refresh token is not good.", "REFRESH_TOKEN_INVALID")
+        self.refreshed += 1
+        return session_service_pb2.RefreshResponse(tokens=self._pair())
+
+    def _pair(self) -> session_service_pb2.TokenPair:
+        return session_service_pb2.TokenPair(
+            access_token=f"access-{self.refreshed}",
+            refresh_token=f"refresh-{self.refreshed}",
+            expires_in=seconds(self.token_seconds),
+            refresh_expires_in=seconds(86_400),
+        )
+
+    async def _check(self, context: grpc.aio.ServicerContext) -> None:
+        bearer = dict(context.invocation_metadata() or ()).get("authorization")
+        if self.ended or bearer != f"Bearer access-{self.refreshed}":
+            await _refuse(context, "The token is not good.", "TOKEN_INVALID")
+
+
+async def _refuse(context: grpc.aio.ServicerContext, message: str, reason: str) -> None:
+    await context.abort_with_status(
+        rpc_status.to_status(status(grpc.StatusCode.UNAUTHENTICATED, message, reason))
+    )
+
+
+def seconds(value: float) -> duration_pb2.Duration:
+    """A duration."""
+    duration = duration_pb2.Duration()
+    duration.FromTimedelta(timedelta(seconds=value))
+    return duration
+
+
+async def serve(edge: ScriptedEdge, files: TlsFiles) -> tuple[grpc.aio.Server, str]:
+    """Start it; gives the server and its address."""
+    server = grpc.aio.server()
+    inference_service_pb2_grpc.add_InferenceServiceServicer_to_server(edge, server)
+    tool_service_pb2_grpc.add_ToolServiceServicer_to_server(edge, server)
+    session_service_pb2_grpc.add_SessionServiceServicer_to_server(edge, server)
+    pair = (files.private_key.read_bytes(), files.certificate.read_bytes())
+    port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([pair]))
+    await server.start()
+    return server, f"127.0.0.1:{port}"
+
+
+def started(tools: tuple[str, ...] = ("calculator",)) -> dict[str, Any]:
+    """The first event."""
+    return {
+        "started": chat_pb2.ChatStarted(run_id=RUN_ID, model="parley-demo", prompt_tokens=42, tools=tools)
+    }
+
+
+def thought(text: str) -> dict[str, Any]:
+    """More reasoning."""
+    return {"reasoning_delta": chat_pb2.ReasoningDelta(text=text)}
+
+
+def said(text: str) -> dict[str, Any]:
+    """More of the answer."""
+    return {"content_delta": chat_pb2.ContentDelta(text=text)}
+
+
+def called(call_id: str, name: str, arguments: str, tool_round: int = 1) -> dict[str, Any]:
+    """A call that starts."""
+    call = message_pb2.ToolCall(id=call_id, name=name, arguments=arguments)
+    return {"tool_call": chat_pb2.ToolCallReady(call=call, round=tool_round)}
+
+
+def progressed(call_id: str, message: str, fraction: float | None = None) -> dict[str, Any]:
+    """How far a call is."""
+    return {"tool_progress": chat_pb2.ToolCallProgress(call_id=call_id, message=message, fraction=fraction)}
+
+
+def returned(call_id: str, name: str, content: str, error: status_pb2.Status | None = None) -> dict[str, Any]:
+    """A call's end."""
+    result = chat_pb2.ToolCallResult(
+        call_id=call_id, name=name, content=content, error=error, duration=seconds(0.012)
+    )
+    return {"tool_result": result}
+
+
+def used(prompt: int = 142, completion: int = 58, cached: int = 0) -> dict[str, Any]:
+    """Usage so far."""
+    usage = chat_pb2.Usage(
+        prompt_tokens=prompt, completion_tokens=completion, cached_prompt_tokens=cached, turns=1
+    )
+    return {"usage": usage}
+
+
+def finished(
+    reason: chat_pb2.FinishReason = chat_pb2.FINISH_REASON_STOP, error: status_pb2.Status | None = None
+) -> dict[str, Any]:
+    """The last event."""
+    return {"finished": chat_pb2.ChatFinished(reason=reason, error=error)}

@@ -1,0 +1,207 @@
+"""What the scripted edge has to say in the browser tests."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+
+from parley.inference.v1 import model_pb2
+from parley.tools.v1 import tool_pb2
+from tests.web.scripted_edge import (
+    ScriptedEdge,
+    called,
+    finished,
+    progressed,
+    returned,
+    said,
+    seconds,
+    started,
+    status,
+    thought,
+    used,
+)
+
+Events = AsyncIterator[dict[str, Any]]
+
+HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
+
+
+async def arithmetic(edge: ScriptedEdge) -> Events:
+    """Reasoning, a call with progress, its result, and the answer."""
+    yield started()
+    yield thought("The question is a product, ")
+    yield thought("so the calculator should do it.")
+    yield called("call_1", "calculator", '{"expression":"17 * 23"}')
+    yield progressed("call_1", "evaluating", 0.5)
+    yield returned("call_1", "calculator", '{"expression":"17 * 23","result":391}')
+    yield said(r"17 \* 23 = ")
+    yield said("**391**.")
+    yield used()
+    yield finished()
+
+
+async def stepwise(edge: ScriptedEdge) -> Events:
+    """Each piece waits for the test."""
+    yield started()
+    for word in ("one ", "two ", "three"):
+        await edge.go.acquire()
+        yield said(word)
+    await edge.go.acquire()
+    yield used()
+    yield finished()
+
+
+async def slow_tool(edge: ScriptedEdge) -> Events:
+    """A tool that runs until the test lets it end."""
+    yield started()
+    yield called("call_1", "statistics", '{"data":[4,8,15,16,23,42],"operations":["mean","median"]}')
+    yield progressed("call_1", "reading six numbers", 0.4)
+    await edge.go.acquire()
+    yield returned("call_1", "statistics", '{"mean":18,"median":15.5}')
+    yield said("The mean is 18 and the median 15.5.")
+    yield used()
+    yield finished()
+
+
+async def endless(edge: ScriptedEdge) -> Events:
+    """Says a little and then nothing more until it is cancelled."""
+    yield started()
+    yield said("Once upon a time")
+    await asyncio.Event().wait()
+
+
+async def hostile(edge: ScriptedEdge) -> Events:
+    """Tries to smuggle markup in by every door."""
+    yield started()
+    yield thought(HOSTILE)
+    yield called("call_1", "calculator", json.dumps({"expression": HOSTILE}))
+    yield progressed("call_1", HOSTILE)
+    yield returned("call_1", "calculator", HOSTILE)
+    yield said(HOSTILE + "\n\n![spy](https://spy.invalid/x.png)")
+    yield finished()
+
+
+async def broken(edge: ScriptedEdge) -> Events:
+    """A tool fails, then the engine."""
+    yield started()
+    yield called("call_1", "file_read", '{"file_path":"notes/x.txt"}')
+    missing = status(
+        grpc.StatusCode.NOT_FOUND,
+        "There is no file notes/x.txt in the workspace.",
+        "FILE_NOT_FOUND",
+        path="notes/x.txt",
+    )
+    yield returned("call_1", "file_read", '{"error":{"reason":"FILE_NOT_FOUND"}}', missing)
+    yield said("I could not find it.")
+    failed = status(grpc.StatusCode.UNAVAILABLE, "The engine stopped.", "ENGINE_FAILED", model="parley-demo")
+    yield finished(12, failed)
+
+
+SCRIPTS = {
+    "What is 17 * 23?": arithmetic,
+    "Count": stepwise,
+    "Mean?": slow_tool,
+    "Tell me a story": endless,
+    "Attack": hostile,
+    "Read notes/x.txt": broken,
+}
+
+MODELS = [
+    model_pb2.Model(
+        name="parley-demo",
+        context_length=2048,
+        is_default=True,
+        state=model_pb2.MODEL_STATE_READY,
+        supports_reasoning=True,
+        supports_tools=True,
+    ),
+    model_pb2.Model(name="gpt-oss-20b", context_length=131_072, state=model_pb2.MODEL_STATE_LOADING),
+]
+
+
+def _tool(
+    name: str,
+    category: tool_pb2.Category,
+    description: str,
+    parameters: dict[str, Any],
+    required: tuple[str, ...],
+    level: tool_pb2.SafetyLevel = tool_pb2.SAFETY_LEVEL_SAFE,
+) -> tool_pb2.Tool:
+    room = tool_pb2.Category.Name(category).removeprefix("CATEGORY_").lower()
+    return tool_pb2.Tool(
+        name=name,
+        category=category,
+        description=description,
+        parameters_schema=json.dumps(
+            {"type": "object", "properties": parameters, "required": list(required)}
+        ),
+        safety_level=level,
+        timeout=seconds(5),
+        max_output_bytes=262_144,
+        idempotent=True,
+        permission=f"tools.{room}.{name}",
+    )
+
+
+TOOLS = [
+    _tool(
+        "calculator",
+        tool_pb2.CATEGORY_MATH,
+        "Evaluates an arithmetic expression exactly.",
+        {"expression": {"type": "string", "description": "What to evaluate, for example 17 * 23."}},
+        ("expression",),
+    ),
+    _tool(
+        "statistics",
+        tool_pb2.CATEGORY_MATH,
+        "Describes a list of numbers.",
+        {
+            "data": {"type": "array", "items": {"type": "number"}, "description": "The numbers."},
+            "operations": {
+                "type": "array",
+                "items": {"enum": ["mean", "median", "mode"]},
+                "description": "What to work out.",
+                "default": ["mean"],
+            },
+        },
+        ("data",),
+    ),
+    _tool(
+        "time_now",
+        tool_pb2.CATEGORY_UTILITY,
+        "Tells the time in a city or time zone.",
+        {"timezone": {"type": "string", "description": "A city or an IANA zone.", "default": "UTC"}},
+        (),
+    ),
+    _tool(
+        "file_list",
+        tool_pb2.CATEGORY_FILE,
+        "Lists a folder of your workspace.",
+        {
+            "directory": {"type": "string", "description": "The folder.", "default": "."},
+            "pattern": {"type": "string", "description": "Only names that match.", "default": "*"},
+            "recursive": {"type": "boolean", "description": "Folders within it too.", "default": False},
+        },
+        (),
+        tool_pb2.SAFETY_LEVEL_RESTRICTED,
+    ),
+    _tool(
+        "file_read",
+        tool_pb2.CATEGORY_FILE,
+        "Reads a text file of your workspace.",
+        {
+            "file_path": {"type": "string", "description": "The file, relative to the workspace."},
+            "encoding": {
+                "anyOf": [{"type": "string"}, {"type": "null"}],
+                "description": "Default: detected.",
+                "default": None,
+            },
+        },
+        ("file_path",),
+        tool_pb2.SAFETY_LEVEL_RESTRICTED,
+    ),
+]

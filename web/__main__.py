@@ -1,0 +1,53 @@
+"""Starts the page's server: `python -m web`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+
+# Read by Gradio when it is imported: it asks nobody outside for anything.
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import structlog
+
+from parley_client.channel import open_channel
+from services.rpc.settings import SettingsError, load
+from services.rpc.telemetry import configure_logging
+from web.app import build_app
+from web.edge import Edge
+from web.server import PageServer
+from web.session import SessionStore
+from web.settings import WebSettings
+
+
+async def serve(settings: WebSettings) -> None:
+    """Serve the page until the process is told to stop."""
+    edge = Edge(open_channel(settings.edge_address, authority=settings.edge_authority_path))
+    store = SessionStore(max_sessions=settings.max_sessions, idle_seconds=settings.session_idle_seconds)
+    try:
+        await PageServer(build_app(edge, store), settings).serve_until_stopped()
+    finally:
+        await store.close()
+        await edge.close()
+
+
+def main() -> int:
+    """Give the process's exit status."""
+    try:
+        settings = load(WebSettings)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 2
+    configure_logging("web", settings.log_level)
+    try:
+        asyncio.run(serve(settings))
+    except OSError as error:
+        structlog.get_logger().error("cannot serve", error=str(error))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

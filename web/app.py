@@ -1,0 +1,37 @@
+"""The page's web application: the gate, the login, and Gradio behind them."""
+
+from __future__ import annotations
+
+import gradio as gr
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+
+from web.desk import Desk
+from web.edge import Edge
+from web.gate import Gate
+from web.login import login_router
+from web.page import STATIC_PATH, build_page
+from web.session import SessionStore
+from web.theme import parley_theme
+
+
+def build_app(edge: Edge, store: SessionStore) -> FastAPI:
+    """The application, without its server."""
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, middleware=[Middleware(Gate, store=store)])
+    app.include_router(login_router(edge, store))
+    return gr.mount_gradio_app(
+        app,
+        build_page(Desk(store)),
+        path="/",
+        footer_links=[],
+        run_history=False,
+        show_error=False,
+        max_file_size=1,
+        enable_monitoring=False,
+        mcp_server=False,
+        ssr_mode=False,
+        favicon_path=str(STATIC_PATH / "favicon.png"),
+        theme=parley_theme(),
+        css_paths=[STATIC_PATH / "tokens.css", STATIC_PATH / "page.css"],
+        head=f"<script>{(STATIC_PATH / 'page.js').read_text('utf-8')}</script>",
+    )

@@ -1,0 +1,130 @@
+"""A conversation as the messages of Gradio's chat. Pure: the same conversation gives the same messages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from html import escape
+from typing import Any
+
+from parley.inference.v1 import chat_pb2
+from web.advice import alert
+from web.answer import Answer, Call, CallState, Part, Reasoning, Saying
+from web.conversation import Conversation, Turn
+from web.markup import from_json, from_markdown, from_text
+
+ChatMessage = dict[str, Any]
+"""A message as `gr.Chatbot` takes it."""
+
+_NOTES = {
+    chat_pb2.FINISH_REASON_LENGTH: "Cut short: the answer reached its length limit.",
+    chat_pb2.FINISH_REASON_ROUND_LIMIT: "Ended: the model used up its rounds of tool calls.",
+    chat_pb2.FINISH_REASON_CALL_LIMIT: "Ended: the model used up its tool calls.",
+    chat_pb2.FINISH_REASON_TIME_LIMIT: "Ended: the answer took longer than it may.",
+    chat_pb2.FINISH_REASON_BUDGET: "Ended: your token budget is empty. Ask an administrator for more.",
+    chat_pb2.FINISH_REASON_CANCELLED: "Stopped.",
+    chat_pb2.FINISH_REASON_DEADLINE: "Ended: the deadline passed. Ask again, or ask for less.",
+    chat_pb2.FINISH_REASON_REVOKED: "Ended: your access was revoked. Log in again.",
+    chat_pb2.FINISH_REASON_SLOW_READER: "Ended: the connection was too slow. Ask again.",
+}
+
+_STATES = {
+    CallState.WRITING: "preparing",
+    CallState.RUNNING: "running",
+    CallState.DONE: "done",
+    CallState.FAILED: "failed",
+    CallState.STOPPED: "stopped",
+}
+
+
+def conversation_messages(conversation: Conversation) -> list[ChatMessage]:
+    """Everything that was asked and answered, oldest first."""
+    return [message for turn in conversation.turns for message in turn_messages(turn)]
+
+
+def turn_messages(turn: Turn) -> Iterator[ChatMessage]:
+    """A question and its answer so far."""
+    yield _message("user", from_text(turn.question))
+    for part in turn.answer.parts:
+        yield _part(part)
+    yield from _ending(turn.answer)
+
+
+def seconds(value: float) -> str:
+    """A time for people: `12 ms`, `1.4 s`, `2 min 5 s`."""
+    if value < 1:
+        return f"{value * 1000:.0f} ms"
+    if value < 60:
+        return f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes} min {rest} s"
+
+
+def _part(part: Part) -> ChatMessage:
+    if isinstance(part, Reasoning):
+        return _reasoning(part)
+    if isinstance(part, Saying):
+        return _message("assistant", from_markdown(part.text))
+    return _message("assistant", _card(part))
+
+
+def _message(role: str, html: str) -> ChatMessage:
+    return {"role": role, "content": [{"type": "text", "text": html}]}
+
+
+def _reasoning(part: Reasoning) -> ChatMessage:
+    """Reasoning, folded away under the time it took."""
+    if part.ended_at is None:
+        title = "Thinking…"
+    else:
+        title = f"Thought for {seconds(part.ended_at - part.started_at)}"
+    # Gradio unfolds what is `pending`, so that this is `done` from its first word.
+    return {**_message("assistant", from_markdown(part.text)), "metadata": {"title": title, "status": "done"}}
+
+
+def _card(call: Call) -> str:
+    """A tool call: name and state on top, then arguments, progress, and result or error."""
+    time = f'<span class="p-time">{seconds(call.seconds)}</span>' if call.seconds is not None else ""
+    state = _STATES[call.state]
+    return (
+        f'<details class="p-tool p-{state}" open><summary>'
+        f'<span class="p-tool-name">{escape(call.name) or "tool"}</span>'
+        f'<span class="p-state">{state}</span>{time}</summary>'
+        + _section("Arguments", from_json(call.arguments or "{}"))
+        + _progress(call)
+        + _outcome(call)
+        + "</details>"
+    )
+
+
+def _section(title: str, html: str) -> str:
+    return f'<div class="p-section"><div class="p-label">{title}</div>{html}</div>'
+
+
+def _progress(call: Call) -> str:
+    """How far a running call is; nothing once it has ended."""
+    if call.state is not CallState.RUNNING:
+        return ""
+    share = "" if call.fraction is None else f' value="{min(max(call.fraction, 0.0), 1.0):.3f}"'
+    text = f"<span>{escape(call.message)}</span>" if call.message else ""
+    return f'<div class="p-progress"><progress max="1"{share} aria-label="Progress"></progress>{text}</div>'
+
+
+def _outcome(call: Call) -> str:
+    """What came of a call."""
+    if call.error is not None:
+        return _section("Error", alert(call.error))
+    return "" if call.result is None else _section("Result", from_json(call.result))
+
+
+def _ending(answer: Answer) -> Iterator[ChatMessage]:
+    """What stands under an answer: that it is awaited, why it ended, what went wrong."""
+    if answer.running and not answer.parts:
+        yield _message(
+            "assistant", '<div class="p-waiting" role="status"><span>Waiting for the model</span></div>'
+        )
+    if answer.error is not None:
+        yield _message("assistant", alert(answer.error))
+        return
+    note = "Stopped." if answer.stopped else _NOTES.get(answer.finish or chat_pb2.FINISH_REASON_STOP)
+    if note:
+        yield _message("assistant", f'<p class="p-note">{note}</p>')

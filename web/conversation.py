@@ -1,0 +1,105 @@
+"""A conversation: what was asked and answered, and how it is told to the model again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import groupby
+
+from parley.inference.v1 import chat_pb2, message_pb2
+from web.answer import Answer, Call, Part, Saying
+
+MAX_TURNS = 200
+"""Questions that a conversation may hold. The contract takes 4,096 messages, and one answer
+with tools is a handful of them."""
+
+MAX_QUESTION_CHARACTERS = 32_768
+TITLE_CHARACTERS = 48
+UNTITLED = "New conversation"
+
+
+@dataclass
+class Turn:
+    """A question and its answer."""
+
+    question: str
+    answer: Answer
+
+
+@dataclass
+class Conversation:
+    """Turns under one title, which the first question gives."""
+
+    id: str
+    turns: list[Turn] = field(default_factory=list)
+
+    @property
+    def title(self) -> str:
+        """The first question, shortened."""
+        if not self.turns:
+            return UNTITLED
+        line = " ".join(self.turns[0].question.split())
+        return line if len(line) <= TITLE_CHARACTERS else line[: TITLE_CHARACTERS - 1].rstrip() + "…"
+
+    @property
+    def full(self) -> bool:
+        """Whether it takes no more questions."""
+        return len(self.turns) >= MAX_TURNS
+
+    def request(self, model: str) -> chat_pb2.ChatRequest:
+        """What asks the last question, with everything before it and all of the person's tools."""
+        messages = [message for turn in self.turns for message in _told(turn)]
+        return chat_pb2.ChatRequest(
+            model=model, messages=messages, server_tools=chat_pb2.ServerTools(all=True)
+        )
+
+
+def _told(turn: Turn) -> Iterator[message_pb2.Message]:
+    """A turn as messages. A past turn without an answer is left out: templates want one after a question."""
+    replies = list(_replies(turn.answer))
+    if replies or turn.answer.running:
+        yield _message(message_pb2.ROLE_USER, turn.question)
+        yield from replies
+
+
+def _replies(answer: Answer) -> Iterator[message_pb2.Message]:
+    """What the model said and was told, round by round, without its reasoning.
+
+    Reasoning stays out because model families ask for it to be dropped from past turns.
+    """
+    said = ""
+    for in_round, parts in groupby(answer.parts, key=_round_of):
+        if in_round:
+            calls = [part for part in parts if isinstance(part, Call) and part.result is not None]
+            yield from _round(said if calls else "", calls)
+            said = "" if calls else said
+        else:
+            said += "".join(part.text for part in parts if isinstance(part, Saying))
+    if said.strip():
+        yield _message(message_pb2.ROLE_ASSISTANT, said)
+
+
+def _round_of(part: Part) -> int:
+    """The tool round that a part belongs to, counted from 1; 0 for what is no call."""
+    return part.round if isinstance(part, Call) else 0
+
+
+def _round(said: str, calls: list[Call]) -> Iterator[message_pb2.Message]:
+    """A model turn that called tools, and their results."""
+    if not calls:
+        return
+    yield message_pb2.Message(
+        role=message_pb2.ROLE_ASSISTANT,
+        content=[message_pb2.ContentPart(text=said)] if said.strip() else [],
+        tool_calls=[
+            message_pb2.ToolCall(id=call.id, name=call.name, arguments=call.arguments) for call in calls
+        ],
+    )
+    for call in calls:
+        result = _message(message_pb2.ROLE_TOOL, call.result or "")
+        result.tool_call_id = call.id
+        yield result
+
+
+def _message(role: message_pb2.Role, text: str) -> message_pb2.Message:
+    return message_pb2.Message(role=role, content=[message_pb2.ContentPart(text=text)])

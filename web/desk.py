@@ -1,0 +1,240 @@
+"""What the page's controls do. Each handler finds its session by the request's cookie."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from parley.inference.v1 import model_pb2
+from parley_client.client import Client
+from parley_client.errors import ParleyError
+from web.advice import advise, alert
+from web.answer import Answer, Pace
+from web.catalogue_view import catalogue
+from web.chat_view import conversation_messages
+from web.conversation import MAX_QUESTION_CHARACTERS, MAX_TURNS, Conversation, Turn
+from web.gate import session_of
+from web.run import Run
+from web.session import Session, SessionStore, Tab
+from web.status_view import status_line
+
+Update = Any
+"""What Gradio takes for a component: a value, a component's new properties, or `gr.skip()`."""
+
+LOGGED_OUT = "You are logged out. Reload the page to log in."
+
+
+@dataclass(frozen=True)
+class Seat:
+    """Who sits in front of the page: a login, and which of its tabs."""
+
+    session: Session
+    tab: Tab
+
+
+class Desk:
+    """The handlers of the page."""
+
+    def __init__(self, store: SessionStore, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """Serve the sessions of `store`; `clock` gives seconds of a steady clock."""
+        self._store = store
+        self._clock = clock
+
+    async def open(self, request: gr.Request) -> tuple[Update, ...]:
+        """Fill a page that was just loaded: chat, history, models, status, catalogue, account."""
+        seat = await self._seat(request)
+        session = seat.session
+        conversation = session.conversation(seat.tab.viewing or None)
+        seat.tab.viewing = conversation.id
+        trouble = await _learn_models(session)
+        model = _default_model(session)
+        return (
+            conversation_messages(conversation),
+            _history(session, conversation),
+            gr.Dropdown(choices=list(session.models), value=model),
+            trouble or _status(session, model, conversation),
+            await _catalogue(session.client),
+            session.username,
+        )
+
+    async def ask(
+        self, question: str, model: str | None, request: gr.Request
+    ) -> AsyncIterator[tuple[Update, ...]]:
+        """Ask in the conversation that the tab shows; gives chat, composer, history and status."""
+        seat = await self._seat(request)
+        conversation = seat.session.conversation(seat.tab.viewing or None)
+        refusal = _refusal(question, seat.session, conversation)
+        if refusal:
+            if question.strip():
+                gr.Warning(refusal)
+            yield gr.skip(), gr.skip(), gr.skip(), gr.skip()
+            return
+        run = self._start(seat, conversation, question, model)
+        try:
+            yield (
+                conversation_messages(conversation),
+                _composer(busy=True),
+                _history(seat.session, conversation),
+                gr.skip(),
+            )
+            async for _ in run.pictures():
+                yield _shown(seat, conversation), gr.skip(), gr.skip(), gr.skip()
+        finally:
+            # The page was closed, or Gradio closed this generator: free the engine.
+            await run.stop()
+        yield await self._ended(seat, conversation, model)
+
+    async def ask_example(
+        self, model: str | None, chosen: gr.SelectData, request: gr.Request
+    ) -> AsyncIterator[tuple[Update, ...]]:
+        """Ask an example that was clicked; gives what `ask` gives."""
+        async for update in self.ask(chosen.value["text"], model, request):
+            yield update
+
+    def _start(self, seat: Seat, conversation: Conversation, question: str, model: str | None) -> Run:
+        """Put the question into the conversation and begin its answer."""
+        answer = Answer(Pace(asked_at=self._clock()))
+        conversation.turns.append(Turn(question.strip(), answer))
+        stream = seat.session.client.chat(conversation.request(model or ""))
+        seat.tab.viewing = conversation.id
+        seat.tab.run = Run(conversation.id, answer, stream, clock=self._clock)
+        return seat.tab.run
+
+    async def _ended(self, seat: Seat, conversation: Conversation, model: str | None) -> tuple[Update, ...]:
+        """The last picture of an answer, and the composer ready again."""
+        error = conversation.turns[-1].answer.error if conversation.turns else None
+        if error is not None:
+            await _learn_models(seat.session)
+            if advise(error).log_in:
+                await self._store.end(seat.session.id)
+        status = _status(seat.session, model, conversation)
+        return _shown(seat, conversation), _composer(busy=False), gr.skip(), status
+
+    async def stop(self, request: gr.Request) -> None:
+        """End the answer that the tab is being given."""
+        seat = await self._seat(request)
+        if seat.tab.run is not None:
+            await seat.tab.run.stop()
+
+    async def begin(self, model: str | None, request: gr.Request) -> tuple[Update, ...]:
+        """Show a new conversation; gives chat, history and status."""
+        seat = await self._seat(request)
+        return await self._show(seat, seat.session.begin(), model)
+
+    async def choose(
+        self, conversation_id: str | None, model: str | None, request: gr.Request
+    ) -> tuple[Update, ...]:
+        """Show another conversation; gives chat, history and status."""
+        seat = await self._seat(request)
+        return await self._show(seat, seat.session.conversation(conversation_id), model)
+
+    async def clear(self, model: str | None, request: gr.Request) -> tuple[Update, ...]:
+        """Forget what the conversation on show holds; gives chat, history and status."""
+        seat = await self._seat(request)
+        conversation = seat.session.conversation(seat.tab.viewing or None)
+        await _stop_all(seat.session, conversation)
+        conversation.turns.clear()
+        return await self._show(seat, conversation, model)
+
+    async def _show(self, seat: Seat, conversation: Conversation, model: str | None) -> tuple[Update, ...]:
+        """Turn a tab to a conversation. Leaving one ends the answer that it is being given."""
+        left, seat.tab.viewing = seat.tab.viewing, conversation.id
+        if seat.tab.run is not None and left != conversation.id:
+            await seat.tab.run.stop()
+        return (
+            conversation_messages(conversation),
+            _history(seat.session, conversation),
+            _status(seat.session, model, conversation),
+        )
+
+    async def tell_status(self, model: str | None, request: gr.Request) -> Update:
+        """The status line for another choice of model."""
+        seat = await self._seat(request)
+        return _status(seat.session, model, seat.session.conversation(seat.tab.viewing or None))
+
+    async def leave(self, request: gr.Request) -> None:
+        """The tab was closed."""
+        session = session_of(self._store, request.request.scope)
+        if session is not None and request.session_hash:
+            await self._store.close_tab(session, request.session_hash)
+
+    async def _seat(self, request: gr.Request) -> Seat:
+        """Who sits in front of the page.
+
+        Raises:
+            gr.Error: Nobody who is logged in.
+        """
+        session = session_of(self._store, request.request.scope)
+        tab = session and await self._store.tab(session, request.session_hash or "")
+        if session is None or tab is None:
+            raise gr.Error(LOGGED_OUT, print_exception=False)
+        return Seat(session, tab)
+
+
+async def _learn_models(session: Session) -> str:
+    """Ask which models there are; gives what went wrong as HTML, or nothing."""
+    try:
+        session.models = {model.name: model for model in await session.client.list_models()}
+    except ParleyError as error:
+        return alert(error)
+    return ""
+
+
+async def _catalogue(client: Client) -> str:
+    try:
+        return catalogue(await client.list_tools())
+    except ParleyError as error:
+        return alert(error)
+
+
+async def _stop_all(session: Session, conversation: Conversation) -> None:
+    """End every answer in a conversation, whichever tab it is for."""
+    for tab in session.tabs.values():
+        if tab.run is not None and tab.run.conversation_id == conversation.id:
+            await tab.run.stop()
+
+
+def _refusal(question: str, session: Session, conversation: Conversation) -> str:
+    """Why a question cannot be asked now; empty when it can."""
+    if not question.strip():
+        return "There is no question."
+    if len(question) > MAX_QUESTION_CHARACTERS:
+        return f"A question may have {MAX_QUESTION_CHARACTERS:,} characters. Shorten it."
+    if len(conversation.turns) >= MAX_TURNS:
+        return "This conversation is full. Start a new one."
+    if session.answering(conversation.id):
+        return "This conversation is being answered. Wait, or stop it first."
+    return ""
+
+
+def _default_model(session: Session) -> str | None:
+    names = [name for name, model in session.models.items() if model.is_default]
+    return next(iter([*names, *session.models]), None)
+
+
+def _status(session: Session, model: str | None, conversation: Conversation) -> str:
+    known: model_pb2.Model | None = session.models.get(model or "")
+    return status_line(known, conversation.turns[-1].answer if conversation.turns else None)
+
+
+def _history(session: Session, shown: Conversation) -> Update:
+    """The list of conversations, newest first."""
+    choices = [
+        (conversation.title, conversation.id) for conversation in reversed(session.conversations.values())
+    ]
+    return gr.Radio(choices=choices, value=shown.id)
+
+
+def _composer(*, busy: bool) -> Update:
+    if busy:
+        return gr.Textbox(value="", submit_btn=False, stop_btn=True)
+    return gr.Textbox(submit_btn=True, stop_btn=False)
+
+
+def _shown(seat: Seat, conversation: Conversation) -> Update:
+    """The conversation's messages, unless the tab has turned to another one."""
+    return conversation_messages(conversation) if seat.tab.viewing == conversation.id else gr.skip()

@@ -1,0 +1,131 @@
+"""The page's layout, and which control calls which handler."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from web.conversation import MAX_QUESTION_CHARACTERS
+from web.desk import Desk
+
+EXAMPLES = (
+    "What is 17 * 23?",
+    "What time is it in Seoul?",
+    "What are the mean and the median of 4, 8, 15, 16, 23 and 42?",
+    "Which files are in my workspace?",
+    "Read the file welcome.txt",
+    "Hello!",
+)
+
+PLACEHOLDER = (
+    '<div class="p-welcome"><h1>What would you like to know?</h1>'
+    "<p>Answers are streamed. Reasoning stays folded until you open it, "
+    "and every tool call shows what was asked of it and what it said.</p></div>"
+)
+
+STATIC_PATH = Path(__file__).parent / "static"
+
+
+@dataclass(frozen=True)
+class Controls:
+    """What a person can see and touch."""
+
+    chat: gr.Chatbot
+    composer: gr.Textbox
+    history: gr.Radio
+    model: gr.Dropdown
+    begin: gr.Button
+    clear: gr.Button
+    status: gr.HTML
+    catalogue: gr.HTML
+    account: gr.HTML
+
+
+def build_page(desk: Desk) -> gr.Blocks:
+    """The whole page."""
+    with gr.Blocks(title="Parley", analytics_enabled=False, fill_height=True, fill_width=True) as page:
+        with gr.Sidebar(width=272, elem_id="side", label="Conversations"):
+            side = _side()
+        with gr.Tabs(elem_id="rooms"):
+            with gr.Tab("Chat", id="chat", elem_id="chat-room"):
+                main = _chat()
+            with gr.Tab("Tools", id="tools", elem_id="tools-room"):
+                gr.HTML('<h1 class="p-title">What the model may use for you</h1>')
+                catalogue = gr.HTML(elem_id="catalogue", apply_default_css=False)
+        _connect(page, Controls(**side, **main, catalogue=catalogue), desk)
+    page.queue(default_concurrency_limit=None, max_size=1024, api_open=False)
+    return page
+
+
+def _side() -> dict[str, Any]:
+    """The column of conversations."""
+    gr.HTML('<div class="p-brand">Parley</div>', apply_default_css=False)
+    begin = gr.Button("New conversation", elem_id="begin", size="md")
+    history = gr.Radio([], label="Conversations", elem_id="history", interactive=True)
+    account = gr.HTML(html_template=_account_template(), elem_id="account", apply_default_css=False)
+    return {"begin": begin, "history": history, "account": account}
+
+
+def _account_template() -> str:
+    """Who is logged in, and the way out: a form, since leaving changes something."""
+    return (
+        '<span class="p-user">{{value}}</span>'
+        '<form method="post" action="logout"><button class="p-link" type="submit">Log out</button></form>'
+    )
+
+
+def _chat() -> dict[str, Any]:
+    """The conversation on show, and where to write."""
+    with gr.Row(elem_id="bar"):
+        model = gr.Dropdown([], label="Model", elem_id="model", filterable=False, container=False)
+        clear = gr.Button("Clear", elem_id="clear", size="sm", scale=0, min_width=72)
+    chat = gr.Chatbot(
+        elem_id="chat",
+        label="Conversation",
+        show_label=False,
+        container=False,
+        height="auto",
+        layout="panel",
+        placeholder=PLACEHOLDER,
+        examples=[{"text": example} for example in EXAMPLES],
+        buttons=[],
+        latex_delimiters=[],
+        # The server has rendered and escaped everything (`web.markup`); this is the second wall.
+        render_markdown=False,
+        sanitize_html=True,
+        allow_tags=False,
+        scale=1,
+    )
+    composer = gr.Textbox(
+        elem_id="composer",
+        placeholder="Ask anything",
+        label="Your question",
+        show_label=False,
+        container=False,
+        submit_btn=True,
+        autofocus=True,
+        max_lines=8,
+        max_length=MAX_QUESTION_CHARACTERS,
+    )
+    status = gr.HTML(elem_id="status", apply_default_css=False)
+    return {"model": model, "clear": clear, "chat": chat, "composer": composer, "status": status}
+
+
+def _connect(page: gr.Blocks, on: Controls, desk: Desk) -> None:
+    """Tie controls to handlers. None of them is an API of its own."""
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    shown = [on.chat, on.history, on.status]
+    answered = [on.chat, on.composer, on.history, on.status]
+    filled = [on.chat, on.history, on.model, on.status, on.catalogue, on.account]
+    page.load(desk.open, None, filled, **quiet)
+    page.unload(desk.leave)
+    on.composer.submit(desk.ask, [on.composer, on.model], answered, **quiet)
+    on.composer.stop(desk.stop, None, None, queue=False, **quiet)
+    on.chat.example_select(desk.ask_example, [on.model], answered, **quiet)
+    on.begin.click(desk.begin, [on.model], shown, **quiet)
+    on.history.input(desk.choose, [on.history, on.model], shown, **quiet)
+    on.clear.click(desk.clear, [on.model], shown, **quiet)
+    on.model.input(desk.tell_status, [on.model], [on.status], **quiet)

@@ -1,0 +1,152 @@
+"""Logins, kept on the server: a browser holds a random name of its session and nothing else."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from parley.inference.v1 import model_pb2
+from parley_client.client import Client
+from web.conversation import Conversation
+from web.run import Run
+
+MAX_CONVERSATIONS = 50
+"""Conversations that a login keeps; the oldest is let go."""
+
+MAX_TABS = 32
+"""Open tabs that a login is known to have; the longest unused is let go."""
+
+_ID_BYTES = 32
+
+
+@dataclass
+class Tab:
+    """An open page of a login.
+
+    Attributes:
+        viewing: The id of the conversation that it shows.
+        run: The answer that it is being given, or was given last.
+    """
+
+    viewing: str = ""
+    run: Run | None = None
+
+
+@dataclass(repr=False)
+class Session:
+    """A login: its tokens (inside the client), its conversations, its open tabs.
+
+    Its repr is left out on purpose: its id is a secret.
+    """
+
+    id: str
+    username: str
+    client: Client
+    used_at: float
+    models: dict[str, model_pb2.Model] = field(default_factory=dict)
+    conversations: OrderedDict[str, Conversation] = field(default_factory=OrderedDict)
+    tabs: OrderedDict[str, Tab] = field(default_factory=OrderedDict)
+
+    def begin(self) -> Conversation:
+        """A new, empty conversation; one that is empty already is taken again."""
+        empty = next((c for c in reversed(self.conversations.values()) if not c.turns), None)
+        conversation = empty or Conversation(secrets.token_hex(8))
+        self.conversations[conversation.id] = conversation
+        self.conversations.move_to_end(conversation.id)
+        while len(self.conversations) > MAX_CONVERSATIONS:
+            self.conversations.popitem(last=False)
+        return conversation
+
+    def conversation(self, conversation_id: str | None) -> Conversation:
+        """The conversation with this id; the newest where there is none."""
+        if conversation_id in self.conversations:
+            return self.conversations[conversation_id]
+        return next(reversed(self.conversations.values())) if self.conversations else self.begin()
+
+    def answering(self, conversation_id: str) -> bool:
+        """Whether any tab is being given an answer in this conversation."""
+        runs = (tab.run for tab in self.tabs.values())
+        return any(run and run.answer.running and run.conversation_id == conversation_id for run in runs)
+
+    async def stop(self) -> None:
+        """End every answer."""
+        for tab in self.tabs.values():
+            if tab.run is not None:
+                await tab.run.stop()
+
+
+class SessionStore:
+    """The logins of this process: bounded in number, and in time without use."""
+
+    def __init__(
+        self, *, max_sessions: int, idle_seconds: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """An empty store.
+
+        Args:
+            max_sessions: Logins held at once.
+            idle_seconds: Time without use after which one is let go.
+            clock: Seconds of a steady clock.
+        """
+        self._max_sessions = max_sessions
+        self._idle_seconds = idle_seconds
+        self._clock = clock
+        self._sessions: OrderedDict[str, Session] = OrderedDict()
+        self._owners: dict[str, str] = {}
+
+    async def open(self, username: str, client: Client) -> Session:
+        """Begin a session under a new random id."""
+        await self._expire()
+        session = Session(secrets.token_urlsafe(_ID_BYTES), username, client, self._clock())
+        self._sessions[session.id] = session
+        while len(self._sessions) > self._max_sessions:
+            await self.end(next(iter(self._sessions)))
+        return session
+
+    def find(self, session_id: str | None) -> Session | None:
+        """The living session with this id, which is thereby used."""
+        session = self._sessions.get(session_id or "")
+        if session is None or self._clock() - session.used_at > self._idle_seconds:
+            return None
+        session.used_at = self._clock()
+        self._sessions.move_to_end(session.id)
+        return session
+
+    async def end(self, session_id: str) -> None:
+        """Forget a session and end its answers. An unknown one changes nothing."""
+        session = self._sessions.pop(session_id, None)
+        if session is not None:
+            for name in session.tabs:
+                self._owners.pop(name, None)
+            await session.stop()
+
+    async def tab(self, session: Session, name: str) -> Tab | None:
+        """The tab that the page named so; None where it belongs to another session."""
+        if self._owners.setdefault(name, session.id) != session.id:
+            return None
+        tab = session.tabs.setdefault(name, Tab())
+        session.tabs.move_to_end(name)
+        while len(session.tabs) > MAX_TABS:
+            await self.close_tab(session, next(iter(session.tabs)))
+        return tab
+
+    async def close_tab(self, session: Session, name: str) -> None:
+        """Forget a tab and end its answer."""
+        self._owners.pop(name, None)
+        tab = session.tabs.pop(name, None)
+        if tab is not None and tab.run is not None:
+            await tab.run.stop()
+
+    async def close(self) -> None:
+        """Forget every session."""
+        for session_id in list(self._sessions):
+            await self.end(session_id)
+
+    async def _expire(self) -> None:
+        now = self._clock()
+        for session in list(self._sessions.values()):
+            if now - session.used_at > self._idle_seconds:
+                await self.end(session.id)
