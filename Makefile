@@ -1,0 +1,29 @@
+# Parley's everyday commands. Each target calls one script; `make` lists them.
+SHELL := /bin/bash
+BIN := .venv/bin
+QUESTION ?= What is 1234 * 56?
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test test-fast gen lint
+
+help: ## list the targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+setup: ## install everything into .venv
+	@deploy/setup.sh
+
+run: setup ## start Parley, ask one question, then serve until Ctrl-C (ONCE=1 stops after the answer)
+	@$(BIN)/parley up $(if $(ONCE),--once,--ask) "$(QUESTION)"
+
+test: ## the whole suite with coverage: the real engine, Envoy and a browser included
+	@deploy/setup.sh --dev
+	@tests/run.sh
+
+test-fast: ## the tests that need no engine, Envoy or browser
+	@tests/run.sh -m "not slow"
+
+gen: ## generate the stubs from the contracts
+	@$(BIN)/python protos/generate.py
+
+lint: ## every check that needs no running process
+	@deploy/lint.sh
