@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Every check that needs no running process. All of them run; any failure fails.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+BIN=.venv/bin
+failed=()
+
+check() {
+  local name=$1
+  shift
+  printf '\033[1m%-18s\033[0m' "$name"
+  local output
+  if output=$("$@" 2>&1); then
+    echo ok
+  else
+    echo FAILED
+    printf '%s\n' "$output" | sed 's/^/    /'
+    failed+=("$name")
+  fi
+}
+
+image=$(mktemp --suffix .binpb)
+trap 'rm -f "$image"' EXIT
+
+check "ruff check" "$BIN/ruff" check
+check "ruff format" "$BIN/ruff" format --check
+check "mypy" "$BIN/mypy"
+check "import-linter" "$BIN/lint-imports" --no-cache
+check "stubs' drift" "$BIN/python" protos/generate.py --check
+check "contract image" "$BIN/python" protos/generate.py --image "$image"
+check "buf lint" "$BIN/buf" lint "$image" --config protos/buf.yaml
+check "buf breaking" "$BIN/buf" breaking "$image" --against protos/baseline.binpb --config protos/buf.yaml
+check "shell syntax" bash -n deploy/setup.sh deploy/lint.sh tests/run.sh
+mapfile -t dockerfiles < <(git ls-files '*Dockerfile*')
+if ((${#dockerfiles[@]})); then
+  check "hadolint" "$BIN/hadolint" "${dockerfiles[@]}"
+fi
+
+if ((${#failed[@]})); then
+  printf 'failed: %s\n' "${failed[*]}"
+  exit 1
+fi

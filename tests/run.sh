@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Runs the tests under coverage, the processes that they start included, and
+# fails below the limit. Arguments go to pytest; with some, the limit is off.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+BIN=.venv/bin
+LIMIT=85
+
+limit=(--fail-under "$LIMIT")
+if (($#)); then limit=(); fi
+
+"$BIN/coverage" erase
+"$BIN/coverage" run -m pytest "$@"
+"$BIN/coverage" combine --quiet
+"$BIN/coverage" report "${limit[@]}"
