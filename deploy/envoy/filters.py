@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +17,7 @@ TRANSCODER = "envoy.filters.http.grpc_json_transcoder"
 CORS = "envoy.filters.http.cors"
 MEASURE = "envoy.filters.http.buffer"
 KEY_EXCHANGE = "envoy.filters.http.ext_authz"
-TOKEN_CHECK = "envoy.filters.http.jwt_authn"
+JWT_CHECK = "envoy.filters.http.jwt_authn"
 
 ORIGIN_POLICY = "origin"
 SIZE_POLICY = "size"
@@ -50,24 +49,26 @@ class Scope:
 
 def http_filters(scope: Scope) -> list[Tree]:
     """The chain, each filter with the reason it stands where it does."""
-    order: tuple[Callable[[Scope], Tree], ...] = (
-        liveness,  # first: a probe carries no origin and no credentials
-        gate,  # before CORS, which only keeps a foreign page from reading; this keeps it from acting
-        cors,  # before anything that refuses, so that the page may read the refusal
-        grpc_web,  # before the transcoder, which leaves gRPC alone
-        bodies,  # before the transcoder, which measures nothing
-        credentials,  # before the checks that it sorts requests for
-        transcoder,  # before the checks: from here on every call is gRPC, with one path and one error shape
-        key_exchange,  # before the token check, which then also checks what the exchange gave
-        token_check,  # last: whatever went wrong before, without a good token nothing passes
-        router,
-    )
-    return [build(scope) for build in order]
+    settings = scope.settings
+    return [
+        liveness(settings),  # first: a probe carries no origin and no credentials
+        gate(
+            settings
+        ),  # before CORS, which only keeps a foreign page from reading; this keeps it from acting
+        cors(),  # before anything that refuses, so that the page may read the refusal
+        grpc_web(),  # before the transcoder, which leaves gRPC alone
+        bodies(settings),  # before the transcoder, which measures nothing
+        credentials(),  # before the checks that it sorts requests for
+        transcoder(scope),  # before the checks: from here on every call is gRPC, with one path
+        key_exchange(settings),  # before the token check, which then also checks what the exchange gave
+        token_check(scope),  # last: whatever went wrong before, without a good token nothing passes
+        router(),
+    ]
 
 
 def jwks_filters(scope: Scope) -> list[Tree]:
     """The chain of the listener that serves the signing keys to Envoy itself."""
-    return [transcoder(scope), router(scope)]
+    return [transcoder(scope), router()]
 
 
 def strip_identity(settings: EdgeSettings) -> list[Tree]:
@@ -86,9 +87,9 @@ def strip_identity(settings: EdgeSettings) -> list[Tree]:
     ]
 
 
-def liveness(scope: Scope) -> Tree:
+def liveness(settings: EdgeSettings) -> Tree:
     """Answers /healthz by itself: whether a chat can be answered."""
-    needed = ("auth", "tools", pool(scope.settings.default_pool))
+    needed = ("auth", "tools", pool(settings.default_pool))
     return extension(
         "envoy.filters.http.health_check",
         f"{HTTP_FILTERS}.health_check.v3.HealthCheck",
@@ -98,12 +99,12 @@ def liveness(scope: Scope) -> Tree:
     )
 
 
-def gate(scope: Scope) -> Tree:
+def gate(settings: EdgeSettings) -> Tree:
     """Refuses pages of origins that are not on the list, and bodies that say they are too large.
 
     Programs send no Origin.
     """
-    policies = {ORIGIN_POLICY: _foreign_page(scope.settings), SIZE_POLICY: _too_large(scope.settings)}
+    policies = {ORIGIN_POLICY: _foreign_page(settings), SIZE_POLICY: _too_large(settings)}
     return extension(
         "envoy.filters.http.rbac",
         f"{HTTP_FILTERS}.rbac.v3.RBAC",
@@ -128,26 +129,26 @@ def _too_large(settings: EdgeSettings) -> Tree:
     return {"permissions": [{"any": True}], "principals": [declared]}
 
 
-def cors(scope: Scope) -> Tree:
+def cors() -> Tree:
     """Lets pages read answers; whose pages, the virtual host says."""
     return extension(CORS, f"{HTTP_FILTERS}.cors.v3.Cors")
 
 
-def grpc_web(scope: Scope) -> Tree:
+def grpc_web() -> Tree:
     """Turns gRPC-Web into gRPC."""
     return extension("envoy.filters.http.grpc_web", f"{HTTP_FILTERS}.grpc_web.v3.GrpcWeb")
 
 
-def bodies(scope: Scope) -> Tree:
+def bodies(settings: EdgeSettings) -> Tree:
     """Measures request bodies that do not say their size, on the routes that ask for it."""
     return extension(
         MEASURE,
         f"{HTTP_FILTERS}.buffer.v3.Buffer",
-        max_request_bytes=scope.settings.max_body_bytes,
+        max_request_bytes=settings.max_body_bytes,
     )
 
 
-def credentials(scope: Scope) -> Tree:
+def credentials() -> Tree:
     """Sorts requests by what they identify the caller with."""
     return extension(
         "envoy.filters.http.lua",
@@ -182,7 +183,7 @@ def _transcoder(scope: Scope, stream_option: str) -> Tree:
     )
 
 
-def key_exchange(scope: Scope) -> Tree:
+def key_exchange(settings: EdgeSettings) -> Tree:
     """Has auth exchange an API key for a token. Without an answer nobody passes."""
     carries_key = {
         "filter": "parley.edge",
@@ -195,7 +196,7 @@ def key_exchange(scope: Scope) -> Tree:
         transport_api_version="V3",
         grpc_service={
             "envoy_grpc": {"cluster_name": "auth"},
-            "timeout": seconds(scope.settings.key_check_seconds),
+            "timeout": seconds(settings.key_check_seconds),
         },
         filter_enabled_metadata=carries_key,
         failure_mode_allow=False,
@@ -208,7 +209,7 @@ def key_exchange(scope: Scope) -> Tree:
 def token_check(scope: Scope) -> Tree:
     """Demands a good token on every route that does not say otherwise."""
     return extension(
-        TOKEN_CHECK,
+        JWT_CHECK,
         f"{HTTP_FILTERS}.jwt_authn.v3.JwtAuthentication",
         providers={PROVIDER: _provider(scope)},
         rules=[{"match": {"prefix": "/"}, "requires": {"provider_name": PROVIDER}}],
@@ -246,7 +247,7 @@ def _provider(scope: Scope) -> Tree:
     }
 
 
-def router(scope: Scope) -> Tree:
+def router() -> Tree:
     """Sends the request on."""
     return extension(
         "envoy.filters.http.router", f"{HTTP_FILTERS}.router.v3.Router", suppress_envoy_headers=True

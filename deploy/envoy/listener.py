@@ -21,12 +21,6 @@ def public_listener(scope: Scope, files: SecretFiles) -> Tree:
         "name": "public",
         "address": address_of(scope.settings.listen_address),
         "per_connection_buffer_limit_bytes": WINDOW_BYTES,
-        "listener_filters": [
-            extension(
-                "envoy.filters.listener.tls_inspector",
-                "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector",
-            )
-        ],
         "filter_chains": [
             {
                 "transport_socket": downstream(files),

@@ -4,7 +4,8 @@ Usage: python -m deploy.envoy.render --output FILE
 
 FILE is YAML, or JSON where its name ends so. Beside it appear the files that it
 refers to: the transcoder's descriptor set, and one SDS file per certificate in
-a folder `sds`. Settings come from `PARLEY_EDGE_*`.
+a folder `sds`. Settings come from `PARLEY_EDGE_*`. What was written is linted; a
+fault is told and makes the exit status 1.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import yaml
 from deploy.envoy.clusters import clusters
 from deploy.envoy.contract import Contract, load_contract
 from deploy.envoy.filters import Scope
+from deploy.envoy.lint import lint_file
 from deploy.envoy.listener import jwks_listener, public_listener
 from deploy.envoy.settings import EdgeSettings
 from deploy.envoy.tls import SecretFiles, secrets
@@ -37,10 +39,13 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         write(load(EdgeSettings), load_contract(), options.output)
-    except SettingsError as error:
+    except (SettingsError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
-    return 0
+    faults = lint_file(options.output)
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    return 1 if faults else 0
 
 
 def write(settings: EdgeSettings, contract: Contract, output: Path) -> None:

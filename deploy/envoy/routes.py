@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from deploy.envoy.clusters import WEB, pool
 from deploy.envoy.contract import Method
 from deploy.envoy.filters import (
     CORS,
     HTTP_FILTERS,
+    JWT_CHECK,
     KEY_EXCHANGE,
     MEASURE,
-    TOKEN_CHECK,
     TRANSCODER,
     Scope,
     event_stream_transcoder,
@@ -32,8 +32,17 @@ ACCEPTS_EVENTS = {"name": "accept", "string_match": {"contains": "text/event-str
 RETRY_UNSENT = "connect-failure,refused-stream,reset-before-request"
 RETRY_IDEMPOTENT = f"{RETRY_UNSENT},reset,unavailable"
 
-CORS_REQUEST_HEADERS = "authorization,content-type,grpc-timeout,parley-conversation,parley-model,x-api-key,x-grpc-web,x-user-agent"
-CORS_RESPONSE_HEADERS = "grpc-message,grpc-status,grpc-status-details-bin,x-request-id"
+CORS_REQUEST_HEADERS = (
+    "authorization",
+    "content-type",
+    "grpc-timeout",
+    "parley-conversation",
+    "parley-model",
+    "x-api-key",
+    "x-grpc-web",
+    "x-user-agent",
+)
+CORS_RESPONSE_HEADERS = ("grpc-message", "grpc-status", "grpc-status-details-bin", "x-request-id")
 
 
 def route_configuration(scope: Scope) -> Tree:
@@ -87,15 +96,17 @@ def _routes(scope: Scope) -> Iterator[Tree]:
 def _api(scope: Scope) -> Iterator[Tree]:
     """The routes of `/api/…` before the transcoder: how to read the body and how to write a stream."""
     events = {TRANSCODER: event_stream_transcoder(scope)}
-    measured = {MEASURE: typed(f"{HTTP_FILTERS}.buffer.v3.BufferPerRoute", **_buffer(scope.settings))}
-    yield _unknown(API_PREFIX, headers=[ACCEPTS_EVENTS, SIZED], **events)
-    yield _unknown(API_PREFIX, headers=[ACCEPTS_EVENTS], **events, **measured)
+    measured = {MEASURE: _measured(scope.settings)}
+    yield _unknown(API_PREFIX, headers=[ACCEPTS_EVENTS, SIZED], per_filter=events)
+    yield _unknown(API_PREFIX, headers=[ACCEPTS_EVENTS], per_filter={**events, **measured})
     yield _unknown(API_PREFIX, headers=[SIZED])
-    yield _unknown(API_PREFIX, **measured)
+    yield _unknown(API_PREFIX, per_filter=measured)
 
 
-def _buffer(settings: EdgeSettings) -> Tree:
-    return {"buffer": {"max_request_bytes": settings.max_body_bytes}}
+def _measured(settings: EdgeSettings) -> Tree:
+    """Has the edge read the whole body first, since it did not say its size."""
+    buffer = {"max_request_bytes": settings.max_body_bytes}
+    return typed(f"{HTTP_FILTERS}.buffer.v3.BufferPerRoute", buffer=buffer)
 
 
 def _method_routes(method: Method, settings: EdgeSettings) -> Iterator[Tree]:
@@ -146,7 +157,7 @@ def _retry_policy(method: Method) -> Tree:
     }
 
 
-def _unknown(prefix: str, *, headers: list[Tree] | None = None, **per_filter: Tree) -> Tree:
+def _unknown(prefix: str, *, headers: Sequence[Tree] = (), per_filter: Tree | None = None) -> Tree:
     """Answers that there is no such method.
 
     A route to the cluster that a header names, which nobody can send: the CORS
@@ -155,9 +166,9 @@ def _unknown(prefix: str, *, headers: list[Tree] | None = None, **per_filter: Tr
     """
     return {
         "name": f"unknown {prefix}",
-        "match": {"prefix": prefix, "headers": headers or []},
+        "match": {"prefix": prefix, "headers": list(headers)},
         "route": {"cluster_header": NOWHERE, "cluster_not_found_response_code": "NOT_FOUND"},
-        "typed_per_filter_config": {**_without_checks(), **per_filter},
+        "typed_per_filter_config": {**_without_checks(), **(per_filter or {})},
     }
 
 
@@ -175,7 +186,7 @@ def _without_checks() -> Tree:
     """Opts a route out of the key exchange and the token check."""
     return {
         KEY_EXCHANGE: typed(f"{HTTP_FILTERS}.ext_authz.v3.ExtAuthzPerRoute", disabled=True),
-        TOKEN_CHECK: typed(f"{HTTP_FILTERS}.jwt_authn.v3.PerRouteConfig", disabled=True),
+        JWT_CHECK: typed(f"{HTTP_FILTERS}.jwt_authn.v3.PerRouteConfig", disabled=True),
     }
 
 
@@ -184,8 +195,8 @@ def _cors_policy(settings: EdgeSettings) -> Tree:
         f"{HTTP_FILTERS}.cors.v3.CorsPolicy",
         allow_origin_string_match=[{"exact": origin, "ignore_case": True} for origin in settings.origins],
         allow_methods="GET,POST,OPTIONS",
-        allow_headers=CORS_REQUEST_HEADERS,
-        expose_headers=CORS_RESPONSE_HEADERS,
+        allow_headers=",".join(CORS_REQUEST_HEADERS),
+        expose_headers=",".join(CORS_RESPONSE_HEADERS),
         max_age="600",
     )
 

@@ -93,8 +93,8 @@ def _certificate(name: str, certificate: Path, private_key: Path) -> Tree:
     return _secret(
         name,
         tls_certificate={
-            "certificate_chain": {"filename": str(certificate)},
-            "private_key": {"filename": str(private_key)},
+            "certificate_chain": {"filename": str(certificate.absolute())},
+            "private_key": {"filename": str(private_key.absolute())},
             "watched_directory": {"path": str(watched(certificate))},
         },
     )
@@ -104,7 +104,7 @@ def _authority(path: Path) -> Tree:
     return _secret(
         AUTHORITY,
         validation_context={
-            "trusted_ca": {"filename": str(path)},
+            "trusted_ca": {"filename": str(path.absolute())},
             "watched_directory": {"path": str(watched(path))},
         },
     )
@@ -121,4 +121,5 @@ def watched(path: Path) -> Path:
     Where the file lies behind a symbolic link to a folder, as `certificates.py`,
     Kubernetes and cert-manager keep them, it is the link that is swapped.
     """
-    return path.parent.parent if path.parent.is_symlink() else path.parent
+    folder = path.absolute().parent
+    return folder.parent if folder.is_symlink() else folder
