@@ -120,7 +120,6 @@ class EdgeSettings(BaseSettings):
         "", description="unix:PATH or loopback host:port of Envoy's admin interface; empty: none"
     )
     access_log_path: str = Field("/dev/stdout", description="file for the access log, a JSON object a line")
-    workers: int = Field(2, ge=1, le=256, description="Envoy's worker threads")
 
     @model_validator(mode="after")
     def _whole(self) -> EdgeSettings:

@@ -20,6 +20,7 @@ from deploy.envoy.render import write
 from deploy.envoy.settings import EdgeSettings
 
 READY_SECONDS = 30
+CONFIGURATION = "edge.yaml"
 ENVOY = Path(sys.executable).with_name("envoy")
 
 
@@ -74,12 +75,26 @@ def free_port() -> int:
 @asynccontextmanager
 async def front(settings: EdgeSettings, folder: Path) -> AsyncIterator[Front]:
     """Run Envoy until the block ends. It listens once each service was seen to be healthy."""
-    configuration = folder / "edge.yaml"
-    write(settings, load_contract(), configuration)
-    options = ["--disable-hot-restart", "--concurrency", "1", "--log-level", "warning"]
+    write(settings, load_contract(), folder / CONFIGURATION)
+    async with envoy(settings, folder) as running:
+        yield running
+
+
+@asynccontextmanager
+async def envoy(settings: EdgeSettings, folder: Path) -> AsyncIterator[Front]:
+    """Run Envoy on the configuration that lies in the folder."""
+    options = [
+        "--disable-hot-restart",
+        "--concurrency",
+        "1",
+        "--log-level",
+        "warning",
+        "--file-flush-interval-msec",
+        "50",
+    ]
     with (folder / "envoy.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            ENVOY, "-c", str(configuration), *options, stdout=log, stderr=log
+            ENVOY, "-c", str(folder / CONFIGURATION), *options, stdout=log, stderr=log
         )
     try:
         running = Front(settings, folder, process)
