@@ -1,0 +1,185 @@
+"""The whole platform, started once as a person starts it, and the means to reach it as clients do."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import httpx
+import psutil
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from cli.home import Home
+from parley_client.client import Client
+from parley_client.credentials import ApiKey, Credentials, Login, TokensInMemory
+
+START_SECONDS = 240
+STOP_SECONDS = 60
+RECOVERY_SECONDS = 180
+PARLEY = [sys.executable, "-m", "cli"]
+
+
+@dataclass
+class Stack:
+    """A running platform."""
+
+    home: Home
+    address: str
+    log: Path
+
+    @property
+    def authority(self) -> bytes:
+        return self.home.authority_path.read_bytes()
+
+    @property
+    def password(self) -> str:
+        return self.home.password_path.read_text().strip()
+
+    def channel(self) -> grpc.aio.Channel:
+        return grpc.aio.secure_channel(self.address, grpc.ssl_channel_credentials(self.authority))
+
+    def client(self, credentials: Credentials | None = None) -> Client:
+        return Client(self.channel(), credentials)
+
+    async def admin(self) -> Client:
+        """A client that logged in as the administrator."""
+        client = self.client()
+        tokens = await client.login("admin", self.password)
+        client.credentials = Login(TokensInMemory(tokens), client.refresh)
+        return client
+
+    def http(self, **options: object) -> httpx.AsyncClient:
+        """A client of the JSON surface."""
+        context = ssl.create_default_context(cadata=self.authority.decode())
+        return httpx.AsyncClient(verify=context, base_url=f"https://{self.address}", timeout=60, **options)  # type: ignore[arg-type]
+
+    def process(self, name: str) -> psutil.Process:
+        """The supervised process of this name, as it is now."""
+        state = self.home.read_state()
+        assert state is not None
+        return psutil.Process(state.processes[name].pid)
+
+    @contextlib.contextmanager
+    def stopped(self, name: str) -> Iterator[None]:
+        """Hangs a process and everything below it for a while."""
+        family = [self.process(name), *self.process(name).children(recursive=True)]
+        for process in family:
+            process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for process in family:
+                process.send_signal(signal.SIGCONT)
+
+    async def until(self, serving: bool, service: str = "parley.inference.v1.InferenceService") -> None:
+        """Waits until the edge reports that a service serves, or that it does not."""
+        wanted = health_pb2.HealthCheckResponse.SERVING
+        async with self.channel() as channel:
+            watch = health_pb2_grpc.HealthStub(channel).Watch(
+                health_pb2.HealthCheckRequest(service=service), timeout=RECOVERY_SECONDS
+            )
+            async for answer in watch:
+                if (answer.status == wanted) is serving:
+                    return
+        raise AssertionError(f"{service} never became {'serving' if serving else 'not serving'}")
+
+    def parley(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Runs the command against this platform."""
+        return subprocess.run(
+            [*PARLEY, *arguments],
+            env={**os.environ, **self.environment(), **environment},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def environment(self) -> dict[str, str]:
+        return {"PARLEY_HOME": str(self.home.path), "PARLEY_EDGE_LISTEN_ADDRESS": self.address}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    folder = tmp_path_factory.mktemp("stack")
+    platform = Stack(Home(folder / "home"), f"127.0.0.1:{free_port()}", folder / "up.log")
+    with platform.log.open("w") as log:
+        process = subprocess.Popen(
+            [*PARLEY, "up"],
+            env={**os.environ, **platform.environment()},
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            start_new_session=True,
+        )
+    try:
+        read_until_ready(process, platform)
+        yield platform
+    finally:
+        process.send_signal(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_SECONDS)
+        process.kill()
+        process.wait()
+
+
+def read_until_ready(process: subprocess.Popen[str], platform: Stack) -> None:
+    """Reads what `parley up` prints until it says that the front door is open."""
+    timer = subprocess.Popen([sys.executable, "-c", f"import time; time.sleep({START_SECONDS})"])
+    assert process.stdout is not None
+    lines = []
+    try:
+        for line in process.stdout:
+            lines.append(line)
+            if re.search(rf"https://\S*:{platform.address.rpartition(':')[2]}", line):
+                return
+            assert timer.poll() is None, "".join(lines)
+    finally:
+        timer.kill()
+        timer.wait()
+    raise AssertionError("parley up ended:\n" + "".join(lines) + platform.log.read_text())
+
+
+@pytest.fixture
+async def admin(stack: Stack) -> AsyncIterator[Client]:
+    async with await stack.admin() as client:
+        yield client
+
+
+@pytest.fixture
+async def key(admin: Client) -> AsyncIterator[str]:
+    """The secret of an API key that may do whatever its owner may."""
+    made = await admin.create_key("e2e")
+    yield made.secret
+    await admin.revoke_key(made.key.key_id)
+
+
+@pytest.fixture
+async def program(stack: Stack, key: str) -> AsyncIterator[Client]:
+    """A client that shows an API key."""
+    async with stack.client(ApiKey(key)) as client:
+        yield client
+
+
+def error_body(answer: httpx.Response) -> tuple[int, str]:
+    """HTTP status and reason of a JSON error."""
+    body = json.loads(answer.text)
+    reasons = [detail["reason"] for detail in body.get("details", ()) if "reason" in detail]
+    return answer.status_code, reasons[0] if reasons else ""
