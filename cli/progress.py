@@ -52,7 +52,7 @@ class PlainProgress:
             self._starting[change.name] = time.monotonic()
         else:
             self._starting.pop(change.name, None)
-        if change.phase is not Phase.STOPPED:
+        if change.phase is not Phase.STOPPING:
             self._console.print(describe(change), highlight=False, soft_wrap=True)
 
     def remind(self) -> None:

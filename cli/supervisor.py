@@ -86,6 +86,7 @@ class Supervised:
 
     async def stop(self) -> None:
         """Tells it to end, and makes it after its grace time. Nothing of its group is left."""
+        began = time.monotonic()
         self._stopping.set()
         if self._life is None:
             return
@@ -93,7 +94,7 @@ class Supervised:
             self._enter(Phase.STOPPING)
             await self.child.stop()
         await self._life
-        self._enter(Phase.STOPPED)
+        self._enter(Phase.STOPPED, seconds=time.monotonic() - began)
 
     async def _live(self) -> None:
         failures = 0

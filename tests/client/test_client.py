@@ -1,0 +1,190 @@
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import grpc
+import pytest
+from google.protobuf import duration_pb2
+from google.rpc import code_pb2, error_details_pb2
+
+from parley.inference.v1 import chat_pb2
+from parley_client.channel import open_channel
+from parley_client.client import Client, question
+from parley_client.credentials import ApiKey, Login, TokensInMemory
+from parley_client.errors import ParleyError
+from tests.client.toy_platform import KEY_ID, PASSWORD, RUN_ID, ToyPlatform, failure
+
+Connect = Callable[[], Client]
+
+
+async def test_an_answer_streams_as_numbered_events(toy: ToyPlatform, connect: Connect) -> None:
+    async with connect() as client, client.chat(question("What is 17 * 23?")) as events:
+        seen = [event async for event in events]
+    assert [event.sequence for event in seen] == list(range(1, len(toy.events) + 1))
+    assert "".join(event.content_delta.text for event in seen) == "17 * 23 is 391."
+    assert toy.requests[0].server_tools.all
+
+
+async def test_the_model_travels_as_metadata_too(toy: ToyPlatform, connect: Connect) -> None:
+    async with connect() as client, client.chat(question("Hi", model="toy")) as events:
+        assert [event async for event in events]
+    assert toy.metadata["parley-model"] == "toy"
+
+
+async def test_closing_the_stream_cancels_the_run(toy: ToyPlatform, connect: Connect) -> None:
+    toy.hang = True
+    async with connect() as client:
+        async with client.chat(question("Hi")) as events:
+            first = await anext(events)
+            assert first.started.run_id == RUN_ID
+        assert await asyncio.to_thread(toy.chat_ended.wait, 10)
+        with pytest.raises(StopAsyncIteration):
+            await anext(events)
+
+
+async def test_cancelling_the_reader_cancels_the_run(toy: ToyPlatform, connect: Connect) -> None:
+    toy.hang = True
+    reading = asyncio.Event()
+
+    async def read(client: Client) -> None:
+        async with client.chat(question("Hi")) as events:
+            async for _ in events:
+                reading.set()
+
+    async with connect() as client:
+        task = asyncio.create_task(read(client))
+        await asyncio.wait_for(reading.wait(), 10)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await asyncio.to_thread(toy.chat_ended.wait, 10)
+
+
+async def test_a_stream_that_was_never_read_opens_no_call(toy: ToyPlatform, connect: Connect) -> None:
+    async with connect() as client:
+        async with client.chat(question("Hi")):
+            pass
+        await client.who_am_i()
+    assert len(toy.requests) == 1
+
+
+async def test_a_deadline_of_the_client_is_a_typed_error(toy: ToyPlatform, connect: Connect) -> None:
+    toy.hang = True
+    async with connect() as client, client.chat(question("Hi"), timeout_seconds=0.3) as events:
+        with pytest.raises(ParleyError) as caught:
+            [event async for event in events]
+    assert caught.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+async def test_a_failed_call_carries_reason_metadata_and_delay(toy: ToyPlatform, connect: Connect) -> None:
+    retry = error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=3))
+    toy.failures["Chat"] = failure(
+        code_pb2.UNAVAILABLE, "MODEL_NOT_READY", "The model is loading.", retry, model="toy"
+    )
+    async with connect() as client, client.chat(question("Hi")) as events:
+        with pytest.raises(ParleyError) as caught:
+            await anext(events)
+    error = caught.value
+    assert (error.code, error.reason, error.domain) == (
+        grpc.StatusCode.UNAVAILABLE,
+        "MODEL_NOT_READY",
+        "test.parley",
+    )
+    assert error.metadata == {"model": "toy"}
+    assert error.retry_after == timedelta(seconds=3)
+    assert error.hint == "Try again in 3 s."
+    assert str(error) == "MODEL_NOT_READY: The model is loading."
+
+
+async def test_broken_rules_are_named_by_field(toy: ToyPlatform, connect: Connect) -> None:
+    bad = error_details_pb2.BadRequest(
+        field_violations=[error_details_pb2.BadRequest.FieldViolation(field="name", description="too long")]
+    )
+    toy.failures["CreateKey"] = failure(code_pb2.INVALID_ARGUMENT, "INVALID_REQUEST", "No.", bad)
+    async with connect() as client:
+        with pytest.raises(ParleyError) as caught:
+            await client.create_key("x" * 200)
+    assert [(v.field, v.description) for v in caught.value.violations] == [("name", "too long")]
+    assert caught.value.hint == "name: too long"
+
+
+async def test_nobody_listening_says_what_to_do(connect: Connect) -> None:
+    async with Client(open_channel("127.0.0.1:1")) as client:
+        with pytest.raises(ParleyError) as caught:
+            await client.list_models()
+    assert caught.value.code is grpc.StatusCode.UNAVAILABLE
+    assert "parley status" in caught.value.hint
+
+
+async def test_a_stranger_s_certificate_is_refused(toy: ToyPlatform) -> None:
+    async with Client(open_channel(toy.address)) as client:
+        with pytest.raises(ParleyError) as caught:
+            await client.list_models()
+    assert caught.value.code is grpc.StatusCode.UNAVAILABLE
+    assert toy.requests == []
+
+
+async def test_pages_are_followed_to_the_end(toy: ToyPlatform, connect: Connect) -> None:
+    async with connect() as client:
+        models = await client.list_models()
+    assert [model.name for model in models] == ["first", "second"]
+
+
+async def test_every_other_method_answers(toy: ToyPlatform, connect: Connect) -> None:
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    async with connect() as client:
+        assert (await client.create_key("ci", ["inference.*"], tomorrow)).secret == "pk_abc_secret"
+        assert toy.requests[-1].expire_time.seconds == int(tomorrow.timestamp())
+        assert [key.name for key in await client.list_keys()] == ["ci", "old"]
+        assert (await client.revoke_key(KEY_ID)).key_id == KEY_ID
+        assert [tool.name for tool in await client.list_tools()] == ["calculator"]
+        await client.cancel(RUN_ID)
+        assert toy.requests[-1].run_id == RUN_ID
+        async with client.execute("calculator", "{}") as events:
+            kinds = [event.WhichOneof("event") async for event in events]
+    assert kinds == ["started", "progress", "output", "result"]
+
+
+async def test_an_api_key_goes_as_a_bearer_value_and_never_into_a_repr(
+    toy: ToyPlatform, connect: Connect
+) -> None:
+    key = ApiKey("pk_abc_secret")
+    async with connect() as client:
+        client.credentials = key
+        await client.who_am_i()
+    assert toy.metadata["authorization"] == "Bearer pk_abc_secret"
+    assert "secret" not in repr(key)
+
+
+async def test_a_login_is_renewed_ahead_of_its_end_and_only_once(toy: ToyPlatform, connect: Connect) -> None:
+    toy.token_seconds = 30
+    async with connect() as client:
+        tokens = await client.login("ada", PASSWORD)
+        assert "access" not in repr(tokens).replace("expires_at", "")
+        client.credentials = Login(TokensInMemory(tokens), client.refresh)
+        await asyncio.gather(*(client.who_am_i() for _ in range(8)))
+    assert toy.refreshed == ["refresh-ada"]
+    assert toy.metadata["authorization"] == "Bearer access-new1"
+
+
+async def test_a_login_that_lasts_is_left_alone(toy: ToyPlatform, connect: Connect) -> None:
+    async with connect() as client:
+        client.credentials = Login(TokensInMemory(await client.login("ada", PASSWORD)), client.refresh)
+        await client.who_am_i()
+    assert toy.refreshed == []
+    assert toy.metadata["authorization"] == "Bearer access-ada"
+
+
+async def test_logging_in_sends_no_older_credentials(toy: ToyPlatform, connect: Connect) -> None:
+    async with connect() as client:
+        client.credentials = ApiKey("pk_old")
+        with pytest.raises(ParleyError, match="CREDENTIALS_INVALID"):
+            await client.login("ada", "wrong")
+    assert "authorization" not in toy.metadata
+
+
+async def test_no_tools_are_offered_where_none_are_wanted(toy: ToyPlatform, connect: Connect) -> None:
+    request = question("Hi", all_tools=False)
+    assert request == chat_pb2.ChatRequest(
+        messages=request.messages, server_tools=chat_pb2.ServerTools(all=False)
+    )
