@@ -174,7 +174,7 @@ def tool(
     """Make a function a tool.
 
     Its name becomes the tool's, its docstring the description, the annotations
-    of `arguments` and of the return value the schemas.
+    of the first parameter and of the return value the schemas.
     """
 
     def make(run: Callable[..., Any]) -> Tool:
@@ -183,7 +183,7 @@ def tool(
             name=run.__name__,
             category=category,
             description=inspect.cleandoc(run.__doc__ or ""),
-            arguments=hints["arguments"],
+            arguments=hints[next(iter(inspect.signature(run).parameters))],
             result=hints["return"],
             run=run,
             safety=safety,
