@@ -40,8 +40,11 @@ class CallInterceptor(AsyncServerInterceptor):
         response = method(request_or_iterator, context)
         if hasattr(response, "__aiter__"):
             return self._stream(response, context, method_name)
-        async with self.around(context, method_name):
-            return await response
+        try:
+            async with self.around(context, method_name):
+                return await response
+        finally:
+            response.close()  # a refused call's was never awaited, of which Python would warn
 
     async def _looked_at(self, requests: AsyncIterator[Message]) -> AsyncIterator[Message]:
         async for request in requests:
