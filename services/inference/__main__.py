@@ -1,0 +1,140 @@
+"""The inference service's process: `python -m services.inference`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from contextlib import AsyncExitStack
+
+import psutil
+from redis.asyncio import Redis
+
+from parley.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
+from parley.tools.v1.tool_service_pb2_grpc import ToolServiceStub
+from services.inference.catalogue import Catalogue
+from services.inference.engine import Engine
+from services.inference.lifecycle import EngineDiedError, ModelLife
+from services.inference.mailbox import StoreMailbox, letter_handler
+from services.inference.models import Models
+from services.inference.preflight import StartError, check_model
+from services.inference.runs import RunRegistry
+from services.inference.servicer import InferenceServicer
+from services.inference.settings import EngineSettings, InferenceSettings
+from services.inference.tool_calls import RemoteToolbox
+from services.rpc.channel import RotatingChannel, open_channel
+from services.rpc.pages import PageTokens
+from services.rpc.server import RpcServer, run
+from services.rpc.settings import SettingsError, load
+from services.rpc.telemetry import configure_logging, serve_metrics
+from services.rpc.verifier import JwksVerifier, remote_keys
+
+CHILD_SECONDS = 3.0
+
+
+async def main() -> None:
+    """Build, serve and close, in that order."""
+    settings = load(InferenceSettings)
+    configure_logging("inference", settings.log_level)
+    check_model(settings.model)
+    async with AsyncExitStack() as stack:
+        stack.callback(end_children)
+        serve_metrics(settings.metrics_address)
+        models, runs = Models(settings.served_name), RunRegistry()
+        store = Redis.from_url(settings.store_url.get_secret_value())
+        stack.push_async_callback(store.aclose)
+        mailbox = StoreMailbox(store, letter_handler(runs))
+        await stack.enter_async_context(mailbox.listening())
+
+        auth = await stack.enter_async_context(_channel(settings, "auth", settings.auth_address))
+        tools = await stack.enter_async_context(_channel(settings, "tools", settings.tools_address))
+        stub = ToolServiceStub(tools)
+        toolbox = RemoteToolbox(stub, Catalogue(stub))
+
+        server = RpcServer(settings, _verifier(settings, auth))
+        servicer = InferenceServicer(models, runs, toolbox, mailbox, PageTokens())
+        server.add(add_InferenceServiceServicer_to_server, servicer)
+        await server.start()
+        stack.push_async_callback(server.stop)
+
+        life = ModelLife(
+            settings.served_name, lambda: load_engine(settings.engine), models, runs, server.set_serving
+        )
+        await serve(server, life, settings.load_seconds)
+
+
+async def serve(server: RpcServer, life: ModelLife, load_seconds: float) -> None:
+    """Serve until told to stop, or until the model's life ends.
+
+    Raises:
+        StartError: The model cannot be loaded.
+        EngineDiedError: Its engine died.
+    """
+    living = asyncio.create_task(life.run(load_seconds))
+    serving = asyncio.create_task(server.serve_until_stopped())
+    try:
+        await asyncio.wait({living, serving}, return_when=asyncio.FIRST_COMPLETED)
+        if living.done():
+            living.result()
+        await serving
+    finally:
+        for task in (living, serving):
+            task.cancel()
+        await asyncio.gather(living, serving, return_exceptions=True)
+
+
+async def load_engine(settings: EngineSettings) -> Engine:
+    """Load the engine on a thread of its own; an abandoned load must not hold up the process's end.
+
+    Raises:
+        StartError: The model cannot be loaded.
+    """
+    loop = asyncio.get_running_loop()
+    loaded: asyncio.Future[Engine] = loop.create_future()
+
+    def settle(engine: Engine | None, error: BaseException | None) -> None:
+        if loaded.done():
+            return
+        if engine is not None:
+            loaded.set_result(engine)
+        else:
+            loaded.set_exception(error or StartError("The engine did not load."))
+
+    def work() -> None:
+        engine, error = None, None
+        try:
+            # Importing vLLM takes seconds; health must answer meanwhile.
+            from services.inference.vllm_engine import VllmEngine
+
+            engine = VllmEngine.load(settings)
+        except BaseException as raised:
+            error = raised
+        loop.call_soon_threadsafe(settle, engine, error)
+
+    threading.Thread(target=work, name="load-engine", daemon=True).start()
+    return await loaded
+
+
+def end_children() -> None:
+    """End the engine's processes, whatever state loading or serving was in."""
+    children = psutil.Process().children(recursive=True)
+    for child in children:
+        child.terminate()
+    _, alive = psutil.wait_procs(children, timeout=CHILD_SECONDS)
+    for child in alive:
+        child.kill()
+
+
+def _channel(settings: InferenceSettings, service: str, address: str) -> RotatingChannel:
+    return open_channel(address, tls=settings.tls, service=service, trust_domain=settings.trust_domain)
+
+
+def _verifier(settings: InferenceSettings, auth: RotatingChannel) -> JwksVerifier:
+    return JwksVerifier(remote_keys(auth), issuer=settings.token_issuer, audience=settings.token_audience)
+
+
+if __name__ == "__main__":
+    try:
+        run(main)
+    except (SettingsError, StartError, EngineDiedError, OSError) as error:
+        sys.exit(f"inference: {error}")

@@ -1,0 +1,306 @@
+"""The loop of a run: the model speaks, tools answer, until there is an answer or a limit."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from services.inference.engine import (
+    ContentDelta,
+    Engine,
+    Message,
+    ModelCard,
+    Prompt,
+    ReasoningDelta,
+    Role,
+    Sampling,
+    Step,
+    StopReason,
+    ToolCall,
+    ToolCallDelta,
+    ToolSpec,
+    Turn,
+    TurnEnd,
+    TurnUsage,
+)
+from services.inference.errors import ContextOverflow, EngineFailed, ToolNotOffered
+from services.inference.events import (
+    CallReady,
+    CallResult,
+    CallUpdate,
+    Finished,
+    FinishReason,
+    RunEvent,
+    RunUsage,
+    Started,
+)
+from services.inference.runs import Run, RunEnded
+from services.inference.tool_calls import Offer, Toolbox, ToolSelection, error_text
+from services.rpc.call import current_call
+from services.rpc.errors import Internal, ServiceError
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a run may use up.
+
+    Attributes:
+        max_tool_rounds: Turns in which the model may call tools.
+        max_tool_calls: Calls in all rounds together.
+        max_seconds: Time for the whole run.
+    """
+
+    max_tool_rounds: int = 8
+    max_tool_calls: int = 64
+    max_seconds: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class ChatOrder:
+    """A chat as it was asked for."""
+
+    model: str
+    messages: tuple[Message, ...]
+    sampling: Sampling = field(default_factory=Sampling)
+    reasoning: bool | None = None
+    tools: ToolSelection = field(default_factory=ToolSelection)
+    limits: Limits = field(default_factory=Limits)
+
+
+class AgentLoop:
+    """One run's loop. `prepare` does what may still fail as a call; `events` never raises."""
+
+    def __init__(self, run: Run, order: ChatOrder, engine: Engine, toolbox: Toolbox) -> None:
+        """Answer this order with this engine and these tools."""
+        self._run = run
+        self._order = order
+        self._engine = engine
+        self._toolbox = toolbox
+        self._offer = Offer()
+        self._messages = order.messages
+        self._prompt = Prompt(0)
+        self._meter = Meter()
+        self._rounds = 0
+        self._calls = 0
+        self._log = structlog.get_logger("parley.inference")
+
+    async def prepare(self) -> None:
+        """Find the tools and render the first prompt.
+
+        Raises:
+            ServiceError: The chat cannot start: a tool is unknown, the messages
+                cannot be rendered, the prompt does not fit.
+            RunEnded: The run's time was over before it began.
+        """
+        self._run.check()
+        self._offer = await self._run.wait(self._toolbox.offer(self._order.tools))
+        await self._render()
+        asked = self._order.sampling.max_output_tokens
+        if asked is not None and self._prompt.tokens + asked > self._engine.card.context_length:
+            raise ContextOverflow(self._prompt.tokens, asked, self._engine.card.context_length)
+
+    async def events(self) -> AsyncGenerator[RunEvent, None]:
+        """What happens, from `Started` to `Finished`. Failures are in the last event."""
+        tools = tuple(sorted(tool.name for tool in self._offer.tools))
+        yield Started(self._engine.card.name, self._prompt.tokens, tools, self._offer.error)
+        finished = Finished(FinishReason.STOP)
+        try:
+            async with aclosing(self._turns()) as events:
+                async for event in events:
+                    if isinstance(event, Finished):
+                        finished = event
+                    else:
+                        yield event
+        except RunEnded as ended:
+            finished = Finished(ended.reason)
+        except ServiceError as error:
+            finished = Finished(FinishReason.ERROR, error.to_status())
+        except Exception:
+            finished = self._internal_fault()
+        yield self._meter.total
+        yield finished
+
+    async def _turns(self) -> AsyncGenerator[RunEvent, None]:
+        """Turn after turn, up to and including `Finished`."""
+        while True:
+            record = TurnRecord()
+            async with aclosing(self._generate(record)) as events:
+                async for event in events:
+                    yield event
+            reason = self._reason_to_end(record.end)
+            if reason is not None:
+                yield Finished(reason)
+                return
+            yield self._meter.total
+            async with aclosing(self._call_tools(record)) as updates:
+                async for update in updates:
+                    yield update
+            if not await self._render_again():
+                yield Finished(FinishReason.LENGTH)
+                return
+
+    async def _generate(self, record: TurnRecord) -> AsyncGenerator[RunEvent, None]:
+        """One turn of the model."""
+        steps = self._engine.generate(
+            self._prompt,
+            max_output_tokens=self._max_output_tokens(),
+            request_id=f"{self._run.run_id}-{self._meter.total.turns}",
+        )
+        self._meter.begin(self._prompt.tokens)
+        async with self._run.reading(steps) as reader:
+            async for step in reader:
+                self._meter.note(step.usage)
+                record.note(step)
+                for delta in step.deltas:
+                    yield delta
+        if record.end is None:
+            raise EngineFailed(self._engine.card.name)
+
+    def _reason_to_end(self, end: TurnEnd | None) -> FinishReason | None:
+        """Why the run is over after this turn; None where its calls are to be run."""
+        if end is None or end.reason is StopReason.LENGTH:
+            return FinishReason.LENGTH
+        if not end.calls:
+            return FinishReason.STOP
+        if self._rounds >= self._order.limits.max_tool_rounds:
+            return FinishReason.ROUND_LIMIT
+        if self._calls + len(end.calls) > self._order.limits.max_tool_calls:
+            return FinishReason.CALL_LIMIT
+        return None
+
+    async def _call_tools(self, record: TurnRecord) -> AsyncGenerator[RunEvent, None]:
+        """Run the turn's calls and tell the model how they ended, in the order of the calls."""
+        calls = record.calls
+        self._rounds += 1
+        self._calls += len(calls)
+        for call in calls:
+            yield CallReady(call, self._rounds)
+        results: dict[str, str] = {}
+        async with aclosing(self._execute(calls)) as updates:
+            async for update in updates:
+                if isinstance(update, CallResult):
+                    results[update.call.id] = update.content
+                yield update
+        answers = (Message(Role.TOOL, results[call.id], tool_call_id=call.id) for call in calls)
+        self._messages = (*self._messages, record.message(), *answers)
+
+    async def _execute(self, calls: Sequence[ToolCall]) -> AsyncGenerator[CallUpdate, None]:
+        """Run the calls of tools that were offered; hand the others back to the model."""
+        names = {tool.name for tool in self._offer.tools}
+        for call in calls:
+            if call.name not in names:
+                error = ToolNotOffered(call.name, names).to_status()
+                yield CallResult(call, error_text(error), error, 0.0)
+        offered = [call for call in calls if call.name in names]
+        if not offered:
+            return
+        async with self._run.reading(self._toolbox.execute(offered)) as updates:
+            async for update in updates:
+                yield update
+
+    async def _render(self) -> None:
+        """Render the conversation as it is now.
+
+        Raises:
+            ContextOverflow: It leaves no room for a single token of answer.
+        """
+        self._run.check()
+        turn = Turn(self._messages, self._tools, self._order.sampling, self._order.reasoning)
+        self._prompt = await self._run.wait(self._engine.render(turn))
+        if self._room < 1:
+            asked = self._order.sampling.max_output_tokens or 1
+            raise ContextOverflow(self._prompt.tokens, asked, self._engine.card.context_length)
+
+    async def _render_again(self) -> bool:
+        """Render the next turn.
+
+        Returns:
+            False where the context is full: the run ends as a turn that fills it does.
+        """
+        try:
+            await self._render()
+        except ContextOverflow:
+            return False
+        return True
+
+    @property
+    def _tools(self) -> tuple[ToolSpec, ...]:
+        return self._offer.tools
+
+    @property
+    def _room(self) -> int:
+        """Tokens that the context has left for the answer."""
+        return self._engine.card.context_length - self._prompt.tokens
+
+    def _max_output_tokens(self) -> int:
+        return max_output_tokens(self._order.sampling, self._engine.card, self._room)
+
+    def _internal_fault(self) -> Finished:
+        """A fault of ours: logged in full, masked for the client."""
+        request_id = current_call().request_id
+        self._log.exception("run failed", run_id=self._run.run_id, request_id=request_id)
+        return Finished(FinishReason.ERROR, Internal(request_id).to_status())
+
+
+def max_output_tokens(sampling: Sampling, card: ModelCard, room: int) -> int:
+    """Tokens that a turn may have: what was asked for or the model's default, within the room."""
+    asked = sampling.max_output_tokens or card.max_output_tokens or room
+    return min(asked, room)
+
+
+@dataclass(slots=True)
+class TurnRecord:
+    """What the model said in a turn, for the conversation to go on with."""
+
+    content: list[str] = field(default_factory=list)
+    reasoning: list[str] = field(default_factory=list)
+    end: TurnEnd | None = None
+
+    @property
+    def calls(self) -> tuple[ToolCall, ...]:
+        """The calls that the turn made."""
+        return self.end.calls if self.end is not None else ()
+
+    def note(self, step: Step) -> None:
+        """Remember what a step added."""
+        for delta in step.deltas:
+            match delta:
+                case ContentDelta(text):
+                    self.content.append(text)
+                case ReasoningDelta(text):
+                    self.reasoning.append(text)
+                case ToolCallDelta():
+                    pass  # The turn's end has the calls whole.
+        self.end = step.end or self.end
+
+    def message(self) -> Message:
+        """The turn as the conversation remembers it."""
+        return Message(Role.ASSISTANT, "".join(self.content), "".join(self.reasoning), self.calls)
+
+
+class Meter:
+    """Counts a run's tokens; exact at every moment, an interrupted turn's included."""
+
+    def __init__(self) -> None:
+        """Begin at nothing."""
+        self.total = RunUsage()
+        self._before = self.total
+
+    def begin(self, prompt_tokens: int) -> None:
+        """A turn begins with this prompt."""
+        self._before = replace(self.total, turns=self.total.turns + 1)
+        self.note(TurnUsage(prompt_tokens))
+
+    def note(self, turn: TurnUsage) -> None:
+        """The current turn has used this much so far."""
+        before = self._before
+        self.total = RunUsage(
+            before.prompt_tokens + turn.prompt_tokens,
+            before.completion_tokens + turn.completion_tokens,
+            before.cached_prompt_tokens + turn.cached_prompt_tokens,
+            before.reasoning_tokens + turn.reasoning_tokens,
+            before.turns,
+        )

@@ -1,0 +1,129 @@
+"""The tools that a caller may use, remembered for a while.
+
+A fresh answer saves a call to the tools service in every chat; an old one lets
+chats go on offering the tools they know while that service is down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import grpc
+import structlog
+
+from parley.tools.v1 import tool_pb2, tool_service_pb2
+from services.inference.engine import ToolSpec
+from services.rpc.call import current_principal, onward_metadata
+from services.rpc.errors import DependencyUnavailable
+from services.rpc.principal import Principal
+
+if TYPE_CHECKING:
+    # The stub as grpc.aio makes it; it exists for type checkers alone.
+    from parley.tools.v1.tool_service_pb2_grpc import ToolServiceAsyncStub
+
+FRESH_SECONDS = 5.0
+STALE_SECONDS = 600.0
+FETCH_SECONDS = 2.0
+REMEMBERED = 256
+PAGE_SIZE = 1000
+MAX_TOOLS = 4096
+
+Tools = Mapping[str, ToolSpec]
+Key = tuple[str, frozenset[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """An answer of the tools service, and when it came, on the loop's clock."""
+
+    tools: Tools
+    at: float
+
+
+class Catalogue:
+    """Asks the tools service what a caller may use; callers with equal rights share an answer."""
+
+    def __init__(
+        self,
+        stub: ToolServiceAsyncStub,
+        *,
+        fresh_seconds: float = FRESH_SECONDS,
+        stale_seconds: float = STALE_SECONDS,
+    ) -> None:
+        """Ask through this stub.
+
+        Args:
+            stub: The tools service.
+            fresh_seconds: How long an answer is not asked for again.
+            stale_seconds: How long it serves while the service is down.
+        """
+        self._stub = stub
+        self._fresh = fresh_seconds
+        self._stale = stale_seconds
+        self._known: OrderedDict[Key, _Known] = OrderedDict()
+        self._log = structlog.get_logger("parley.inference")
+
+    async def tools(self) -> Tools:
+        """The tools of the current caller, by name, sorted.
+
+        Raises:
+            DependencyUnavailable: The service does not answer, and what it
+                said before, if anything, is too old.
+        """
+        key = _key(current_principal())
+        known, now = self._known.get(key), asyncio.get_running_loop().time()
+        if known is not None and now - known.at < self._fresh:
+            return known.tools
+        try:
+            tools = await self._fetch()
+        except (grpc.RpcError, TimeoutError) as error:
+            if known is None or now - known.at >= self._stale:
+                raise DependencyUnavailable("tools") from error
+            return known.tools
+        self._remember(key, _Known(tools, now))
+        return tools
+
+    def _remember(self, key: Key, known: _Known) -> None:
+        self._known[key] = known
+        self._known.move_to_end(key)
+        while len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+
+    async def _fetch(self) -> Tools:
+        """All pages. A caller who may not even list the tools has none."""
+        try:
+            async with asyncio.timeout(FETCH_SECONDS):
+                return await self._pages()
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.PERMISSION_DENIED:
+                return {}
+            self._log.warning("tool catalogue not fetched", code=error.code().name)
+            raise
+
+    async def _pages(self) -> Tools:
+        tools: dict[str, ToolSpec] = {}
+        token, metadata = "", onward_metadata()
+        while True:
+            page = await self._stub.ListTools(
+                tool_service_pb2.ListToolsRequest(page_size=PAGE_SIZE, page_token=token),
+                metadata=metadata,
+                timeout=FETCH_SECONDS,
+            )
+            tools.update((tool.name, _spec(tool)) for tool in page.tools)
+            token = page.next_page_token
+            if not token or len(tools) >= MAX_TOOLS:
+                return dict(sorted(tools.items()))
+
+
+def _key(principal: Principal) -> Key:
+    """What the catalogue depends on."""
+    return principal.tenant_id, principal.permissions
+
+
+def _spec(tool: tool_pb2.Tool) -> ToolSpec:
+    return ToolSpec(tool.name, tool.description, json.loads(tool.parameters_schema or "{}"))

@@ -1,0 +1,112 @@
+"""The errors of the inference service; `error_reason.proto` says what each means."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+from parley.inference.v1 import error_reason_pb2
+from services.rpc.errors import ServiceError
+
+RESTART_TIME = timedelta(seconds=5)
+
+
+class InferenceError(ServiceError):
+    """An error of the inference service."""
+
+    reasons = error_reason_pb2.ErrorReason
+
+
+class ModelNotFound(InferenceError):
+    """No model has this name."""
+
+    reason = error_reason_pb2.ERROR_REASON_MODEL_NOT_FOUND
+
+    def __init__(self, model: str, available: Iterable[str]) -> None:
+        names = sorted(available)
+        super().__init__(
+            f"There is no model {model!r}; there is {', '.join(names) or 'none'}.",
+            metadata={"model": model, "available": ",".join(names)},
+        )
+
+
+class ModelNotReady(InferenceError):
+    """The model is loading, or its engine is coming back."""
+
+    reason = error_reason_pb2.ERROR_REASON_MODEL_NOT_READY
+
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            f"The model {model!r} is not ready yet; try again in a moment.",
+            metadata={"model": model},
+            retry_after=RESTART_TIME,
+        )
+
+
+class ContextOverflow(InferenceError):
+    """The prompt and the answer asked for do not fit the context."""
+
+    reason = error_reason_pb2.ERROR_REASON_CONTEXT_OVERFLOW
+
+    def __init__(self, prompt_tokens: int, max_output_tokens: int, context_length: int) -> None:
+        super().__init__(
+            f"The prompt has {prompt_tokens} tokens and the answer may have {max_output_tokens}; "
+            f"the model's context holds {context_length}. Shorten the messages or ask for less.",
+            metadata={
+                "prompt_tokens": str(prompt_tokens),
+                "max_output_tokens": str(max_output_tokens),
+                "context_length": str(context_length),
+            },
+        )
+
+
+class MessagesInvalid(InferenceError):
+    """The messages cannot be rendered."""
+
+    reason = error_reason_pb2.ERROR_REASON_MESSAGES_INVALID
+
+
+class ToolNotOffered(InferenceError):
+    """A tool is not in the catalogue, or not for this caller or chat."""
+
+    reason = error_reason_pb2.ERROR_REASON_TOOL_NOT_OFFERED
+
+    def __init__(self, tool: str, offered: Iterable[str]) -> None:
+        super().__init__(
+            f"There is no tool {tool!r} here; there is {', '.join(sorted(offered)) or 'none'}.",
+            metadata={"tool": tool},
+        )
+
+
+class RunNotFound(InferenceError):
+    """No run of this caller has the id."""
+
+    reason = error_reason_pb2.ERROR_REASON_RUN_NOT_FOUND
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"You have no run {run_id}, or it is over.", metadata={"run_id": run_id})
+
+
+class EngineFailed(InferenceError):
+    """The engine failed while it generated."""
+
+    reason = error_reason_pb2.ERROR_REASON_ENGINE_FAILED
+
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            f"The engine of {model!r} failed. What was said stands; ask again.",
+            metadata={"model": model},
+            retry_after=RESTART_TIME,
+        )
+
+
+class OutputUnparseable(InferenceError):
+    """What the model said breaks its own format."""
+
+    reason = error_reason_pb2.ERROR_REASON_OUTPUT_UNPARSEABLE
+
+    def __init__(self, model: str) -> None:
+        super().__init__(
+            f"What {model!r} said breaks its own format. What was said before stands; ask again.",
+            metadata={"model": model},
+        )

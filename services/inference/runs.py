@@ -1,0 +1,183 @@
+"""Runs that are under way: their names, owners, limits, and how they are ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from ulid import ULID
+
+from services.inference.events import FinishReason
+from services.rpc.principal import Principal
+
+T = TypeVar("T")
+
+
+class RunEnded(Exception):
+    """The run was ended from outside, or its time is over."""
+
+    def __init__(self, reason: FinishReason) -> None:
+        super().__init__(reason.name)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose run it is: only the same user of the same tenant may end it."""
+
+    tenant_id: str
+    user_id: str
+
+    @classmethod
+    def of(cls, principal: Principal) -> Owner:
+        """The owner that a caller is."""
+        return cls(principal.tenant_id, principal.user_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """When a run ends by itself: a time of the event loop's clock, in seconds, and why."""
+
+    at: float
+    reason: FinishReason
+
+
+class Run:
+    """One run. Its task does all its waiting through it, so that it can be ended at any time."""
+
+    def __init__(self, run_id: str, owner: Owner, limit: Limit) -> None:
+        """Name a run; `RunRegistry.open` does this."""
+        self.run_id = run_id
+        self.owner = owner
+        self.limit = limit
+        self._sequence = 0
+        self._ended: FinishReason | None = None
+        self._waiting: asyncio.Timeout | None = None
+        self._stream: AsyncGenerator[Any, None] | None = None
+        self._closing: asyncio.Task[None] | None = None
+
+    def next_sequence(self) -> int:
+        """The number of the run's next event, counted from 1."""
+        self._sequence += 1
+        return self._sequence
+
+    def end(self, reason: FinishReason) -> None:
+        """End the run: whatever it waits for is given up at once. The first reason stands."""
+        if self._ended is not None:
+            return
+        self._ended = reason
+        if self._waiting is None:
+            # Its client is reading: free what it holds without waiting for that.
+            self._close_stream()
+        elif not self._waiting.expired():
+            self._waiting.reschedule(asyncio.get_running_loop().time())
+
+    async def wait(self, awaitable: Awaitable[T]) -> T:
+        """Wait for something, but no longer than the run lives.
+
+        Raises:
+            RunEnded: The run ended first.
+        """
+        try:
+            async with asyncio.timeout_at(self.limit.at) as self._waiting:
+                return await awaitable
+        except TimeoutError:
+            if self._waiting is None or not self._waiting.expired():
+                raise
+            self._ended = self._ended or self.limit.reason
+            raise RunEnded(self._ended) from None
+        finally:
+            self._waiting = None
+
+    @asynccontextmanager
+    async def reading(self, stream: AsyncGenerator[T, None]) -> AsyncIterator[AsyncIterator[T]]:
+        """Read a stream that is closed when the block or the run ends.
+
+        Reading it raises `RunEnded` once the run has ended. A run reads one
+        stream at a time.
+        """
+        self._stream = stream
+        try:
+            yield self._read(stream)
+        finally:
+            self._close_stream()
+            if self._closing is not None:
+                await asyncio.shield(self._closing)
+
+    async def _read(self, stream: AsyncGenerator[T, None]) -> AsyncIterator[T]:
+        while True:
+            self.check()
+            try:
+                item = await self.wait(anext(stream))
+            except StopAsyncIteration:
+                return
+            yield item
+
+    def check(self) -> None:
+        """Go on only while the run lives.
+
+        Raises:
+            RunEnded: It was ended.
+        """
+        if self._ended is None and asyncio.get_running_loop().time() >= self.limit.at:
+            self._ended = self.limit.reason
+        if self._ended is not None:
+            raise RunEnded(self._ended)
+
+    def _close_stream(self) -> None:
+        """Close what the run reads, in a task that survives the run's own."""
+        if self._stream is not None:
+            self._closing = asyncio.get_running_loop().create_task(_close(self._stream))
+            self._stream = None
+
+
+async def _close(stream: AsyncGenerator[Any, None]) -> None:
+    await stream.aclose()
+
+
+class RunRegistry:
+    """The runs of this process."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._runs: dict[str, Run] = {}
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    def __len__(self) -> int:
+        """How many runs are under way."""
+        return len(self._runs)
+
+    @contextmanager
+    def open(self, owner: Owner, limit: Limit) -> Iterator[Run]:
+        """Begin a run, and forget it at the block's end."""
+        run = Run(str(ULID()), owner, limit)
+        self._runs[run.run_id] = run
+        self._empty.clear()
+        try:
+            yield run
+        finally:
+            del self._runs[run.run_id]
+            if not self._runs:
+                self._empty.set()
+
+    async def wait_until_empty(self, seconds: float) -> bool:
+        """Whether the last run ended within this time."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._empty.wait(), seconds)
+        return not self._runs
+
+    def end(self, run_id: str, owner: Owner, reason: FinishReason) -> bool:
+        """End a run of this owner.
+
+        Returns:
+            False where this process has no such run, or another's.
+        """
+        run = self._runs.get(run_id)
+        if run is None or run.owner != owner:
+            return False
+        run.end(reason)
+        return True

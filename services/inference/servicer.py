@@ -1,0 +1,130 @@
+"""The inference service's methods."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+import grpc
+
+from parley.inference.v1 import chat_pb2, inference_service_pb2
+from parley.inference.v1.inference_service_pb2_grpc import InferenceServiceServicer
+from services.inference import translate
+from services.inference.agent_loop import AgentLoop, ChatOrder
+from services.inference.engine import Engine
+from services.inference.errors import RunNotFound
+from services.inference.events import FinishReason
+from services.inference.mailbox import Mailbox
+from services.inference.messages import check_order
+from services.inference.models import Models
+from services.inference.runs import Limit, Owner, Run, RunEnded, RunRegistry
+from services.inference.tool_calls import Toolbox
+from services.rpc.call import current_call, current_principal
+from services.rpc.errors import Cancelled, DeadlineExceeded, ServiceError
+from services.rpc.pages import PageTokens, page_size
+
+# Time before the deadline in which the last events still reach the client: a
+# share of what the call has, within bounds.
+DEADLINE_SHARE = 0.1
+DEADLINE_MARGIN_SECONDS = (0.02, 0.5)
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class InferenceServicer(InferenceServiceServicer):
+    """Answers chats, ends runs, lists models."""
+
+    def __init__(
+        self, models: Models, runs: RunRegistry, toolbox: Toolbox, mailbox: Mailbox, page_tokens: PageTokens
+    ) -> None:
+        """Serve these models; `mailbox` finds runs that other replicas have."""
+        self._models = models
+        self._runs = runs
+        self._toolbox = toolbox
+        self._mailbox = mailbox
+        self._page_tokens = page_tokens
+
+    async def Chat(
+        self, request: chat_pb2.ChatRequest, context: Context
+    ) -> AsyncGenerator[chat_pb2.ChatResponse, None]:
+        """See `InferenceService.Chat`."""
+        order = translate.chat_order(request)
+        engine = self._models.engine(order.model)
+        check_order(order.messages)
+        with self._runs.open(Owner.of(current_principal()), _limit(order)) as run:
+            # A client that vanishes while it is being written to leaves no other trace.
+            context.add_done_callback(_Left(run))
+            async with aclosing(self._answer(run, order, engine)) as responses:
+                async for response in responses:
+                    yield response
+
+    async def _answer(
+        self, run: Run, order: ChatOrder, engine: Engine
+    ) -> AsyncGenerator[chat_pb2.ChatResponse, None]:
+        """The run's events, numbered."""
+        loop = AgentLoop(run, order, engine, self._toolbox)
+        try:
+            await loop.prepare()
+        except RunEnded as ended:
+            raise _ended_too_soon(ended) from None
+        async with aclosing(loop.events()) as events:
+            async for event in events:
+                yield translate.chat_response(run.next_sequence(), run.run_id, event)
+
+    async def Cancel(
+        self, request: inference_service_pb2.CancelRequest, context: Context
+    ) -> inference_service_pb2.CancelResponse:
+        """See `InferenceService.Cancel`."""
+        del context
+        owner = Owner.of(current_principal())
+        ended = self._runs.end(request.run_id, owner, FinishReason.CANCELLED)
+        if not ended and not await self._mailbox.cancel(request.run_id, owner):
+            raise RunNotFound(request.run_id)
+        return inference_service_pb2.CancelResponse()
+
+    async def ListModels(
+        self, request: inference_service_pb2.ListModelsRequest, context: Context
+    ) -> inference_service_pb2.ListModelsResponse:
+        """See `InferenceService.ListModels`."""
+        del context
+        owner = current_principal().user_id
+        after = self._page_tokens.decode(request.page_token, request, owner)
+        later = [served for served in self._models.all() if served.name > after]
+        page = later[: page_size(request.page_size)]
+        more = len(later) > len(page)
+        return inference_service_pb2.ListModelsResponse(
+            models=[translate.model(served) for served in page],
+            next_page_token=self._page_tokens.encode(page[-1].name, request, owner) if more else "",
+        )
+
+
+class _Left:
+    """Ends a run when its call is over."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def __call__(self, ctx: Context) -> None:
+        del ctx
+        self._run.end(FinishReason.CANCELLED)
+
+
+def _limit(order: ChatOrder) -> Limit:
+    """Which comes first: the end of the run's time, or the call's deadline."""
+    now = asyncio.get_running_loop().time()
+    time_limit = Limit(now + order.limits.max_seconds, FinishReason.TIME_LIMIT)
+    deadline = current_call().deadline
+    if deadline is None:
+        return time_limit
+    least, most = DEADLINE_MARGIN_SECONDS
+    margin = min(max((deadline - now) * DEADLINE_SHARE, least), most)
+    return min(time_limit, Limit(deadline - margin, FinishReason.DEADLINE), key=lambda limit: limit.at)
+
+
+def _ended_too_soon(ended: RunEnded) -> ServiceError:
+    """The error of a run that ended before its first event."""
+    if ended.reason is FinishReason.CANCELLED:
+        return Cancelled("The call was cancelled before its run began.")
+    return DeadlineExceeded("There was no time to begin the run; allow more.")

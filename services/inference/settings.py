@@ -1,0 +1,99 @@
+"""What the inference service is told by its environment, `PARLEY_INFERENCE_*`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Field, SecretStr
+
+from services.rpc.settings import ServiceSettings, settings_config
+
+GIBIBYTE = 2**30
+
+Dtype = Literal["auto", "bfloat16", "float16", "float32"]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """How one engine is built; also what a bench builds its baseline from.
+
+    Attributes:
+        model: Folder of the model, or its name at Hugging Face.
+        name: The name under which it is served.
+        dtype: Type of the weights in memory; `auto` takes the model's own.
+        kv_cache_bytes: Memory for keys and values; 0 lets the engine measure
+            what a GPU has left.
+        max_context_length: Tokens of prompt and answer; 0 takes the model's own.
+        max_running_requests: Requests generated at once; 0 lets the engine choose.
+        enforce_eager: Whether to run without compiled graphs; None means so on
+            CPU, where compiling takes longer than it saves.
+        gpu_memory_utilization: Share of a GPU's memory that may be used.
+        tensor_parallel_size: GPUs that share each layer.
+        pipeline_parallel_size: Groups of GPUs that share the layers.
+        tool_parser: The engine's parser of tool calls; empty picks one.
+        reasoning_parser: The engine's parser of reasoning; empty picks one.
+    """
+
+    model: str
+    name: str
+    dtype: Dtype = "auto"
+    kv_cache_bytes: int = GIBIBYTE
+    max_context_length: int = 0
+    max_running_requests: int = 0
+    enforce_eager: bool | None = None
+    gpu_memory_utilization: float = 0.9
+    tensor_parallel_size: int = 1
+    pipeline_parallel_size: int = 1
+    tool_parser: str = ""
+    reasoning_parser: str = ""
+
+
+class InferenceSettings(ServiceSettings):
+    """What the inference service is told."""
+
+    model_config = settings_config("PARLEY_INFERENCE_")
+
+    auth_address: str = Field(description="host:port of the auth service, for its signing keys")
+    tools_address: str = Field(description="host:port of the tools service")
+    store_url: SecretStr = Field(
+        description="redis:// URL of the store that carries letters between replicas"
+    )
+    model: str = Field(min_length=1, description="folder of the model, or its name at Hugging Face")
+    model_name: str = Field("", max_length=256, description="name it is served under; default: its last part")
+    dtype: Dtype = Field("auto", description="type of the weights")
+    kv_cache_bytes: int = Field(
+        GIBIBYTE, ge=0, description="memory for keys and values; 0: what a GPU has left"
+    )
+    max_context_length: int = Field(0, ge=0, description="tokens of prompt and answer; 0: the model's own")
+    max_running_requests: int = Field(0, ge=0, description="requests generated at once; 0: the engine's own")
+    enforce_eager: bool | None = Field(None, description="run without compiled graphs; default: on CPU only")
+    gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="share of a GPU's memory to use")
+    tensor_parallel_size: int = Field(1, ge=1, description="GPUs that share each layer")
+    pipeline_parallel_size: int = Field(1, ge=1, description="groups of GPUs that share the layers")
+    tool_parser: str = Field("", description="parser of tool calls; default: by the model's family")
+    reasoning_parser: str = Field("", description="parser of reasoning; default: by the model's family")
+    load_seconds: float = Field(1800, gt=0, description="time that loading and warming up may take")
+
+    @property
+    def served_name(self) -> str:
+        """The name under which the model is served."""
+        return self.model_name or self.model.rstrip("/").rpartition("/")[2]
+
+    @property
+    def engine(self) -> EngineSettings:
+        """How the engine is built."""
+        return EngineSettings(
+            model=self.model,
+            name=self.served_name,
+            dtype=self.dtype,
+            kv_cache_bytes=self.kv_cache_bytes,
+            max_context_length=self.max_context_length,
+            max_running_requests=self.max_running_requests,
+            enforce_eager=self.enforce_eager,
+            gpu_memory_utilization=self.gpu_memory_utilization,
+            tensor_parallel_size=self.tensor_parallel_size,
+            pipeline_parallel_size=self.pipeline_parallel_size,
+            tool_parser=self.tool_parser,
+            reasoning_parser=self.reasoning_parser,
+        )

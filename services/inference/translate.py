@@ -1,0 +1,169 @@
+"""Between the contract and the domain: pure functions, both ways."""
+
+from __future__ import annotations
+
+from google.protobuf import duration_pb2
+
+from parley.inference.v1 import chat_pb2, message_pb2, model_pb2
+from services.inference import engine, events
+from services.inference.agent_loop import ChatOrder, Limits
+from services.inference.models import ModelState, ServedModel
+from services.inference.tool_calls import ToolSelection
+
+ROLES = {
+    message_pb2.ROLE_SYSTEM: engine.Role.SYSTEM,
+    message_pb2.ROLE_USER: engine.Role.USER,
+    message_pb2.ROLE_ASSISTANT: engine.Role.ASSISTANT,
+    message_pb2.ROLE_TOOL: engine.Role.TOOL,
+}
+
+
+def chat_order(request: chat_pb2.ChatRequest) -> ChatOrder:
+    """What a validated request asks for."""
+    reasoning = request.reasoning
+    return ChatOrder(
+        model=request.model,
+        messages=tuple(message(each) for each in request.messages),
+        sampling=sampling(request.sampling),
+        reasoning=reasoning.enabled if reasoning.HasField("enabled") else None,
+        tools=ToolSelection(request.server_tools.all, tuple(request.server_tools.names)),
+        limits=limits(request.limits),
+    )
+
+
+def message(given: message_pb2.Message) -> engine.Message:
+    """A message of the conversation."""
+    return engine.Message(
+        role=ROLES[given.role],
+        content="".join(part.text for part in given.content),
+        reasoning=given.reasoning,
+        tool_calls=tuple(engine.ToolCall(call.id, call.name, call.arguments) for call in given.tool_calls),
+        tool_call_id=given.tool_call_id,
+    )
+
+
+def sampling(given: chat_pb2.SamplingOptions) -> engine.Sampling:
+    """How tokens are chosen; unset fields stay unset."""
+    return engine.Sampling(
+        temperature=given.temperature if given.HasField("temperature") else None,
+        top_p=given.top_p if given.HasField("top_p") else None,
+        top_k=given.top_k if given.HasField("top_k") else None,
+        min_p=given.min_p if given.HasField("min_p") else None,
+        seed=given.seed if given.HasField("seed") else None,
+        max_output_tokens=given.max_output_tokens if given.HasField("max_output_tokens") else None,
+        stop=tuple(given.stop),
+    )
+
+
+def limits(given: chat_pb2.RunLimits) -> Limits:
+    """What the run may use up."""
+    default = Limits()
+    return Limits(
+        max_tool_rounds=given.max_tool_rounds
+        if given.HasField("max_tool_rounds")
+        else default.max_tool_rounds,
+        max_tool_calls=given.max_tool_calls if given.HasField("max_tool_calls") else default.max_tool_calls,
+        max_seconds=seconds(given.max_duration) if given.HasField("max_duration") else default.max_seconds,
+    )
+
+
+def chat_response(sequence: int, run_id: str, event: events.RunEvent) -> chat_pb2.ChatResponse:
+    """The response that carries an event."""
+    response = chat_pb2.ChatResponse()
+    response.event.sequence = sequence
+    _fill(response.event, run_id, event)
+    return response
+
+
+def _fill(target: chat_pb2.ChatEvent, run_id: str, event: events.RunEvent) -> None:
+    """Set the member of the `oneof` that stands for the event; deltas, the most frequent, first."""
+    match event:
+        case engine.ContentDelta(text):
+            target.content_delta.text = text
+        case engine.ReasoningDelta(text):
+            target.reasoning_delta.text = text
+        case engine.ToolCallDelta(index, call_id, name, arguments):
+            target.tool_call_delta.CopyFrom(
+                chat_pb2.ToolCallDelta(index=index, id=call_id, name=name, arguments=arguments)
+            )
+        case events.RunUsage():
+            target.usage.CopyFrom(_usage(event))
+        case events.CallReady(call, tool_round):
+            target.tool_call.CopyFrom(chat_pb2.ToolCallReady(call=_tool_call(call), round=tool_round))
+        case events.CallProgress(call_id, fraction, text):
+            target.tool_progress.CopyFrom(
+                chat_pb2.ToolCallProgress(call_id=call_id, fraction=fraction, message=text)
+            )
+        case events.CallResult():
+            target.tool_result.CopyFrom(_call_result(event))
+        case events.Started():
+            target.started.CopyFrom(_started(run_id, event))
+        case events.Finished(reason, error):
+            name = f"FINISH_REASON_{reason.name}"
+            target.finished.CopyFrom(
+                chat_pb2.ChatFinished(reason=chat_pb2.FinishReason.Value(name), error=error)
+            )
+
+
+def _started(run_id: str, event: events.Started) -> chat_pb2.ChatStarted:
+    return chat_pb2.ChatStarted(
+        run_id=run_id,
+        model=event.model,
+        prompt_tokens=event.prompt_tokens,
+        tools=event.tools,
+        tools_error=event.tools_error,
+    )
+
+
+def _usage(event: events.RunUsage) -> chat_pb2.Usage:
+    return chat_pb2.Usage(
+        prompt_tokens=event.prompt_tokens,
+        completion_tokens=event.completion_tokens,
+        cached_prompt_tokens=event.cached_prompt_tokens,
+        reasoning_tokens=event.reasoning_tokens,
+        turns=event.turns,
+    )
+
+
+def _tool_call(call: engine.ToolCall) -> message_pb2.ToolCall:
+    return message_pb2.ToolCall(id=call.id, name=call.name, arguments=call.arguments)
+
+
+def _call_result(event: events.CallResult) -> chat_pb2.ToolCallResult:
+    return chat_pb2.ToolCallResult(
+        call_id=event.call.id,
+        name=event.call.name,
+        content=event.content,
+        error=event.error,
+        duration=duration(event.seconds),
+    )
+
+
+def model(served: ServedModel) -> model_pb2.Model:
+    """A model as `ListModels` shows it."""
+    states = {
+        ModelState.LOADING: model_pb2.MODEL_STATE_LOADING,
+        ModelState.READY: model_pb2.MODEL_STATE_READY,
+        ModelState.FAILED: model_pb2.MODEL_STATE_FAILED,
+    }
+    card = served.card
+    return model_pb2.Model(
+        name=served.name,
+        context_length=card.context_length if card else 0,
+        is_default=served.is_default,
+        state=states[served.state],
+        supports_reasoning=card is not None and card.supports_reasoning,
+        supports_tools=card is not None and card.supports_tools,
+    )
+
+
+def seconds(given: duration_pb2.Duration) -> float:
+    """A duration in seconds."""
+    return given.ToTimedelta().total_seconds()
+
+
+def duration(given: float) -> duration_pb2.Duration:
+    """Seconds as a duration, to the microsecond."""
+    made = duration_pb2.Duration()
+    made.FromMicroseconds(round(given * 1_000_000))
+    return made

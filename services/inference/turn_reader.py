@@ -1,0 +1,223 @@
+"""Turns an engine's raw deltas into steps: what was said, what it cost, how it ended.
+
+Speaks to the parser through the few names it needs, so that tests can cut a
+turn at every boundary without an engine.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
+
+import structlog
+from ulid import ULID
+
+from services.inference.engine import (
+    ContentDelta,
+    Delta,
+    ReasoningDelta,
+    Step,
+    StopReason,
+    ToolCall,
+    ToolCallDelta,
+    TurnEnd,
+    TurnUsage,
+)
+from services.inference.errors import EngineFailed, OutputUnparseable
+
+STOP_REASONS = {"stop": StopReason.STOP, "length": StopReason.LENGTH, "repetition": StopReason.STOP}
+
+
+class RawOutput(Protocol):
+    """What the engine adds in one step (`vllm.outputs.CompletionOutput`)."""
+
+    @property
+    def text(self) -> str:
+        """The new text."""
+        ...
+
+    @property
+    def token_ids(self) -> Sequence[int]:
+        """The new tokens."""
+        ...
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Why it ended; None while it goes on."""
+        ...
+
+
+class DeltaParser(Protocol):
+    """What is used of `vllm.parser.Parser`."""
+
+    def parse_delta(
+        self,
+        delta_text: str,
+        delta_token_ids: list[int],
+        request: Any,
+        prompt_token_ids: list[int] | None = None,
+        *,
+        finished: bool,
+    ) -> Any:
+        """Split new text; None where it is held back."""
+        ...
+
+    def parse(
+        self, model_output: str, request: Any, enable_auto_tools: bool, model_output_token_ids: Sequence[int]
+    ) -> tuple[str | None, str | None, Any]:
+        """Split a whole turn into reasoning, content and calls."""
+        ...
+
+    def count_reasoning_tokens(self, token_ids: Sequence[int]) -> int:
+        """How many of these tokens are reasoning."""
+        ...
+
+
+class TurnReader:
+    """Reads one turn. It keeps what was said, to check the end against it."""
+
+    def __init__(
+        self, model: str, make_parser: Callable[[], DeltaParser | None], request: Any, prompt_tokens: int
+    ) -> None:
+        """Read a turn.
+
+        Args:
+            model: The model's name, for errors.
+            make_parser: Makes a fresh parser; None where output is plain text.
+            request: What the parser wants to know of the request.
+            prompt_tokens: Tokens of the prompt.
+        """
+        self._model = model
+        self._make_parser = make_parser
+        self._parser = make_parser()
+        self._request = request
+        self._prompt_tokens = prompt_tokens
+        self._text: list[str] = []
+        self._content: list[str] = []
+        self._tokens: list[int] = []
+        self._calls: dict[int, ToolCall] = {}
+        self._log = structlog.get_logger("parley.inference")
+
+    def read(self, output: RawOutput, cached_tokens: int, prompt_token_ids: list[int] | None) -> Step:
+        """What the engine's next output means.
+
+        Raises:
+            EngineFailed: The engine gave the request up.
+            OutputUnparseable: The text breaks the model's own format.
+        """
+        finish = output.finish_reason
+        if finish is not None and finish not in STOP_REASONS:
+            raise EngineFailed(self._model)
+        self._text.append(output.text)
+        self._tokens.extend(output.token_ids)
+        deltas = self._split(output, prompt_token_ids)
+        if finish is None:
+            return Step(tuple(deltas), self._usage(cached_tokens))
+        reason = STOP_REASONS[finish]
+        if reason is StopReason.STOP:
+            deltas.extend(self._recover())
+        calls = tuple(self._calls.values()) if reason is StopReason.STOP else ()
+        reasoning = self._parser.count_reasoning_tokens(tuple(self._tokens)) if self._parser else 0
+        return Step(tuple(deltas), self._usage(cached_tokens, reasoning), TurnEnd(reason, calls))
+
+    def _usage(self, cached_tokens: int, reasoning_tokens: int = 0) -> TurnUsage:
+        return TurnUsage(self._prompt_tokens, len(self._tokens), cached_tokens, reasoning_tokens)
+
+    def _split(self, output: RawOutput, prompt_token_ids: list[int] | None) -> list[Delta]:
+        """The parts of the new text."""
+        if self._parser is None:
+            return self._say(output.text)
+        if (
+            not output.text
+            and not output.token_ids
+            and len(self._tokens) == 0
+            and output.finish_reason is None
+        ):
+            return []  # A chunk of a long prompt; nothing was said.
+        try:
+            parsed = self._parser.parse_delta(
+                output.text,
+                list(output.token_ids),
+                self._request,
+                prompt_token_ids,
+                finished=output.finish_reason is not None,
+            )
+        except Exception as error:
+            # Parsers raise whatever their family's library does, Harmony's among them.
+            self._log.warning("output not understood", model=self._model, error=type(error).__name__)
+            raise OutputUnparseable(self._model) from error
+        return [] if parsed is None else self._deltas(parsed)
+
+    def _deltas(self, parsed: Any) -> list[Delta]:
+        deltas: list[Delta] = [ReasoningDelta(parsed.reasoning)] if parsed.reasoning else []
+        deltas.extend(self._say(parsed.content or ""))
+        deltas.extend(self._hear_calls(parsed.tool_calls or ()))
+        return deltas
+
+    def _say(self, text: str) -> list[Delta]:
+        if not text:
+            return []
+        self._content.append(text)
+        return [ContentDelta(text)]
+
+    def _hear_calls(self, parts: Iterable[Any]) -> list[Delta]:
+        """Parts of calls; the first part of each names it."""
+        deltas: list[Delta] = []
+        for part in parts:
+            function = part.function
+            arguments = (function.arguments if function else None) or ""
+            known = self._calls.get(part.index)
+            if known is None:
+                name = (function.name if function else None) or ""
+                known = ToolCall(part.id or f"call_{ULID()}", name, "")
+                deltas.append(ToolCallDelta(part.index, known.id, known.name, arguments))
+            elif arguments:
+                deltas.append(ToolCallDelta(part.index, "", "", arguments))
+            self._calls[part.index] = ToolCall(known.id, known.name, known.arguments + arguments)
+        return deltas
+
+    def _recover(self) -> list[Delta]:
+        """What the streaming parser lost, found by parsing the whole turn.
+
+        Upstream loses calls that arrive in one piece (vllm issue 47907), and
+        the text of a call that it cannot read at all.
+        """
+        parser = self._make_parser()
+        if parser is None or not getattr(self._request, "tools", None):
+            return []
+        try:
+            _, content, calls = parser.parse("".join(self._text), self._request, True, tuple(self._tokens))
+        except Exception as error:
+            self._log.warning("turn not parsed again", model=self._model, error=type(error).__name__)
+            return []
+        deltas = self._mend_calls(calls or ())
+        return deltas if self._calls else self._mend_content(content or "")
+
+    def _mend_calls(self, whole: Sequence[Any]) -> list[Delta]:
+        """Calls that the stream did not have, or had with arguments that are no JSON."""
+        deltas: list[Delta] = []
+        for index, call in enumerate(whole):
+            streamed = self._calls.get(index)
+            if streamed is None:
+                mended = ToolCall(call.id or f"call_{ULID()}", call.name, call.arguments)
+                deltas.append(ToolCallDelta(index, mended.id, mended.name, mended.arguments))
+                self._calls[index] = mended
+            elif streamed.name == call.name and not _is_json(streamed.arguments) and _is_json(call.arguments):
+                self._calls[index] = ToolCall(streamed.id, streamed.name, call.arguments)
+        return deltas
+
+    def _mend_content(self, whole: str) -> list[Delta]:
+        """Text that the stream swallowed."""
+        said = "".join(self._content)
+        if whole.strip() and whole.startswith(said):
+            return self._say(whole[len(said) :])
+        return []
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
