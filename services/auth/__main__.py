@@ -75,7 +75,9 @@ async def serving(settings: AuthSettings, clock: Clock = utc_now) -> AsyncIterat
         )
         observer = Observer(settings.replicas, health, settings.tls, settings.trust_domain)
         for chore in (housekeeping.run(), observer.run()):
-            stack.push_async_callback(_cancel, asyncio.create_task(chore))
+            task = asyncio.create_task(chore)
+            task.add_done_callback(lambda done: _stop_after_fault(server, done))
+            stack.push_async_callback(_cancel, task)
         await server.set_serving(True)
         yield server, port
 
@@ -117,6 +119,12 @@ async def _flush(last_use: LastUse) -> None:
     """Write the last uses; at the end there is nobody left to tell that it failed."""
     with suppress(ServiceError):
         await last_use.flush()
+
+
+def _stop_after_fault(server: RpcServer, chore: asyncio.Task[None]) -> None:
+    """A chore that died leaves half a process; a whole new one is better."""
+    if not chore.cancelled() and chore.exception() is not None:
+        server.ask_to_stop()
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -47,12 +48,20 @@ class KeyExchange:
     again, once for all who wait, and the same token goes on if nothing changed.
     """
 
-    def __init__(self, database: Database, tokens: AccessTokens, last_use: LastUse, clock: Clock) -> None:
-        """Work with these parts."""
+    def __init__(
+        self,
+        database: Database,
+        tokens: AccessTokens,
+        last_use: LastUse,
+        clock: Clock,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Work with these parts; `monotonic` gives the seconds that trust is counted in."""
         self._database = database
         self._tokens = tokens
         self._last_use = last_use
         self._clock = clock
+        self._monotonic = monotonic
         self._known: LRUCache[bytes, _Exchanged] = LRUCache(CAPACITY)
         self._asking: dict[bytes, asyncio.Task[_Exchanged]] = {}
 
@@ -79,7 +88,7 @@ class KeyExchange:
         self._asking.pop(digest, None)
 
     def _trusted(self, exchanged: _Exchanged) -> bool:
-        fresh = time.monotonic() - exchanged.checked < TRUST_SECONDS
+        fresh = self._monotonic() - exchanged.checked < TRUST_SECONDS
         return fresh and self._clock() < exchanged.token.expires_at
 
     async def _ask_once(self, digest: bytes, presented: PresentedKey) -> _Exchanged:
@@ -103,7 +112,7 @@ class KeyExchange:
             self._known[digest] = task.result()
 
     async def _ask(self, digest: bytes, presented: PresentedKey) -> _Exchanged:
-        checked = time.monotonic()
+        checked = self._monotonic()
         async with self._database.reading() as session:
             key = await KeyRecords(session).by_prefix(presented.prefix)
         # Compared even where there is no key, so that an unknown prefix takes no less time.
