@@ -28,10 +28,11 @@ from services.rpc.errors import (
 
 BODY = "%LOCAL_REPLY_BODY%"
 
-# The transcoder leaves the caller's own path behind where it turned JSON into gRPC. Nobody outside can
-# send that header.
+# Who reads trailers. Before its filter gRPC-Web is plain HTTP; the transcoder turns JSON into gRPC and
+# leaves the caller's own path behind in a header that nobody outside can send.
 GRPC_CALLER = (
     "request.headers['content-type'].startsWith('application/grpc') "
+    "&& !request.headers['content-type'].startsWith('application/grpc-web') "
     "&& !('x-envoy-original-path' in request.headers)"
 )
 

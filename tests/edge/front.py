@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import ssl
 import sys
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import grpc
 import httpx
@@ -19,7 +21,10 @@ from deploy.envoy.contract import load_contract
 from deploy.envoy.render import write
 from deploy.envoy.settings import EdgeSettings
 
+T = TypeVar("T")
+
 READY_SECONDS = 30
+LOOK_SECONDS = 0.05
 CONFIGURATION = "edge.yaml"
 ENVOY = Path(sys.executable).with_name("envoy")
 
@@ -51,6 +56,15 @@ class Front:
         """The access log so far."""
         return Path(self.settings.access_log_path).read_text()
 
+    async def logged(self, request_id: str) -> dict[str, Any]:
+        """The access log's entry of a request; Envoy writes it a moment after the answer."""
+
+        async def entry() -> dict[str, Any] | None:
+            entries = [json.loads(line) for line in self.log.splitlines()]
+            return next((entry for entry in entries if entry.get("request_id") == request_id), None)
+
+        return await eventually(entry)
+
     def channel(self) -> grpc.aio.Channel:
         """A channel as a caller outside opens it."""
         roots = self.settings.tls_authority_path.read_bytes()
@@ -63,6 +77,17 @@ class Front:
     def http(self) -> httpx.AsyncClient:
         """An HTTP/1.1 client of the edge."""
         return httpx.AsyncClient(base_url=self.url, verify=self.tls(), timeout=20)
+
+
+async def eventually(look: Callable[[], Awaitable[T | None]]) -> T:
+    """What a look gives as soon as it gives something."""
+    pause = asyncio.Event()
+    async with asyncio.timeout(READY_SECONDS):
+        while (found := await look()) is None:
+            asyncio.get_running_loop().call_later(LOOK_SECONDS, pause.set)
+            await pause.wait()
+            pause.clear()
+    return found
 
 
 def free_port() -> int:
