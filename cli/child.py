@@ -84,6 +84,10 @@ class Child:
         """Whether the process itself is gone."""
         return self._ended.done()
 
+    def last_step(self) -> str:
+        """What the process said last about its start."""
+        return self._log.last_step()
+
     async def until_ready(self) -> bool:
         """Waits until the process answers. False where it ended or took too long."""
         with contextlib.suppress(TimeoutError):

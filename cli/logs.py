@@ -14,6 +14,8 @@ LIMIT_BYTES = 10 * 2**20
 KEPT = 3
 TAIL_BYTES = 16 * 2**10
 WORDS = 300
+OURS = "parley."
+"""How the loggers of our own processes begin."""
 
 
 class LogFile:
@@ -54,18 +56,28 @@ class LogFile:
 
     def last_words(self) -> str:
         """The last line of this run that says something, cut to a readable length."""
+        lines = self._tail()
+        return _entry(lines[-1]).get("event", lines[-1])[:WORDS] if lines else ""
+
+    def last_step(self) -> str:
+        """What one of our own processes said last about its start; empty for other programs."""
+        entries = (_entry(line) for line in reversed(self._tail()))
+        return next((entry["event"] for entry in entries if entry.get("logger", "").startswith(OURS)), "")
+
+    def _tail(self) -> list[str]:
+        """The last lines of this run, without empty ones."""
         with self._path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(min(self._start, size), size - TAIL_BYTES))
             lines = file.read(TAIL_BYTES).decode(errors="replace").splitlines()
-        spoken = [line.strip() for line in lines if line.strip()]
-        return _plain(spoken[-1])[:WORDS] if spoken else ""
+        return [line.strip() for line in lines if line.strip()]
 
 
-def _plain(line: str) -> str:
-    """The message of a structured log line; any other line as it is."""
+def _entry(line: str) -> dict[str, str]:
+    """The texts of a structured log line; empty for any other line."""
     try:
         entry = json.loads(line)
     except ValueError:
-        return line
-    return str(entry.get("event", line)) if isinstance(entry, dict) else line
+        return {}
+    fields = entry.items() if isinstance(entry, dict) else ()
+    return {key: value for key, value in fields if isinstance(value, str)}

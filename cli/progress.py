@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -30,8 +31,12 @@ class Progress(Protocol):
         """A process entered a phase."""
         ...
 
-    def remind(self) -> None:
-        """Called once in a while during the start, so that a long step is seen to be alive."""
+    def remind(self, steps: Mapping[str, str]) -> None:
+        """Called often during the start, so that a long step is seen to be alive.
+
+        Args:
+            steps: What the processes that are starting say about it, by name.
+        """
         ...
 
 
@@ -41,6 +46,7 @@ class PlainProgress:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._starting: dict[str, float] = {}
+        self._reminded = time.monotonic()
 
     def step(self, text: str) -> None:
         """Writes a line."""
@@ -55,14 +61,16 @@ class PlainProgress:
         if change.phase is not Phase.STOPPING:
             self._console.print(describe(change), highlight=False, soft_wrap=True)
 
-    def remind(self) -> None:
-        """Writes which processes still start, and since when."""
+    def remind(self, steps: Mapping[str, str]) -> None:
+        """Writes which processes still start, and since when, every `REMIND_SECONDS`."""
         now = time.monotonic()
-        late = [
-            f"{name} ({now - at:.0f} s)" for name, at in self._starting.items() if now - at >= REMIND_SECONDS
-        ]
-        if late:
-            self._console.print(f"still starting: {', '.join(late)}", highlight=False)
+        if not steps or now - self._reminded < REMIND_SECONDS:
+            return
+        self._reminded = now
+        late = (
+            f"{name} ({now - self._starting.get(name, now):.0f} s) {step}" for name, step in steps.items()
+        )
+        self._console.print(f"still starting: {', '.join(late)}", markup=False, soft_wrap=True)
 
 
 class LiveProgress:
@@ -73,6 +81,7 @@ class LiveProgress:
         self._plain = PlainProgress(console)
         self._changes: dict[str, Change] = {}
         self._began: dict[str, float] = {}
+        self._steps: Mapping[str, str] = {}
         self._live: Live | None = Live(self, console=console, refresh_per_second=8, transient=True)
 
     def __enter__(self) -> Self:
@@ -100,8 +109,9 @@ class LiveProgress:
         if self._live is None or change.phase is Phase.DIED:
             self._plain.change(change)
 
-    def remind(self) -> None:
-        """The table renews itself."""
+    def remind(self, steps: Mapping[str, str]) -> None:
+        """Puts what the processes say into the table, which renews itself."""
+        self._steps = steps
 
     def __rich__(self) -> Table:
         table = Table.grid(padding=(0, 2))
@@ -109,7 +119,8 @@ class LiveProgress:
             seconds = change.seconds or time.monotonic() - self._began[change.name]
             is_starting = change.phase is Phase.STARTING
             mark = Spinner("dots") if is_starting else "✓" if change.phase is Phase.READY else "·"
-            table.add_row(mark, change.name, _coloured(change.phase), f"{seconds:.1f} s")
+            step = escape(self._steps.get(change.name, "")) if is_starting else ""
+            table.add_row(mark, change.name, _coloured(change.phase), f"{seconds:.1f} s", step)
         return table
 
 

@@ -168,6 +168,11 @@ class Supervisor:
         """Every process, in the order of its start."""
         return [process for stage in self._stages for process in stage]
 
+    def steps(self) -> dict[str, str]:
+        """What the processes that are starting say about it, by name."""
+        starting = (process for process in self.processes if process.phase is Phase.STARTING)
+        return {process.spec.name: process.child.last_step() for process in starting if process.child}
+
     async def start(self) -> None:
         """Starts everything and waits until all of it is ready.
 

@@ -22,13 +22,15 @@ from cli.groups import guarded_groups
 from cli.home import AlreadyHeld, Home, StackState, process_state, this_process
 from cli.model import choose_model
 from cli.preflight import available_bytes, check_files, check_memory, check_port, needed_bytes
-from cli.progress import REMIND_SECONDS, LiveProgress, PlainProgress, Progress
+from cli.progress import LiveProgress, PlainProgress, Progress
 from cli.resources import KV_BYTES, CoreShare, runs_on_cpu, share_cores
 from cli.stack import Stack, StackPlan, local_address
 from cli.supervisor import Change, StartFailed, Supervisor, on_stop_signals
 from deploy.certificates import CertificateAuthority
 from parley_client.channel import open_channel
 from parley_client.client import Client, question
+
+LOOK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -99,8 +101,9 @@ async def _serve(plan: StackPlan, demonstration: Demonstration) -> None:
         try:
             with _shown(progress):
                 await _start(supervisor, stop, progress)
-            if not stop.is_set():
-                await _run(plan, demonstration, stop, progress)
+            if stop.is_set():
+                raise KeyboardInterrupt
+            await _run(plan, demonstration, stop, progress)
         finally:
             await supervisor.stop()
 
@@ -130,9 +133,9 @@ async def _start(supervisor: Supervisor, stop: asyncio.Event, progress: Progress
     try:
         while not starting.done() and not stopping.done():
             await asyncio.wait(
-                {starting, stopping}, timeout=REMIND_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                {starting, stopping}, timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED
             )
-            progress.remind()
+            progress.remind(supervisor.steps())
         if starting.done():
             starting.result()
     except StartFailed as error:
@@ -159,7 +162,7 @@ async def _run(
         stopping.cancel()
         if not asking.done():
             asking.cancel()
-            return
+            raise KeyboardInterrupt
         asking.result()
     if not demonstration.then_stop:
         progress.step("Ctrl-C ends it")
