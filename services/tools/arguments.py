@@ -8,10 +8,11 @@ from pydantic_core import ErrorDetails
 
 from services.rpc.errors import FieldViolation
 from services.tools.catalogue import Arguments, Tool
-from services.tools.errors import InvalidArguments
+from services.tools.errors import InvalidArguments, quoted
 
-MAX_VIOLATIONS = 16
-_MAX_TEXT = 200
+# A status travels in headers of a few KiB.
+MAX_VIOLATIONS = 8
+_TOLD_VIOLATIONS = 3
 
 
 def parse_arguments(tool: Tool, text: str, max_bytes: int) -> Arguments:
@@ -36,7 +37,7 @@ def parse_arguments(tool: Tool, text: str, max_bytes: int) -> Arguments:
         value = jiter.from_json(data or b"{}", allow_inf_nan=False, catch_duplicate_keys=True)
     except ValueError as error:
         raise InvalidArguments(
-            tool.name, f"The arguments are not valid JSON: {_short(str(error))}."
+            tool.name, f"The arguments are not valid JSON: {quoted(str(error))}."
         ) from None
     if not isinstance(value, dict):
         raise InvalidArguments(tool.name, "The arguments must be a JSON object.")
@@ -49,15 +50,12 @@ def _validate(tool: Tool, value: dict[str, object]) -> Arguments:
     except ValidationError as error:
         faults = error.errors(include_url=False, include_context=False)[:MAX_VIOLATIONS]
     violations = [_violation(fault) for fault in faults]
-    told = "; ".join(f"{fault.field or 'arguments'}: {fault.description}" for fault in violations)
+    told = "; ".join(
+        f"{fault.field or 'arguments'}: {fault.description}" for fault in violations[:_TOLD_VIOLATIONS]
+    )
     raise InvalidArguments(tool.name, f"The arguments do not fit {tool.name}: {told}.", violations)
 
 
 def _violation(fault: ErrorDetails) -> FieldViolation:
     field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"])
-    return FieldViolation(_short(field.removeprefix(".")), _short(fault["msg"]))
-
-
-def _short(text: str) -> str:
-    """Errors quote what the caller sent; they need not repeat all of it."""
-    return text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}…"
+    return FieldViolation(quoted(field.removeprefix(".")), quoted(fault["msg"]))

@@ -24,6 +24,7 @@ _RESOLVE_NO_MAGICLINKS = 0x02
 _RESOLVE_NO_SYMLINKS = 0x04
 _RESOLVE_BENEATH = 0x08
 _RESOLVE = _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS | _RESOLVE_NO_MAGICLINKS
+_MAX_PATH_CHARACTERS = 4095  # PATH_MAX without the NUL; the walk by component knows no such limit.
 _ATTEMPTS = 8  # openat2 answers EAGAIN when the tree was renamed under it.
 
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -64,7 +65,8 @@ def open_in_kernel(folder: int, path: str, flags: int) -> int:
     Raises:
         OSError: As the kernel says; ENOSYS where it has no openat2.
     """
-    how = _OpenHow(flags=flags, mode=0, resolve=_RESOLVE)
+    # With O_NOFOLLOW a link at the end would read as "not a folder"; _RESOLVE refuses it by name.
+    how = _OpenHow(flags=flags & ~os.O_NOFOLLOW, mode=0, resolve=_RESOLVE)
     code = errno.EAGAIN
     for _ in range(_ATTEMPTS):
         opened = _libc.syscall(
@@ -204,6 +206,8 @@ def _check_path(path: str) -> None:
         raise PathNotAllowed(path, "it is empty")
     if "\0" in path:
         raise PathNotAllowed(path.replace("\0", "�"), "it holds a NUL character")
+    if len(path) > _MAX_PATH_CHARACTERS:
+        raise PathNotAllowed(path, _WHY[errno.ENAMETOOLONG])
     if path.startswith("/"):
         raise PathNotAllowed(path, "it must be relative to the workspace")
     if ".." in path.split("/"):

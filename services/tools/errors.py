@@ -8,6 +8,13 @@ from typing import Literal
 from parley.tools.v1 import error_reason_pb2
 from services.rpc.errors import FieldViolation, ServiceError
 
+MAX_QUOTED_CHARACTERS = 100
+
+
+def quoted(text: str) -> str:
+    """What the caller sent, cut to what fits an error: statuses travel in headers of a few KiB."""
+    return text if len(text) <= MAX_QUOTED_CHARACTERS else f"{text[:MAX_QUOTED_CHARACTERS]}…"
+
 
 class ToolsError(ServiceError):
     """An error of the tools service."""
@@ -94,6 +101,7 @@ class FileMissing(ToolsError):
     reason = error_reason_pb2.ERROR_REASON_FILE_NOT_FOUND
 
     def __init__(self, path: str, kind: Literal["file", "folder"]) -> None:
+        path = quoted(path)
         super().__init__(f"There is no {kind} {path} in the workspace.", metadata={"path": path})
 
 
@@ -103,6 +111,7 @@ class PathNotAllowed(ToolsError):
     reason = error_reason_pb2.ERROR_REASON_PATH_NOT_ALLOWED
 
     def __init__(self, path: str, why: str) -> None:
+        path = quoted(path)
         super().__init__(f"The path {path!r} cannot be used: {why}.", metadata={"path": path})
 
 

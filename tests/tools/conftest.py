@@ -20,7 +20,16 @@ from services.rpc.server import RpcServer
 from services.rpc.tls import TlsFiles
 from services.tools.builtin import file, math, utility
 from services.tools.call_stream import Caller, CallStream, StreamLimits
-from services.tools.catalogue import Arguments, Catalogue, Category, LoopCall, SafetyLevel, Tool, ToolResult, tool
+from services.tools.catalogue import (
+    Arguments,
+    Catalogue,
+    Category,
+    LoopCall,
+    SafetyLevel,
+    Tool,
+    ToolResult,
+    tool,
+)
 from services.tools.events import Happening
 from services.tools.runner import Runner
 from services.tools.servicer import ToolServicer

@@ -37,7 +37,9 @@ class Seen(ToolResult):
     pid: int
 
 
-quick = tool(category=Category.UTILITY, safety=SafetyLevel.SAFE, timeout_seconds=30, max_output_bytes=LIMIT_BYTES)
+quick = tool(
+    category=Category.UTILITY, safety=SafetyLevel.SAFE, timeout_seconds=30, max_output_bytes=LIMIT_BYTES
+)
 hasty = tool(
     category=Category.SYSTEM,
     safety=SafetyLevel.DANGEROUS,

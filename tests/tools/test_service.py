@@ -17,7 +17,11 @@ ALL = ("tools.list", "tools.execute", "tools.*")
 
 
 async def execute(
-    service: Service, name: str, arguments: object = None, permissions: tuple[str, ...] = ALL, **options: object
+    service: Service,
+    name: str,
+    arguments: object = None,
+    permissions: tuple[str, ...] = ALL,
+    **options: object,
 ) -> list[execution_pb2.ToolEvent]:
     """The events of one call."""
     request = tool_service_pb2.ExecuteRequest(call=call_message("1", name, json.dumps(arguments or {})))
@@ -121,7 +125,9 @@ async def list_tools(
 ) -> tool_service_pb2.ListToolsResponse:
     async with service.stub() as stub:
         return await stub.ListTools(
-            tool_service_pb2.ListToolsRequest(**query), metadata=service.metadata(*permissions), timeout=SECONDS
+            tool_service_pb2.ListToolsRequest(**query),
+            metadata=service.metadata(*permissions),
+            timeout=SECONDS,
         )
 
 
@@ -187,9 +193,7 @@ async def test_cancelling_one_call_disturbs_no_other(serve: Callable[..., object
     assert gate.cancelled == ["a"]
 
 
-async def last_of(
-    stream: grpc.aio.StreamStreamCall[object, object], call_id: str
-) -> execution_pb2.ToolEvent:
+async def last_of(stream: grpc.aio.StreamStreamCall[object, object], call_id: str) -> execution_pb2.ToolEvent:
     """Read up to the last event of a call."""
     while True:
         event = (await stream.read()).event
@@ -252,4 +256,4 @@ async def test_what_the_caller_sees_is_what_the_contract_promises(service: Servi
     info = error_info(status_of(caught.value))
     assert info.domain == "tools.parley"
     assert dict(info.metadata) == {"tool": "hanging", "timeout_seconds": "0.2"}
-    assert f"ERROR_REASON_{info.reason}" in error_reason_pb2.ErrorReason.keys()
+    assert f"ERROR_REASON_{info.reason}" in error_reason_pb2.ErrorReason.DESCRIPTOR.values_by_name

@@ -23,7 +23,7 @@ from simpleeval import (
     SimpleEval,
 )
 
-from services.tools.errors import ExpressionInvalid
+from services.tools.errors import ExpressionInvalid, quoted
 
 # One JSON type; Python keeps whole numbers exact.
 Number = Annotated[int | float, WithJsonSchema({"type": "number"})]
@@ -62,11 +62,13 @@ def evaluate(expression: str) -> Number:
     except OperatorNotDefined:
         raise ExpressionInvalid("Only + - * / // % and ** (for powers) can be used.") from None
     except FunctionNotDefined as error:
-        raise ExpressionInvalid(f"There is no function {error.func_name}.") from None
+        raise ExpressionInvalid(f"There is no function {quoted(error.func_name)}.") from None
     except FeatureNotAvailable:
         raise ExpressionInvalid("Only numbers, operators and functions such as sqrt can be used.") from None
     except (InvalidExpression, ValueError, TypeError) as error:
-        raise ExpressionInvalid(f"The expression cannot be evaluated: {str(error).rstrip('.')}.") from None
+        raise ExpressionInvalid(
+            f"The expression cannot be evaluated: {quoted(str(error)).rstrip('.')}."
+        ) from None
 
 
 def rounded(value: Number) -> Number:

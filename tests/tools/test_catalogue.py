@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from jsonschema import Draft202012Validator
+from parley.tools.v1 import tool_pb2
+
+from services.rpc.errors import PermissionMissing
+from services.tools.builtin import file, math, utility
+from services.tools.catalogue import (
+    Arguments,
+    Catalogue,
+    Category,
+    LoopCall,
+    SafetyLevel,
+    ToolResult,
+    WorkerCall,
+    tool,
+)
+from services.tools.errors import ToolNotFound
+from tests.conftest import TokenMaker
+from tests.tools import sample_tools
+
+BUILT_IN = (*math.TOOLS, *file.TOOLS, *utility.TOOLS)
+
+
+class Number(Arguments):
+    number: int
+
+
+class Doubled(ToolResult):
+    number: int
+    note: str | None = None
+
+
+@tool(category=Category.MATH, safety=SafetyLevel.SAFE, timeout_seconds=1.5)
+def double(arguments: Number, _call: WorkerCall) -> Doubled:
+    """Doubles a number.
+
+    Exactly.
+    """
+    return Doubled(number=2 * arguments.number)
+
+
+@tool(category=Category.UTILITY, safety=SafetyLevel.SAFE, timeout_seconds=1)
+async def nameless(arguments: Number, _call: LoopCall) -> Doubled:  # noqa: D103
+    return Doubled(number=arguments.number)
+
+
+def test_a_function_says_all_there_is_to_say_of_a_tool() -> None:
+    message = double.message
+    assert message.name == "double"
+    assert message.category == tool_pb2.CATEGORY_MATH
+    assert message.description == "Doubles a number.\n\nExactly."
+    assert message.safety_level == tool_pb2.SAFETY_LEVEL_SAFE
+    assert message.timeout.ToMilliseconds() == 1500
+    assert message.max_output_bytes == 65_536
+    assert message.idempotent
+    assert message.permission == "tools.math.double"
+    assert double.in_worker
+    assert double.reference == "tests.tools.test_catalogue:double"
+    assert not nameless.in_worker
+
+
+def test_schemas_are_plain_and_compact() -> None:
+    assert json.loads(double.message.parameters_schema) == {
+        "type": "object",
+        "properties": {"number": {"type": "integer"}},
+        "required": ["number"],
+        "additionalProperties": False,
+    }
+    assert ": " not in double.message.parameters_schema
+
+
+@pytest.mark.parametrize("entry", BUILT_IN, ids=lambda entry: entry.name)
+def test_every_built_in_schema_is_json_schema_2020_12(entry: object) -> None:
+    for text in (entry.message.parameters_schema, entry.message.result_schema):
+        Draft202012Validator.check_schema(json.loads(text))
+        assert '"title"' not in text
+
+
+@pytest.mark.parametrize("entry", BUILT_IN, ids=lambda entry: entry.name)
+def test_the_examples_of_every_built_in_tool_meet_its_schema(entry: object) -> None:
+    properties = json.loads(entry.message.parameters_schema)["properties"]
+    required = json.loads(entry.message.parameters_schema).get("required", [])
+    example = {name: properties[name]["examples"][0] for name in properties if "examples" in properties[name]}
+    assert set(required) <= example.keys()
+    Draft202012Validator(json.loads(entry.message.parameters_schema)).validate(example)
+    entry.arguments.model_validate(example)
+
+
+def test_results_leave_out_what_is_none() -> None:
+    assert Doubled(number=2).to_json() == '{"number":2}'
+
+
+def test_names_are_unique_and_descriptions_required() -> None:
+    with pytest.raises(ValueError, match="double"):
+        Catalogue((double, double))
+    with pytest.raises(ValueError, match="nameless"):
+        Catalogue((nameless,))
+
+
+def test_a_tool_is_found_by_its_name(tokens: TokenMaker) -> None:
+    catalogue = Catalogue((double, *sample_tools.TOOLS))
+    assert catalogue.find("double", tokens.principal("tools.math.*")) is double
+    assert len(list(catalogue)) == 13
+    assert catalogue.worker_modules == ["tests.tools.sample_tools", "tests.tools.test_catalogue"]
+
+
+def test_the_nearest_name_is_one_that_the_caller_may_use(tokens: TokenMaker) -> None:
+    catalogue = Catalogue((double, *sample_tools.TOOLS))
+    with pytest.raises(ToolNotFound) as caught:
+        catalogue.find("duble", tokens.principal("tools.*"))
+    assert caught.value.metadata == {"tool": "duble", "nearest": "double"}
+    with pytest.raises(ToolNotFound) as caught:
+        catalogue.find("duble", tokens.principal("tools.utility.*"))
+    assert caught.value.metadata["nearest"] == ""
+
+
+def test_a_tool_is_not_found_for_those_who_may_not_use_it(tokens: TokenMaker) -> None:
+    with pytest.raises(PermissionMissing) as caught:
+        Catalogue((double,)).find("double", tokens.principal("tools.file.*"))
+    assert caught.value.metadata == {"permission": "tools.math.double"}
+
+
+def test_only_permitted_tools_are_listed_by_name_and_category(tokens: TokenMaker) -> None:
+    catalogue = Catalogue((double, *sample_tools.TOOLS))
+    everyone = tokens.principal("*")
+    names = [entry.name for entry in catalogue.permitted(everyone, 0, "")]
+    assert names == sorted(names)
+    assert [entry.name for entry in catalogue.permitted(everyone, Category.SYSTEM.value, "")] == ["hanging"]
+    assert [entry.name for entry in catalogue.permitted(tokens.principal("tools.math.*"), 0, "")] == [
+        "double"
+    ]
+    assert [entry.name for entry in catalogue.permitted(everyone, 0, "printing")] == ["stepping", "waiting"]

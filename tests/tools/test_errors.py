@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import inspect
+
+import pytest
+from parley.tools.v1 import error_reason_pb2
+
+from services.tools import errors
+from services.tools.errors import (
+    FileMissing,
+    InvalidArguments,
+    TimezoneUnknown,
+    ToolsError,
+    ToolTimeout,
+    rebuild,
+)
+
+
+def test_every_reason_of_the_contract_has_one_error() -> None:
+    reasons = sorted(error.reason for error in ToolsError.__subclasses__())
+    assert reasons == sorted(set(error_reason_pb2.ErrorReason.values()) - {0})
+
+
+def test_every_error_carries_the_metadata_that_the_contract_promises() -> None:
+    made = [
+        kind(
+            *["7"]
+            * len([p for p in list(inspect.signature(kind).parameters.values()) if p.default is p.empty])
+        )
+        if kind not in (ToolTimeout, errors.OutputTooLarge)
+        else kind("7", 7)
+        for kind in ToolsError.__subclasses__()
+    ]
+    assert all(error.metadata.keys() == set(error.policy().metadata_keys) for error in made)
+
+
+def test_an_error_is_rebuilt_as_it_was() -> None:
+    original = FileMissing("notes/x.txt", "file")
+    copy = rebuild(original.reason, original.message, original.metadata)
+    assert isinstance(copy, FileMissing)
+    assert copy.to_status() == original.to_status()
+    assert str(copy) == "There is no file notes/x.txt in the workspace."
+
+
+def test_an_error_of_another_house_is_not_rebuilt() -> None:
+    with pytest.raises(KeyError):
+        rebuild(999, "x", {})
+    with pytest.raises(ValueError, match="promises the metadata"):
+        rebuild(InvalidArguments.reason, "x", {"other": "y"})
+
+
+def test_a_hint_is_given_only_where_there_is_one() -> None:
+    assert str(TimezoneUnknown("Soul", "Asia/Seoul")).endswith("Did you mean Asia/Seoul?")
+    assert "Did you mean" not in str(TimezoneUnknown("qqq", ""))
