@@ -6,9 +6,10 @@ import asyncio
 import os
 import sys
 
-# Read by Gradio when it is imported: it asks nobody outside for anything.
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-os.environ["HF_HUB_OFFLINE"] = "1"
+from web.environment import GRADIO_ENVIRONMENT
+
+# Gradio reads it when it is imported, so this stands before what imports it.
+os.environ.update(GRADIO_ENVIRONMENT)
 
 import structlog
 

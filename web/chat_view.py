@@ -17,6 +17,7 @@ ChatMessage = dict[str, Any]
 
 _NOTES = {
     chat_pb2.FINISH_REASON_LENGTH: "Cut short: the answer reached its length limit.",
+    chat_pb2.FINISH_REASON_TOOL_CALLS: "Ended: the model asked for a tool that the page does not have.",
     chat_pb2.FINISH_REASON_ROUND_LIMIT: "Ended: the model used up its rounds of tool calls.",
     chat_pb2.FINISH_REASON_CALL_LIMIT: "Ended: the model used up its tool calls.",
     chat_pb2.FINISH_REASON_TIME_LIMIT: "Ended: the answer took longer than it may.",

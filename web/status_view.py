@@ -23,10 +23,10 @@ def status_line(model: model_pb2.Model | None, answer: Answer | None) -> str:
 
 def _model(model: model_pb2.Model | None) -> str:
     if model is None:
-        return '<span class="p-dot p-failed"></span><span>no model</span>'
+        return '<span><span class="p-dot p-failed"></span>no model</span>'
     kind, state = _STATES.get(model.state, ("failed", "in an unknown state"))
     context = f" · {model.context_length:,} tokens of context" if model.context_length else ""
-    return f'<span class="p-dot p-{kind}"></span><span>{escape(model.name)} is {state}{context}</span>'
+    return f'<span><span class="p-dot p-{kind}"></span>{escape(model.name)} is {state}{context}</span>'
 
 
 def _figures(answer: Answer) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from tests.web.scripted_edge import PASSWORD, ScriptedEdge, serve
 from tests.web.scripts import MODELS, SCRIPTS, TOOLS
 from web.app import build_app
 from web.edge import Edge
+from web.environment import GRADIO_ENVIRONMENT
 from web.server import PageServer
 from web.session import SessionStore
 from web.settings import WebSettings
@@ -40,6 +42,7 @@ class Stand:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def stand(authority: CertificateAuthority, identity: Callable[[str], TlsFiles]) -> AsyncIterator[Stand]:
     """One page's server for all browser tests: it takes seconds to build."""
+    os.environ.update(GRADIO_ENVIRONMENT)
     scripted = ScriptedEdge(scripts=dict(SCRIPTS), models=MODELS, tools=TOOLS)
     server, address = await serve(scripted, identity("edge"))
     edge = Edge(open_channel(address, authority=identity("edge").authority))

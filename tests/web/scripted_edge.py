@@ -28,7 +28,7 @@ Script = Callable[["ScriptedEdge"], AsyncIterator[dict[str, Any]]]
 """Gives the events of an answer, each as the keyword arguments of a ChatEvent."""
 
 RUN_ID = "01J00000000000000000000000"
-PASSWORD = "correct horse"  # noqa: S105  # of a server that lives in this test
+PASSWORD = "correct horse"  # of a server that lives in this test
 
 
 def status(code: grpc.StatusCode, message: str, reason: str, **metadata: str) -> status_pb2.Status:

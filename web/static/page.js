@@ -1,5 +1,7 @@
 // What Gradio leaves to the page.
 (() => {
+  const narrow = () => window.matchMedia("(max-width: 768px)").matches;
+
   // A login that has ended answers 401: go and log in.
   const ask = window.fetch.bind(window);
   window.fetch = async (...request) => {
@@ -8,17 +10,45 @@
     return answer;
   };
 
-  // Gradio labels each message with its markup, which a screen reader would read out.
-  const label = (root) => {
-    for (const message of root.querySelectorAll?.("[data-testid=bot], [data-testid=user]") ?? []) {
-      message.setAttribute("aria-label", message.dataset.testid === "bot" ? "Answer" : "Question");
+  // Gradio labels each message with its markup, which a screen reader would
+  // read out, and gives the composer's buttons no name.
+  const NAMES = {
+    "[data-testid=bot]": "Answer",
+    "[data-testid=user]": "Question",
+    "#composer .submit-button": "Send",
+    "#composer .stop-button": "Stop",
+    "#chat .thought-group > [role=button]": "Reasoning",
+  };
+  const name = () => {
+    for (const [selector, label] of Object.entries(NAMES)) {
+      for (const element of document.querySelectorAll(`${selector}:not([aria-label="${label}"])`)) {
+        element.setAttribute("aria-label", label);
+      }
     }
   };
-  new MutationObserver((changes) => changes.forEach((change) => label(change.target.parentElement ?? change.target)))
-    .observe(document, { childList: true, subtree: true });
+
+  // On a phone the conversations cover the chat: out of the way until asked for.
+  const side = () => document.querySelector("#side.open .toggle-button");
+  let arrived = false;
+  const arrive = () => {
+    if (arrived || !document.querySelector(".p-status")) return;
+    arrived = true;
+    if (narrow()) side()?.click();
+  };
+  document.addEventListener("change", (event) => {
+    if (narrow() && event.target.closest("#history")) side()?.click();
+  });
+  document.addEventListener("click", (event) => {
+    if (narrow() && event.target.closest("#begin")) side()?.click();
+  });
 
   // Escape stops the answer.
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape") document.querySelector("#composer .stop-button")?.click();
   });
+
+  new MutationObserver(() => {
+    name();
+    arrive();
+  }).observe(document, { childList: true, subtree: true });
 })();
