@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterable
 
 PATIENCE_SECONDS = 3.0
 LOOK_SECONDS = 0.05
@@ -20,11 +21,16 @@ def main() -> None:
     """Follow the pipe to its end, then end what is left."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    end(follow(sys.stdin))
+
+
+def follow(lines: Iterable[str]) -> set[int]:
+    """The groups that began and have not ended by the last line."""
     groups: set[int] = set()
-    for line in sys.stdin:
+    for line in lines:
         change = groups.add if line[0] == "+" else groups.discard
         change(int(line[1:]))
-    end(groups)
+    return groups
 
 
 def end(groups: set[int]) -> None:

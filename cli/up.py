@@ -13,7 +13,7 @@ import typer
 
 from cli.answer import AnswerPrinter
 from cli.certificates import issue_missing, open_authority
-from cli.console import errors
+from cli.console import answers, errors
 from cli.credentials import local_login
 from cli.edge import render_edge
 from cli.environment import command_settings
@@ -153,8 +153,9 @@ async def _run(
 ) -> None:
     """Tells where it answers, asks what it was given, and waits."""
     address = local_address(plan.edge_address)
-    progress.step(f"Parley answers at https://{address}")
-    progress.step(f"sign in as admin; the password is in {plan.home.password_path}")
+    told_to = errors() if demonstration.then_stop else answers()  # --once: nothing but the answer on stdout
+    told_to.print(f"Parley answers at https://{address}", soft_wrap=True)
+    told_to.print(f"Sign in as admin; the password is in {plan.home.password_path}", soft_wrap=True)
     if demonstration.text:
         asking = asyncio.ensure_future(_ask(plan, demonstration.text))
         stopping = asyncio.ensure_future(stop.wait())

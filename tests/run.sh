@@ -9,6 +9,9 @@ LIMIT=85
 limit=(--fail-under "$LIMIT")
 if (($#)); then limit=(); fi
 
+# `parley up` gives its processes only what they need; coverage needs this too.
+export PARLEY_PASS_VARIABLES=COVERAGE_PROCESS_CONFIG
+
 "$BIN/coverage" erase
 "$BIN/coverage" run -m pytest "$@"
 "$BIN/coverage" combine --quiet

@@ -1,0 +1,115 @@
+import json
+
+from google.rpc import code_pb2
+
+from parley.inference.v1 import chat_pb2
+from tests.cli.conftest import Run
+from tests.client.toy_platform import ToyPlatform, calculator_answer, failure
+
+
+def test_an_answer_shows_reasoning_the_call_its_result_and_the_text(parley: Run, toy: ToyPlatform) -> None:
+    result = parley("chat", "What is 17 * 23?")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines() == [
+        "It needs a calculator.",
+        '→ calculator {"expression": "17 * 23"}',
+        "  50% half",
+        '← {"result":391} (3 ms)',
+        "17 * 23 is 391.",
+    ]
+    assert toy.metadata["authorization"] == "Bearer pk_toy"
+
+
+def test_options_reach_the_request(parley: Run, toy: ToyPlatform) -> None:
+    result = parley(
+        "chat", "Hi", "--model", "m", "--no-tools", "--no-reasoning", "--max-tool-rounds", "2", "--usage"
+    )
+    request = toy.requests[0]
+    assert (request.model, request.server_tools.all) == ("m", False)
+    assert request.reasoning.HasField("enabled")
+    assert not request.reasoning.enabled
+    assert request.limits.max_tool_rounds == 2
+    assert "It needs" not in result.stdout
+    assert "30 prompt tokens, 12 generated, 2 turns" in result.stdout
+
+
+def test_scripts_get_a_line_of_json_per_event(parley: Run, toy: ToyPlatform) -> None:
+    result = parley("chat", "Hi", "--json")
+    events = [json.loads(line) for line in result.stdout.splitlines()]
+    assert len(events) == len(toy.events)
+    assert events[0]["started"]["model"] == "toy"
+    assert events[-1] == {"sequence": "11", "finished": {"reason": "FINISH_REASON_STOP"}}
+
+
+def test_a_question_may_come_from_a_pipe(parley: Run, toy: ToyPlatform) -> None:
+    assert parley("chat", "-", stdin="How are you?").exit_code == 0
+    assert toy.requests[0].messages[0].content[0].text == "How are you?"
+
+
+def test_a_prompt_builds_on_what_was_said_until_it_is_forgotten(parley: Run, toy: ToyPlatform) -> None:
+    result = parley("chat", stdin="one\n\ntwo\n/new\nthree\n")
+    assert result.exit_code == 0, result.output
+    assert [len(request.messages) for request in toy.requests] == [1, 5, 1]
+    assert toy.requests[1].messages[3].content[0].text == "17 * 23 is 391."
+
+
+def test_a_failed_answer_does_not_end_the_prompt(parley: Run, toy: ToyPlatform) -> None:
+    toy.failures["Chat"] = failure(code_pb2.UNAVAILABLE, "ENGINE_FAILED", "The engine failed.", model="toy")
+    result = parley("chat", stdin="one\ntwo\n")
+    assert result.exit_code == 0
+    assert result.stderr.count("ENGINE_FAILED: The engine failed.") == 2
+
+
+def test_a_run_that_fails_midway_says_why_and_exits_with_1(parley: Run, toy: ToyPlatform) -> None:
+    error = failure(code_pb2.ABORTED, "OUTPUT_UNPARSEABLE", "The model spoke in riddles.", model="toy")
+    finished = chat_pb2.ChatFinished(reason=chat_pb2.FINISH_REASON_ERROR, error=error)
+    toy.events = [*calculator_answer()[:2], chat_pb2.ChatEvent(finished=finished)]
+    for arguments in (["chat", "Hi"], ["chat", "Hi", "--json"]):
+        result = parley(*arguments)
+        assert result.exit_code == 1
+        assert result.stderr == "OUTPUT_UNPARSEABLE: The model spoke in riddles.\n"
+
+
+def test_an_answer_cut_short_says_so(parley: Run, toy: ToyPlatform) -> None:
+    finished = chat_pb2.ChatFinished(reason=chat_pb2.FINISH_REASON_LENGTH)
+    toy.events = [*calculator_answer()[:-1], chat_pb2.ChatEvent(finished=finished)]
+    assert "Ended early: LENGTH." in parley("chat", "Hi").stdout
+
+
+def test_a_failed_tool_is_shown_and_the_answer_goes_on(parley: Run, toy: ToyPlatform) -> None:
+    events = calculator_answer()
+    error = failure(code_pb2.NOT_FOUND, "FILE_NOT_FOUND", "There is no file.", path="x")
+    events[6].tool_result.error.CopyFrom(error)
+    toy.events = events
+    result = parley("chat", "Hi")
+    assert "✗ FILE_NOT_FOUND: There is no file. (3 ms)" in result.stdout
+    assert result.exit_code == 0
+
+
+def test_long_reasoning_and_results_are_folded(parley: Run, toy: ToyPlatform) -> None:
+    events = calculator_answer()
+    events[1].reasoning_delta.text = "hm " * 300
+    events[6].tool_result.content = "x" * 2000
+    toy.events = events
+    lines = parley("chat", "Hi").stdout.splitlines()
+    assert lines[0].endswith("…")
+    assert "calculator" not in lines[0]
+    assert any(line.startswith("← xxx") and "…" in line and len(line) < 600 for line in lines)
+
+
+def test_markup_in_an_answer_is_text(parley: Run, toy: ToyPlatform) -> None:
+    toy.events = calculator_answer("[bold]not bold[/bold]")
+    assert "[bold]not bold[/bold]" in parley("chat", "Hi").stdout
+
+
+def test_nobody_listening_is_one_line_and_exit_status_3(alone: Run) -> None:
+    result = alone("chat", "Hi", PARLEY_API_KEY="pk_toy", PARLEY_ADDRESS="127.0.0.1:1")
+    assert result.exit_code == 3
+    assert result.stderr.startswith("UNAVAILABLE: ")
+    assert result.stderr.count("\n") == 1
+
+
+def test_nobody_logged_in_is_one_line_and_exit_status_4(parley: Run) -> None:
+    result = parley("chat", "Hi", PARLEY_API_KEY="")
+    assert result.exit_code == 4
+    assert "Run `parley login`, or set PARLEY_API_KEY." in result.stderr
