@@ -16,6 +16,7 @@ from cli.failures import CommandError, told
 from cli.home import Home
 
 PATIENCE_SECONDS = 60.0
+KILL_SECONDS = 10.0
 
 
 @told
@@ -46,7 +47,7 @@ def end_supervisor(pid: int, seconds: float, home: Path) -> None:
                 supervisor.wait(seconds)
             except psutil.TimeoutExpired:
                 supervisor.kill()
-                supervisor.wait(seconds)
+                supervisor.wait(KILL_SECONDS)
     except psutil.AccessDenied:
         message = f"The stack of {home} belongs to another user."
         raise CommandError(message, "End it as that user.") from None

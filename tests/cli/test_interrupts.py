@@ -1,0 +1,68 @@
+"""Ctrl-C, sent for real to a real process."""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+from deploy.certificates import CertificateAuthority
+from tests.client.toy_platform import ToyPlatform
+
+DEADLINE_SECONDS = 60.0
+
+
+async def parley(
+    *arguments: str, toy: ToyPlatform, authority: CertificateAuthority, home: Path
+) -> asyncio.subprocess.Process:
+    environment = {
+        **os.environ,
+        "PARLEY_HOME": str(home),
+        "PARLEY_ADDRESS": toy.address,
+        "PARLEY_AUTHORITY_PATH": str(authority.certificate_path),
+        "PARLEY_API_KEY": "pk_toy",
+    }
+    pipe = asyncio.subprocess.PIPE
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "cli", *arguments), env=environment, stdin=pipe, stdout=pipe, stderr=pipe
+    )
+
+
+async def read_until(stream: asyncio.StreamReader | None, wanted: bytes) -> bytes:
+    assert stream is not None
+    return await stream.readuntil(wanted)
+
+
+async def test_ctrl_c_ends_the_answer_and_not_the_program(
+    toy: ToyPlatform, authority: CertificateAuthority, home: Path
+) -> None:
+    toy.hang = True
+    del toy.events[-1]
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        process = await parley("chat", toy=toy, authority=authority, home=home)
+        assert process.stdin is not None
+        process.stdin.write(b"one\n")
+        await read_until(process.stdout, b"17 * 23 is 391.")
+        process.send_signal(signal.SIGINT)
+        await read_until(process.stderr, b"Cancelled.")
+        assert await asyncio.to_thread(toy.chat_ended.wait, 10)
+
+        toy.hang = False
+        process.stdin.write(b"two\n")
+        await read_until(process.stdout, b"17 * 23 is 391.")
+        process.stdin.close()
+        assert await process.wait() == 0
+    # What was said before the cut is part of the conversation.
+    assert [message.role for message in toy.requests[1].messages] == [2, 3, 4, 3, 2]
+
+
+async def test_ctrl_c_ends_a_single_question_and_its_run(
+    toy: ToyPlatform, authority: CertificateAuthority, home: Path
+) -> None:
+    toy.hang = True
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        process = await parley("chat", "Hi", toy=toy, authority=authority, home=home)
+        await read_until(process.stdout, b"17 * 23 is 391.")
+        process.send_signal(signal.SIGINT)
+        assert await process.wait() == 130
+        assert await asyncio.to_thread(toy.chat_ended.wait, 10)
