@@ -68,6 +68,10 @@ class Catalogue:
         self._known: OrderedDict[Key, _Known] = OrderedDict()
         self._log = structlog.get_logger("parley.inference")
 
+    def __len__(self) -> int:
+        """How many answers are remembered."""
+        return len(self._known)
+
     async def tools(self) -> Tools:
         """The tools of the current caller, by name, sorted.
 

@@ -13,6 +13,7 @@ from services.inference.engine import Engine, Message, Role, Turn
 from services.inference.models import Models
 from services.inference.preflight import StartError
 from services.inference.runs import RunRegistry
+from services.rpc.errors import ServiceError
 
 # Time in which the runs of a dead engine tell their clients.
 FAREWELL_SECONDS = 2.0
@@ -85,6 +86,8 @@ class ModelLife:
                         pass
         except TimeoutError:
             raise StartError(f"The model {self._name} did not answer in {seconds:.0f} s.") from None
+        except ServiceError as error:
+            raise StartError(f"The model {self._name} did not answer: {error.message}") from error
 
     async def _say_farewell(self) -> None:
         """Let the runs end with their typed error."""

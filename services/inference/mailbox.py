@@ -102,6 +102,7 @@ class StoreMailbox:
         self._handle = handle
         self._answer_seconds = answer_seconds
         self._listening = asyncio.Event()
+        self._deaf = asyncio.Event()
         self._log = structlog.get_logger("parley.inference")
 
     async def cancel(self, run_id: str, owner: Owner) -> bool:
@@ -144,6 +145,15 @@ class StoreMailbox:
         """Return once letters reach this replica."""
         await self._listening.wait()
 
+    async def wait_until_deaf(self) -> None:
+        """Return once letters do not reach this replica, because the store is away."""
+        await self._deaf.wait()
+
+    def _hear(self, *, hears: bool) -> None:
+        change, undo = (self._listening, self._deaf) if hears else (self._deaf, self._listening)
+        undo.clear()
+        change.set()
+
     async def _listen(self) -> None:
         pause, longest = RECONNECT_SECONDS
         while True:
@@ -154,7 +164,7 @@ class StoreMailbox:
                     await self._take(letters)
             except (RedisError, OSError) as error:
                 self._log.warning("mailbox lost the store", error=type(error).__name__, retry_seconds=pause)
-            self._listening.clear()
+            self._hear(hears=False)
             await asyncio.sleep(pause)
             pause = min(pause * 2, longest)
 
@@ -162,7 +172,7 @@ class StoreMailbox:
         """Act on each letter as it comes."""
         async for parcel in letters.listen():
             if parcel["type"] == "subscribe":
-                self._listening.set()
+                self._hear(hears=True)
             elif parcel["type"] == "message":
                 await self._act(parcel["data"])
 

