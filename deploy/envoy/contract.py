@@ -9,15 +9,26 @@ from pathlib import Path
 
 from google.api import annotations_pb2, http_pb2
 from google.protobuf import descriptor_pb2
+from google.protobuf.descriptor import MethodDescriptor
 from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
 
 from parley.policy.v1 import policy_pb2
 from services.rpc.policies import FOREIGN, PolicyMissing
 
 DESCRIPTORS = Path(__file__).resolve().parents[2] / "gen" / "parley" / "descriptors.binpb"
 ROOT_PACKAGE = "parley."
-HEALTH = "grpc.health.v1.Health"
-REFLECTION = ("grpc.reflection.v1alpha.ServerReflection", "grpc.reflection.v1.ServerReflection")
+
+# Protocols that are not ours, which auth answers for the whole platform. The two versions of reflection
+# have the same methods.
+_HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"]
+_REFLECTION = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]
+PASSED_ON = {
+    "grpc.health.v1.Health": _HEALTH,
+    "grpc.reflection.v1alpha.ServerReflection": _REFLECTION,
+    "grpc.reflection.v1.ServerReflection": _REFLECTION,
+}
 
 
 @dataclass(frozen=True)
@@ -122,10 +133,9 @@ def _served_methods(files: descriptor_pb2.FileDescriptorSet) -> Iterator[Method]
             for method in service.method:
                 if _edge_may_call(method):
                     yield _served(file.package, service.name, method)
-    yield _foreign(HEALTH, "Check", streams=False)
-    yield _foreign(HEALTH, "Watch", streams=True)
-    for service_name in REFLECTION:
-        yield _foreign(service_name, "ServerReflectionInfo", streams=True)
+    for service_name, descriptor in PASSED_ON.items():
+        for foreign in descriptor.methods:
+            yield _foreign(service_name, foreign)
 
 
 def _edge_may_call(method: descriptor_pb2.MethodDescriptorProto) -> bool:
@@ -160,14 +170,13 @@ def _bindings(rule: http_pb2.HttpRule) -> Iterator[HttpBinding]:
         yield from _bindings(more)
 
 
-def _foreign(service: str, name: str, *, streams: bool) -> Method:
-    """A method of health or reflection: auth answers for the whole platform."""
+def _foreign(service: str, method: MethodDescriptor) -> Method:
     return Method(
         service=service,
-        name=name,
+        name=method.name,
         server="auth",
         needs_token=FOREIGN[service].needs_token,
-        streams=streams,
+        streams=method.client_streaming or method.server_streaming,
         idempotent=True,
         bindings=(),
     )

@@ -80,7 +80,7 @@ def lint_file(path: Path) -> list[Fault]:
     Raises:
         OSError: The file cannot be read.
     """
-    return lint(yaml.safe_load(path.read_text()), load_contract())
+    return lint(yaml.load(path.read_text(), Loader=yaml.CSafeLoader), load_contract())
 
 
 def lint(tree: Tree, contract: Contract) -> list[Fault]:

@@ -20,7 +20,7 @@ def secret_faults(reference: Tree) -> Iterator[str]:
     if not source.get("watched_directory"):
         yield "its SDS file is not watched"
     try:
-        resources = yaml.safe_load(path.read_text())["resources"]
+        resources = yaml.load(path.read_text(), Loader=yaml.CSafeLoader)["resources"]
     except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
         yield f"its SDS file {path} cannot be read: {error}"
         return

@@ -62,6 +62,7 @@ def refusals(contract: Contract) -> Iterator[Refusal]:
         to_server = " || ".join(f"request.path.startsWith('{prefix}')" for prefix in prefixes)
         unavailable = DependencyUnavailable(server)
         yield Refusal(f"response.code == 503 && ({to_server})", 503, unavailable.to_status())
+    yield Refusal("response.code == 503", 503, DependencyUnavailable("web").to_status())
 
 
 def _identity_refusals() -> Iterator[Refusal]:

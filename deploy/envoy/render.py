@@ -94,7 +94,7 @@ def _serialized(tree: Tree, path: Path) -> bytes:
     return yaml.dump(tree, Dumper=_Plain, sort_keys=False, width=110).encode()
 
 
-class _Plain(yaml.SafeDumper):
+class _Plain(yaml.CSafeDumper):
     """Writes what occurs twice twice: anchors make a configuration hard to read."""
 
     def ignore_aliases(self, data: object) -> bool:
