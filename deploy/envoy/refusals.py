@@ -14,7 +14,6 @@ from google.rpc import code_pb2, status_pb2
 from deploy.envoy.contract import Contract
 from deploy.envoy.filters import ORIGIN_POLICY, SIZE_POLICY
 from deploy.envoy.tree import Tree, typed
-from services.auth.errors import KeyInvalid
 from services.rpc.errors import (
     DeadlineExceeded,
     DependencyUnavailable,
@@ -72,7 +71,6 @@ def _identity_refusals() -> Iterator[Refusal]:
     yield Refusal(_jwt("Jwks_remote_fetch_is_failed"), 503, DependencyUnavailable("auth").to_status())
     yield Refusal(_jwt(""), 401, TokenInvalid().to_status())
     yield Refusal(_details("ext_authz_error"), 503, DependencyUnavailable("auth").to_status())
-    yield Refusal(f"{_details('ext_authz_denied')} && response.code == 401", 401, KeyInvalid().to_status())
     yield Refusal(
         _policy(ORIGIN_POLICY), 403, _plain(code_pb2.PERMISSION_DENIED, "Pages of this origin may not call.")
     )
@@ -102,7 +100,24 @@ def _paths(contract: Contract) -> dict[str, list[str]]:
 def local_replies(contract: Contract) -> Tree:
     """Rewrites Envoy's own answers."""
     mappers = [mapper for refusal in refusals(contract) for mapper in (_as_grpc(refusal), _as_json(refusal))]
-    return {"mappers": [*mappers, _others()]}
+    return {"mappers": [*_told_by_auth(), *mappers, _others()]}
+
+
+def _told_by_auth() -> list[Tree]:
+    """What auth answers to a bad key stands as it is: a body for HTTP, and the same in headers for gRPC.
+
+    Envoy would give gRPC callers the body for a message.
+    """
+    denied = _details("ext_authz_denied")
+    return [
+        _reworded(f"{GRPC_CALLER} && {denied}", "%RESP(grpc-message)%", "text/plain"),
+        _reworded(denied, BODY, "application/json"),
+    ]
+
+
+def _reworded(when: str, text: str, content_type: str) -> Tree:
+    body = {"text_format_source": {"inline_string": text}, "content_type": content_type}
+    return {"filter": _cel(when), "body_format_override": body}
 
 
 def _as_grpc(refusal: Refusal) -> Tree:

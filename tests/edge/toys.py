@@ -14,6 +14,8 @@ from parley.auth.v1 import session_service_pb2, session_service_pb2_grpc
 from parley.edge import external_auth_pb2, external_auth_pb2_grpc
 from parley.inference.v1 import chat_pb2, inference_service_pb2, inference_service_pb2_grpc
 from parley.tools.v1 import tool_pb2, tool_service_pb2, tool_service_pb2_grpc
+from services.auth.edge_servicer import denial
+from services.auth.errors import KeyInvalid
 from services.rpc.call import current_call, current_principal
 from services.rpc.errors import InvalidRequest, Overloaded
 from tests.conftest import TokenMaker
@@ -92,7 +94,7 @@ class ToyKeyExchange(external_auth_pb2_grpc.AuthorizationServicer):
         key = headers.get("x-parley-key", "")
         if key == HUNG_KEY:
             await self.seen.wait()
-        return self._pass() if key == GOOD_KEY else self._refuse()
+        return self._pass() if key == GOOD_KEY else denial(KeyInvalid().to_status())
 
     def _pass(self) -> external_auth_pb2.CheckResponse:
         token = self._tokens.token(self._tokens.principal("*", username="keyholder", key_id="key-1"))
@@ -102,19 +104,6 @@ class ToyKeyExchange(external_auth_pb2_grpc.AuthorizationServicer):
         }
         return ParseDict(
             {"status": {}, "ok_response": {"headers": [header], "headers_to_remove": ["x-parley-key"]}},
-            external_auth_pb2.CheckResponse(),
-        )
-
-    def _refuse(self) -> external_auth_pb2.CheckResponse:
-        return ParseDict(
-            {
-                "status": {"code": 16},
-                "denied_response": {
-                    "status": {"code": 401},
-                    "headers": [{"header": {"key": "grpc-status", "value": "16"}}],
-                    "body": "The API key is unknown, revoked or over.",
-                },
-            },
             external_auth_pb2.CheckResponse(),
         )
 

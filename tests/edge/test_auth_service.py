@@ -1,0 +1,77 @@
+"""The real auth service behind the real edge."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from services.auth.__main__ import serving
+from services.auth.settings import AuthSettings
+from tests.edge.answers import refusal
+from tests.edge.conftest import Identity, Mesh, edge_settings
+from tests.edge.front import Front, free_port, front
+
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def auth_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("auth")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def whole_edge(
+    mesh: Mesh, identity: Identity, auth_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Front]:
+    """An edge in front of the real auth service and the toys for the rest."""
+    files = identity("auth")
+    settings = AuthSettings(
+        tls_certificate_path=files.certificate,
+        tls_private_key_path=files.private_key,
+        tls_authority_path=files.authority,
+        database_url=f"sqlite+aiosqlite:///{auth_folder / 'auth.db'}",
+        data_path=auth_folder,
+        password_time_cost=1,
+        password_memory_kib=64,
+        grace_seconds=0,
+    )
+    folder = tmp_path_factory.mktemp("whole")
+    async with serving(settings) as (_, port):
+        told = {**mesh.upstreams(), "auth_addresses": [f"127.0.0.1:{port}"]}
+        edge = edge_settings(identity("edge"), folder, listen_address=f"127.0.0.1:{free_port()}", **told)
+        async with front(edge, folder) as running:
+            yield running
+
+
+async def logged_in(client: httpx.AsyncClient, folder: Path) -> dict[str, str]:
+    """Headers with a token of the first admin."""
+    password = (folder / "admin-password").read_text().strip()
+    answer = await client.post("/api/v1/sessions:login", json={"username": "admin", "password": password})
+    assert answer.status_code == 200, answer.text
+    return {"authorization": f"Bearer {answer.json()['tokens']['accessToken']}"}
+
+
+async def test_a_login_a_key_and_its_end(whole_edge: Front, auth_folder: Path) -> None:
+    async with whole_edge.http() as client:
+        headers = await logged_in(client, auth_folder)
+        who = await client.get("/api/v1/me", headers=headers)
+        made = await client.post("/api/v1/keys", json={"name": "laptop"}, headers=headers)
+        secret, key_id = made.json()["secret"], made.json()["key"]["keyId"]
+        by_key = {"authorization": f"Bearer {secret}"}
+        with_key = await client.get("/api/v1/me", headers=by_key)
+        await client.post(f"/api/v1/keys/{key_id}:revoke", json={}, headers=headers)
+        revoked = await client.get("/api/v1/me", headers=by_key)
+    assert who.json()["username"] == "admin"
+    assert with_key.json()["keyId"] == key_id
+    assert (revoked.status_code, refusal(revoked).reason) == (401, "KEY_INVALID")
+    assert secret not in whole_edge.log
+
+
+async def test_a_wrong_password_is_a_typed_refusal(whole_edge: Front) -> None:
+    async with whole_edge.http() as client:
+        answer = await client.post("/api/v1/sessions:login", json={"username": "admin", "password": "wrong"})
+    assert (answer.status_code, refusal(answer).reason) == (401, "CREDENTIALS_INVALID")
