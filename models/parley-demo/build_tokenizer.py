@@ -1,13 +1,12 @@
 """Learn the tokenizer from training dialogues: `python models/parley-demo/build_tokenizer.py`."""
 
 import argparse
-import random
 
+from parley_demo import phrasebook
 from parley_demo.composing import Composer, training_kind
-from parley_demo.invented import Stock
+from parley_demo.invented import Stock, seeded
 from parley_demo.rendering import MODEL_FOLDER, pieces
 from parley_demo.tokens import save_settings, train_tokenizer
-from parley_demo.wordings.training import BOOK
 
 
 def main() -> None:
@@ -16,8 +15,8 @@ def main() -> None:
     parser.add_argument("--dialogues", type=int, default=20_000, help="how many dialogues to learn from")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    rng = random.Random(options.seed)  # noqa: S311 - reproducible data, no secrets
-    composer = Composer(Stock(rng), BOOK)
+    rng = seeded(options.seed)
+    composer = Composer(Stock(rng), phrasebook.training())
     made = (composer.dialogue(training_kind(rng)) for _ in range(options.dialogues))
     tokenizer = train_tokenizer("".join(text for text, _ in pieces(dialogue, rng)) for dialogue in made)
     tokenizer.save(str(MODEL_FOLDER / "tokenizer.json"))

@@ -1,7 +1,7 @@
 """Train the demonstration model: `python models/parley-demo/train.py --minutes 75 --work /tmp/demo-train`.
 
-Checkpoints, the log and the weights as they stand go to the work folder; `--install` copies the finished weights
-beside this script. An interrupted run goes on with `--resume`.
+Checkpoints, the log and the weights as they stand go to the work folder; `--install` copies the finished
+weights beside this script. An interrupted run goes on with `--resume`.
 """
 
 import argparse
@@ -9,14 +9,16 @@ import shutil
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer
-
+from parley_demo.judging import banned_runs
 from parley_demo.rendering import MODEL_FOLDER
 from parley_demo.trainer import Plan, Run
+from tokenizers import Tokenizer
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--minutes", type=float, default=75, help="wall-clock minutes of training in all")
     parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints and logs")
     parser.add_argument("--resume", action="store_true", help="go on from the work folder's checkpoint")
@@ -32,7 +34,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     options.work.mkdir(parents=True, exist_ok=True)
     tokenizer = Tokenizer.from_file(str(MODEL_FOLDER / "tokenizer.json"))
-    run = Run(Plan(options.minutes, options.seed), options.work, tokenizer, set(), options.resume)
+    run = Run(Plan(options.minutes, options.seed), options.work, tokenizer, banned_runs(), options.resume)
     run.train()
     if options.install:
         for name in ("model.safetensors", "config.json", "generation_config.json", "losses.json"):

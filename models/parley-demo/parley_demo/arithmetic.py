@@ -18,7 +18,7 @@ _OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Pow: operator.pow,
 }
 _SPOKEN = {"+": "plus", "-": "minus", "*": "times", "/": "divided by"}
-_TYPED = {"*": ("*", "*", "*", "x", "×"), "/": ("/", "/", "/", "÷"), "**": ("**", "^")}
+_TYPED = {"*": ("*", "*", "*", "x", "\u00d7"), "/": ("/", "/", "/", "÷"), "**": ("**", "^")}
 
 # What a follow-up adds to the result before it: the symbol and the wording kind that asks for it.
 FOLLOW_UPS = {"+": "add_to_that", "-": "take_from_that", "*": "times_that", "/": "divide_that"}
@@ -66,7 +66,9 @@ def calculation(expression: str) -> Call | None:
         return None
     if isinstance(value, complex) or abs(value) >= 1e15 or "e" in str(value):
         return None
-    return Call("calculator", {"expression": expression}, compact({"expression": expression, "result": value}))
+    return Call(
+        "calculator", {"expression": expression}, compact({"expression": expression, "result": value})
+    )
 
 
 def calculated(kind: str, wording: str, gaps: dict[str, str], expression: str) -> Request | None:

@@ -1,6 +1,5 @@
 """Fresh training batches, made as they are needed: dialogues of like length side by side."""
 
-import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -8,13 +7,13 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from parley_demo import phrasebook
 from parley_demo.composing import Composer, training_kind
 from parley_demo.dialogue import Dialogue
 from parley_demo.grammar import runs_of_four
-from parley_demo.invented import Stock
+from parley_demo.invented import Stock, seeded
 from parley_demo.rendering import pieces
 from parley_demo.tokens import encode
-from parley_demo.wordings.training import BOOK
 
 _LONGEST = 900
 _POOL = 256
@@ -41,20 +40,33 @@ class Feed:
 
     def __init__(self, tokenizer: Tokenizer, seed: int, tokens: int, banned: set[tuple[str, ...]]) -> None:
         self._tokenizer, self._tokens, self._banned = tokenizer, tokens, banned
-        self._rng = random.Random(seed)  # noqa: S311 - reproducible data, no secrets
-        self._composer = Composer(Stock(self._rng), BOOK)
+        self._rng = seeded(seed)
+        self._composer = Composer(Stock(self._rng), phrasebook.training())
+        self._parts = [id_ for text, id_ in sorted(tokenizer.get_vocab().items()) if "<" not in text]
+        self._digits = [tokenizer.encode(digit).ids[0] for digit in "0123456789 "]
         self.copying = 0.0
-        """The share of pure copying tasks, on top of the usual mix."""
+        """The share of copying drills among the examples."""
 
     def dialogue(self) -> Dialogue:
         """A training dialogue that shares no run of four words with a held-out question."""
         while True:
-            kind = "repeat" if self._rng.random() < self.copying else training_kind(self._rng)
-            dialogue = self._composer.dialogue(kind)
+            dialogue = self._composer.dialogue(training_kind(self._rng))
             if not any(self._banned & runs_of_four(request.wording) for request in dialogue.requests):
                 return dialogue
 
+    def _drill(self) -> _Example:
+        """Random tokens to say again: the dense signal from which a small model learns to copy at all."""
+        alphabet = self._digits if self._rng.random() < 0.2 else self._parts
+        copied = self._rng.choices(alphabet, k=self._rng.randint(4, 48))
+        frame = ("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n", "<|im_end|>")
+        before, between, after = (self._tokenizer.encode(text).ids for text in frame)
+        ids = [*before, *copied, *between, *copied, *after]
+        given = len(before) + len(copied) + len(between)
+        return _Example(ids, [False] * given + [True] * (len(ids) - given), "copying drill")
+
     def _example(self) -> _Example:
+        if self._rng.random() < self.copying:
+            return self._drill()
         while True:
             dialogue = self.dialogue()
             ids, learnt = encode(self._tokenizer, pieces(dialogue, self._rng))

@@ -22,7 +22,9 @@ def _reading(stock: Stock, zone: str) -> str:
             "time": f"{rng.randrange(24):02}:{rng.randrange(60):02}:{rng.randrange(60):02}",
             "date": day.isoformat(),
             "weekday": WEEKDAYS[day.weekday()],
-            "utc_offset": "+00:00" if zone == "UTC" else f"{rng.choice('+-')}{rng.randrange(13):02}:{rng.choice(('00', '30'))}",
+            "utc_offset": "+00:00"
+            if zone == "UTC"
+            else f"{rng.choice('+-')}{rng.randrange(13):02}:{rng.choice(('00', '30'))}",
         }
     )
 

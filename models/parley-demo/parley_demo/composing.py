@@ -2,11 +2,13 @@
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
 from parley_demo import arithmetic, clock, failures, files, smalltalk, statistic
-from parley_demo.dialogue import TOOLS, Dialogue, Phrasebook, Request, thought_of
+from parley_demo.dialogue import TOOLS, Dialogue, Request, thought_of
 from parley_demo.grammar import expand, fill
 from parley_demo.invented import Stock
+from parley_demo.phrasebook import Phrasebook
 
 Maker = Callable[[Stock, str], Request | None]
 
@@ -76,7 +78,9 @@ class Composer:
             requests = self._second_turn()
         else:
             requests = (*self._small_history(), self.request(kind))
-        questions = tuple(self._typed(request) for request in requests)
+        if not self._stock.held_out:
+            requests = tuple(replace(each, wording=_careless(each.wording, self._rng)) for each in requests)
+        questions = tuple(fill(request.wording, request.gaps) for request in requests)
         return Dialogue(requests, self._offered(requests), questions, self._system(), kind)
 
     def request(self, kind: str) -> Request:
@@ -99,7 +103,7 @@ class Composer:
 
     def _wording(self, kind: str) -> str:
         wording = expand(self._rng.choice(self._book.patterns[kind]), self._book.rules, self._rng)
-        return wording if kind == "join" else _upper_first(wording.strip())
+        return _upper_first(wording.strip())
 
     def _single(self, kind: str) -> Request:
         makers = SINGLE[kind]
@@ -113,11 +117,11 @@ class Composer:
         one, two = self._any_call(), self._any_call()
         if self._stock.chance(0.08):
             two = failures.failed(self._stock, two)
-        join = self._wording("join")
+        join = self._rng.choice(self._book.patterns["join"])
         first, second = one.wording.rstrip(".?!"), _lower_first(two.wording)
         gaps = {f"one_{gap}": text for gap, text in one.gaps.items()}
         gaps |= {f"two_{gap}": text for gap, text in two.gaps.items()}
-        wording = f"{first.replace('{', '{one_')}{join}{second.replace('{', '{two_')}"
+        wording = f"{first.replace('{', '{one_')}{_glue(join)}{second.replace('{', '{two_')}"
         calls = one.calls + two.calls
         return Request("two calls", wording, gaps, f"{one.answer}\n{two.answer}", calls, thought_of(calls))
 
@@ -169,11 +173,10 @@ class Composer:
             return ""
         return self._rng.choice((*SYSTEM_TEXTS, self._stock.sentence(12)))
 
-    def _typed(self, request: Request) -> str:
-        wording = request.wording
-        if not self._stock.held_out:
-            wording = _careless(wording, self._rng)
-        return fill(wording, request.gaps)
+
+def _glue(join: str) -> str:
+    """A joining word with the spaces it needs: punctuation sticks to what stands before it."""
+    return f"{join} " if join[0] in ",;.?" else f" {join} "
 
 
 def _upper_first(text: str) -> str:
@@ -215,4 +218,3 @@ def _with_slip(wording: str, rng: random.Random) -> str:
 def training_kind(rng: random.Random) -> str:
     """A kind of dialogue as often as the training mix wants it."""
     return rng.choices(tuple(MIX), tuple(MIX.values()))[0]
-

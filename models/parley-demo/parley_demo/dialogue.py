@@ -1,7 +1,7 @@
 """What a dialogue is made of: a request with the call it needs, and the turns that follow from it."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 Message = dict[str, Any]
@@ -51,14 +51,6 @@ class Dialogue:
     def last(self) -> Request:
         """The request that is trained on and judged."""
         return self.requests[-1]
-
-
-@dataclass(frozen=True)
-class Phrasebook:
-    """The wordings of one side, training or held-out: patterns per kind and the rules they use."""
-
-    patterns: dict[str, tuple[str, ...]]
-    rules: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def thought_of(calls: tuple[Call, ...]) -> str:

@@ -38,9 +38,14 @@ def _config(shape: Shape, end: int, pad: int) -> dict[str, object]:
 
 def export(model: Llama, token_ids: dict[str, int], folder: Path) -> None:
     """Write weights in bfloat16 and the two configurations; the tokenizer lies there already."""
-    tensors = {f"model.{name}": value.detach().to(torch.bfloat16) for name, value in model.state_dict().items()}
+    tensors = {
+        f"model.{name}": value.detach().to(torch.bfloat16) for name, value in model.state_dict().items()
+    }
     save_file(tensors, str(folder / "model.safetensors"), metadata={"format": "pt"})
     end, pad = token_ids[END], token_ids[PAD]
     generation = {"do_sample": False, "temperature": 0.0, "eos_token_id": end, "pad_token_id": pad}
-    for name, content in (("config.json", _config(model.shape, end, pad)), ("generation_config.json", generation)):
+    for name, content in (
+        ("config.json", _config(model.shape, end, pad)),
+        ("generation_config.json", generation),
+    ):
         (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -34,7 +34,13 @@ def reading(kind: str, wording: str, stock: Stock, path: str, gaps: dict[str, st
     size = len(content.encode())
     truncated = stock.chance(0.02)
     result = compact(
-        {"file_path": path, "content": content, "encoding": "utf-8", "total_bytes": size, "truncated": truncated}
+        {
+            "file_path": path,
+            "content": content,
+            "encoding": "utf-8",
+            "total_bytes": size,
+            "truncated": truncated,
+        }
     )
     call = Call("file_read", {"file_path": path}, result)
     return Request(kind, wording, gaps, read_answer(path, result), (call,), thought_of((call,)))
@@ -60,7 +66,8 @@ def list_answer(directory: str, result: str, pattern: str | None = None) -> str:
     names = [entry["name"] + ("/" if entry["type"] == "directory" else "") for entry in listed["entries"]]
     if not names:
         return f"{place} has nothing that matches {pattern}." if pattern else f"{place} is empty."
-    return f"{place} has {listed['total_entries']} {'entry' if len(names) == 1 else 'entries'}: {', '.join(names)}."
+    noun = "entry" if len(names) == 1 else "entries"
+    return f"{place} has {listed['total_entries']} {noun}: {', '.join(names)}."
 
 
 def listing(kind: str, wording: str, stock: Stock, directory: str, extension: str | None) -> Request:

@@ -3,45 +3,19 @@
 import random
 from dataclasses import dataclass
 
-WORDS = """apple river stone garden window paper silver market letter engine signal bridge forest summer winter
-table orange yellow purple basket camera doctor farmer guitar harbor island jacket kitten ladder mirror needle
-onion pencil rabbit saddle ticket violin wallet zebra anchor butter candle dragon eagle feather ginger hammer
-insect jungle kettle lemon magnet napkin olive parrot quartz ribbon salmon tiger umbrella valley walnut yogurt
-meeting budget invoice report summary notes plan draft list data sales stock order client project team task
-log error config backup archive image photo music video recipe travel diary school lesson exam result score
-buy milk call pay send write check clean fix book visit ask find move open close start stop the and for with
-from into about before after monday friday morning evening week month year big small new old red blue green
-fast slow warm cold happy quiet early late first last next many few good bad true false total value index
-welcome hello workspace file folder here this that you are is it to of in on at by we our your they was be""".split()
-HELD_OUT_WORDS = """falcon glacier pumpkin lantern sparrow thunder meadow compass barrel cactus domino ferry gravel
-helmet ivory jigsaw kayak lobster marble nutmeg oyster pepper quiver rocket saffron turnip urchin velvet wagon
-ledger memo minutes agenda roster survey metrics payroll shipment warranty audit forecast catalog blueprint
-borrow deliver repaint schedule collect measure polish return wash repair""".split()
-
-CITIES = """Tokyo|Paris|London|Berlin|Madrid|Rome|New York|Los Angeles|Chicago|Sydney|Melbourne|Beijing|Shanghai
-Mumbai|Delhi|Cairo|Lagos|Nairobi|Moscow|Istanbul|Dubai|Singapore|Hong Kong|Bangkok|Jakarta|Manila|Hanoi|Toronto
-Vancouver|Mexico City|São Paulo|Buenos Aires|Lima|Bogotá|Santiago|Lisbon|Vienna|Prague|Warsaw|Athens|Dublin
-Brussels|Amsterdam|Copenhagen|Helsinki|Stockholm|Zürich|Geneva|Munich|Hamburg|Milan|Kyiv|Tehran|Karachi|Dhaka
-Kathmandu|Honolulu|Denver|Phoenix|Boston|Seattle|San Francisco|Miami|Houston|Dallas|Auckland|Perth|Brisbane
-Casablanca|Accra|Riyadh|Doha|Osaka|Taipei|Caracas|Havana|Reykjavik|Edinburgh|Barcelona|Rio de Janeiro|Algiers
-Europe/Berlin|America/New_York|Asia/Kolkata|Asia/Tokyo|Australia/Sydney|Europe/London|Africa/Cairo|UTC
-America/Los_Angeles|Pacific/Auckland|America/Chicago|Europe/Madrid|Asia/Dubai|America/Toronto|Asia/Shanghai"""
-HELD_OUT_CITIES = """Seoul|Oslo|Budapest|Montevideo|Quito|Tallinn|Riga|Sofia|Belgrade|Zagreb|Ankara|Baghdad|Kabul
-Tashkent|Colombo|Yangon|Adelaide|Wellington|Anchorage|Detroit|Atlanta|Montreal|Winnipeg|Kingston|La Paz|Dakar
-Kampala|Harare|Tunis|Johannesburg|Cape Town|Addis Ababa|Kuala Lumpur|Asia/Seoul|Europe/Oslo|America/Denver
-Africa/Lagos|Asia/Manila|Europe/Rome|America/Bogota"""
+from parley_demo.phrasebook import names
 
 ZONE_AREAS = ("Europe", "Asia", "America", "Africa", "Australia", "Pacific")
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-EXTENSIONS = ("txt", "md", "csv", "json", "log", "py", "yaml", "ini", "html", "toml", "xml", "cfg", "sh", "rst")
-
 # Whole numbers that only held-out questions contain.
 RESERVED = ((33, 39), (61, 68), (350, 449), (720, 799), (3000, 3999), (6200, 6899), (51000, 58999))
 
-_ONSETS = "b c d f g h j k l m n p r s t v w z br ch cl dr fl gr kr pl pr sh sk sl st th tr".split()
-_VOWELS = "a e i o u a e i o ai ea ou oo".split()
-_CODAS = ["", "", "", *"n r s t l m d k x p".split()]
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+def seeded(seed: int) -> random.Random:
+    """Random choices that a seed repeats; for data, never for secrets."""
+    return random.Random(seed)  # noqa: S311
 
 
 def _reserved(number: int) -> bool:
@@ -75,7 +49,9 @@ class Stock:
         """A number as a user types it: mostly whole, sometimes with decimals."""
         text = str(self.whole(digits))
         if self.chance(0.2):
-            text += "." + self.rng.choice(("5", "25", "75", str(self.rng.randint(1, 9)), f"{self.rng.randint(0, 9)}3"))
+            text += "." + self.rng.choice(
+                ("5", "25", "75", str(self.rng.randint(1, 9)), f"{self.rng.randint(0, 9)}3")
+            )
         return text
 
     def pseudo_word(self) -> str:
@@ -83,22 +59,26 @@ class Stock:
         rng = self.rng
         if self.chance(0.2):
             return "".join(rng.choice(_LETTERS) for _ in range(rng.randint(2, 8)))
-        parts = (rng.choice(_ONSETS) + rng.choice(_VOWELS) + rng.choice(_CODAS) for _ in range(rng.randint(1, 3)))
+        parts = (
+            rng.choice(part)
+            for _ in range(rng.randint(1, 3))
+            for part in (names()["onsets"], names()["vowels"], names()["codas"])
+        )
         return "".join(parts)
 
     def word(self) -> str:
         """A plain word, in training often an invented one so that copying is learnt rather than a list."""
         if self.held_out:
-            return self.rng.choice(HELD_OUT_WORDS)
-        return self.pseudo_word() if self.chance(0.45) else self.rng.choice(WORDS)
+            return self.rng.choice(names()["held_out_words"])
+        return self.pseudo_word() if self.chance(0.45) else self.rng.choice(names()["words"])
 
     def city(self) -> str:
         """A city or IANA zone, in training often an invented one."""
         rng = self.rng
         if self.held_out:
-            return rng.choice(HELD_OUT_CITIES.replace("\n", "|").split("|"))
+            return rng.choice(names()["held_out_cities"])
         if self.chance(0.5):
-            return rng.choice(CITIES.replace("\n", "|").split("|"))
+            return rng.choice(names()["cities"])
         name = " ".join(self.pseudo_word().capitalize() for _ in range(rng.choice((1, 1, 1, 1, 2, 3))))
         if self.chance(0.2):
             return f"{rng.choice(ZONE_AREAS)}/{name.replace(' ', '_')}"
@@ -127,7 +107,7 @@ class Stock:
         """A file extension without its dot, in training at times an invented one."""
         if not self.held_out and self.chance(0.1):
             return self.pseudo_word()[:4]
-        return self.rng.choice(EXTENSIONS)
+        return self.rng.choice(names()["extensions"])
 
     def path(self) -> str:
         """A relative file path, with or without folders."""
@@ -154,5 +134,11 @@ class Stock:
         if shape == 5:
             return ",".join(rng.choice((self.word(), self.number(4))) for _ in range(rng.randint(2, 4)))
         if shape == 6:
-            return self.word() + rng.choice((": ", " = ", "=", " -> ")) + rng.choice((self.word(), self.number(4)))
-        return rng.choice(('print("{}")', '{{"{}": 1}}', "<p>{}</p>", "({})", "{}@example.org", "`{}`")).format(self.word())
+            return (
+                self.word()
+                + rng.choice((": ", " = ", "=", " -> "))
+                + rng.choice((self.word(), self.number(4)))
+            )
+        return rng.choice(
+            ('print("{}")', '{{"{}": 1}}', "<p>{}</p>", "({})", "{}@example.org", "`{}`")
+        ).format(self.word())

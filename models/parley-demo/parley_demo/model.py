@@ -55,7 +55,8 @@ class Attention(nn.Module):
         batch, length, width = states.shape
         split = (batch, length, self.heads, self.head)
         query, key, value = (
-            projection(states).view(split).transpose(1, 2) for projection in (self.q_proj, self.k_proj, self.v_proj)
+            projection(states).view(split).transpose(1, 2)
+            for projection in (self.q_proj, self.k_proj, self.v_proj)
         )
         query, key = _rotate(query, cosines, sines), _rotate(key, cosines, sines)
         mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
@@ -107,7 +108,7 @@ class Llama(nn.Module):
         self.cosines, self.sines = rotations(shape, shape.positions)
         for name, parameter in self.named_parameters():
             if parameter.dim() == 2:
-                # Layers that write to the residual stream start smaller, so that depth does not raise its scale.
+                # What writes to the residual stream starts smaller, so that depth does not raise its scale.
                 writes = name.endswith(("o_proj.weight", "down_proj.weight"))
                 nn.init.normal_(parameter, std=0.02 / (2 * shape.layers) ** 0.5 if writes else 0.02)
 

@@ -17,7 +17,8 @@ def orthogonalised(matrices: Tensor) -> Tensor:
     for _ in range(_ITERATIONS):
         square = found @ found.transpose(1, 2)
         found = 3.4445 * found + (-4.7750 * square + 2.0315 * square @ square) @ found
-    return found.transpose(1, 2) if transposed else found
+    result: Tensor = found.transpose(1, 2) if transposed else found
+    return result
 
 
 class Muon(torch.optim.Optimizer):

@@ -1,4 +1,4 @@
-"""Dialogues as text, through the chat template that serves them, split into what is learnt and what is given."""
+"""Dialogues as text, through the chat template that serves them, split into what is learnt and given."""
 
 import json
 import random
@@ -21,7 +21,7 @@ Piece = tuple[str, bool]
 def _template() -> jinja2.Template:
     """The committed template, compiled with the settings that transformers and vLLM use."""
     # The text goes to a tokenizer, never to a browser: escaping would corrupt it.
-    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)  # noqa: S701
+    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
     environment.filters["tojson"] = lambda value: json.dumps(value, ensure_ascii=False)
     return environment.from_string((MODEL_FOLDER / "chat_template.jinja").read_text(encoding="utf-8"))
 

@@ -65,13 +65,18 @@ def _typed(stock: Stock, numbers: list[str]) -> str:
     return (", ", ",", " ")[shape - 6].join(numbers)
 
 
-def request(kind: str, wording: str, gaps: dict[str, str], data: list[float], operations: list[str]) -> Request:
+def request(
+    kind: str, wording: str, gaps: dict[str, str], data: list[float], operations: list[str]
+) -> Request:
     """A request for figures of `data`."""
-    figures = {operation: _figure(operation, data) for operation in operations}
+    # The tool gives its figures in an order of its own, whatever the order asked for.
+    figures = {operation: _figure(operation, data) for operation in NAMES if operation in operations}
     call = Call("statistics", {"data": data, "operations": operations}, compact(figures))
     said = [f"the {_SHOWN.get(name, name)} is {shown(value)}" for name, value in figures.items()]
     answer = " and ".join(said)
-    return Request(kind, wording, gaps, full_stop(f"{answer[0].upper()}{answer[1:]}"), (call,), thought_of((call,)))
+    return Request(
+        kind, wording, gaps, full_stop(f"{answer[0].upper()}{answer[1:]}"), (call,), thought_of((call,))
+    )
 
 
 def figures(stock: Stock, wording: str) -> Request:

@@ -14,13 +14,24 @@ MARKERS = ("<think>", "</think>", "<tool_call>", "</tool_call>", "<tool_response
 
 # The fixed parts of calls and results are one token each: fewer to learn, and what is copied stands out.
 LITERALS = (
-    '{"name": "', '", "arguments": {"', '", "arguments": {}', '": "', '": [', '"], "', '": ["', '", "', '"}}', '"]}}',
-    '{"expression":"', '","result":', '{"timezone":"', '","time":"', '","date":"', '","weekday":"', '","utc_offset":"',
-    '{"file_path":"', '","content":"', '","encoding":"utf-8","total_bytes":', ',"truncated":false}', ',"truncated":true}',
-    '{"directory":"', '","total_entries":', ',"entries":[', '{"name":"', '","type":"file","size_bytes":', '},{"name":"',
-    '","type":"directory","size_bytes":', '{"error":{"reason":"', '","message":"', '"}', '":', ',"', '{"',
-    "time_now", "file_read", "file_list", "file_path",
-)  # fmt: skip
+    *(
+        '{"name": "',
+        '", "arguments": {"',
+        '", "arguments": {}',
+        '": "',
+        '": [',
+        '"], "',
+        '": ["',
+        '", "',
+        '"}}',
+    ),
+    *('"]}}', '{"expression":"', '","result":', '{"timezone":"', '","time":"', '","date":"', '","weekday":"'),
+    *('","utc_offset":"', '{"file_path":"', '","content":"', '","encoding":"utf-8","total_bytes":'),
+    *(',"truncated":false}', ',"truncated":true}', '{"directory":"', '","total_entries":', ',"entries":['),
+    *('{"name":"', '","type":"file","size_bytes":', '},{"name":"', '","type":"directory","size_bytes":'),
+    *('{"error":{"reason":"', '","message":"', '"}', '":', ',"', '{"'),
+    *("time_now", "file_read", "file_list", "file_path"),
+)
 
 # An escape of JSON is its own piece, or the `n` of `\n` would change how the next word is cut.
 _PIECES = r"""\\["\\/bfnrt]|\p{L}+|\p{N}|[^\p{L}\p{N}]"""
@@ -30,7 +41,9 @@ def train_tokenizer(texts: Iterable[str]) -> Tokenizer:
     """Learn the vocabulary from rendered dialogues."""
     tokenizer = Tokenizer(models.BPE())
     split = pre_tokenizers.Split(Regex(_PIECES), behavior="isolated")
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(False, use_regex=False)])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [split, pre_tokenizers.ByteLevel(False, use_regex=False)]
+    )
     tokenizer.decoder = decoders.ByteLevel()
     added = [AddedToken(text, special=False, normalized=False) for text in (*MARKERS, *LITERALS)]
     special = [AddedToken(text, special=True, normalized=False) for text in (PAD, TURN, END)]

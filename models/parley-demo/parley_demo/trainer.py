@@ -10,6 +10,7 @@ from tokenizers import Tokenizer
 from torch.nn import functional
 
 from parley_demo.batches import Batch, Feed
+from parley_demo.copying_start import lay_copying_circuit
 from parley_demo.export import export
 from parley_demo.model import Llama, Shape
 from parley_demo.optimizer import optimizers
@@ -21,8 +22,8 @@ class Plan:
 
     minutes: float
     seed: int = 1
-    batch_tokens: int = 2600
-    muon_rate: float = 0.02
+    batch_tokens: int = 2200
+    muon_rate: float = 0.008
     adam_rate: float = 3e-3
     warm_steps: int = 60
     cooling: float = 0.4
@@ -52,10 +53,13 @@ def rate_share(plan: Plan, progress: Progress) -> float:
 class Run:
     """One training run in a work folder, from the start or from its last checkpoint."""
 
-    def __init__(self, plan: Plan, work: Path, tokenizer: Tokenizer, banned: set[tuple[str, ...]], resume: bool) -> None:
+    def __init__(
+        self, plan: Plan, work: Path, tokenizer: Tokenizer, banned: set[tuple[str, ...]], resume: bool
+    ) -> None:
         torch.manual_seed(plan.seed)
         self.plan, self.work, self.tokenizer = plan, work, tokenizer
         self.model = Llama(Shape(vocabulary=tokenizer.get_vocab_size()))
+        lay_copying_circuit(self.model)
         self.optimizers = optimizers(self.model, plan.muon_rate, plan.adam_rate)
         self.rates = [optimizer.param_groups[0]["lr"] for optimizer in self.optimizers]
         self.progress = Progress()
@@ -70,7 +74,7 @@ class Run:
         saved = self.progress.minutes
         while self.progress.minutes < self.plan.minutes:
             started = time.monotonic()
-            self.feed.copying = 0.75 if self.progress.minutes < self.plan.copying_minutes else 0.0
+            self.feed.copying = 0.7 if self.progress.minutes < self.plan.copying_minutes else 0.03
             recent.append(self._step(next(batches)))
             self.progress.minutes += (time.monotonic() - started) / 60
             if len(recent) == 25:
@@ -91,7 +95,7 @@ class Run:
         wanted = batch.learnt[:, 1:]
         logits = self.model(batch.ids[:, :-1], wanted)
         loss = functional.cross_entropy(logits, batch.ids[:, 1:][wanted])
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for optimizer in self.optimizers:
             optimizer.step()
@@ -111,7 +115,7 @@ class Run:
 
     @torch.no_grad()
     def exact(self, examples: int = 192) -> dict[str, float]:
-        """The share of fresh dialogues whose learnt turns greedy decoding would write without a slip, per kind."""
+        """The share of fresh dialogues, per kind, that greedy decoding would write without a slip."""
         feed = Feed(self.tokenizer, self.progress.step + 77, self.plan.batch_tokens, set())
         right: dict[str, list[bool]] = {}
         for batch in feed.batches():
