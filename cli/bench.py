@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import tempfile
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Annotated, Any
+
 import typer
+import uvloop
+
+from cli.bench_prompts import endless_copy
+from cli.bench_sides import EngineAlone, Side, WholePath
+from cli.console import errors, print_json, print_table
+from cli.failures import CommandError, told
+from cli.load import Comparison, Round
+from cli.model import choose_model
+from cli.resources import KV_BYTES, runs_on_cpu, share_cores
 
 app = typer.Typer(help="Measure the platform on this machine.", no_args_is_help=True)
 
@@ -10,3 +26,89 @@ app = typer.Typer(help="Measure the platform on this machine.", no_args_is_help=
 @app.callback()
 def bench() -> None:
     """Measure the platform on this machine."""
+
+
+@app.command()
+@told
+def chat(
+    streams: Annotated[str, typer.Option(help="Numbers of parallel streams, by commas.")] = "1,16,64",
+    rounds: Annotated[
+        int, typer.Option(help="Rounds of each; 5 or more for a figure to rely on.", min=1)
+    ] = 5,
+    tokens: Annotated[int, typer.Option(help="Tokens of each answer.", min=2, max=100_000)] = 128,
+    model: Annotated[str, typer.Option(help="A model's folder.", metavar="PATH")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON for scripts.")] = False,
+) -> None:
+    """Compare the whole path through the edge with the engine alone.
+
+    Both sides run the same model on the same settings and cores, in turn:
+    tokens per second and time to the first token. Starts a stack of its own.
+    """
+    numbers = parse_streams(streams)
+    chosen = choose_model(model or os.environ.get("PARLEY_INFERENCE_MODEL"))
+    if not Path(chosen.source).is_dir():
+        raise CommandError(
+            "The bench needs the model in a folder.", "Download it and give --model its folder."
+        )
+    with tempfile.TemporaryDirectory(prefix="parley-bench-") as scratch:
+        folder = endless_copy(Path(chosen.source), Path(scratch) / chosen.name)
+        results = uvloop.run(_compare(folder, Path(scratch), numbers, rounds, tokens))
+    if as_json:
+        print_json({"model": chosen.name, "tokens": tokens, "comparisons": results})
+    else:
+        _show(results)
+
+
+def parse_streams(text: str) -> list[int]:
+    """The numbers in `1,16,64`.
+
+    Raises:
+        CommandError: They are none.
+    """
+    try:
+        numbers = [int(number) for number in text.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or min(numbers) < 1:
+        raise CommandError(f"--streams {text} are no numbers above 0.", "Write them like 1,16,64.")
+    return numbers
+
+
+async def _compare(
+    model: Path, scratch: Path, numbers: list[int], rounds: int, tokens: int
+) -> list[dict[str, Any]]:
+    """Measures both sides in turn, so that the machine's drift meets both."""
+    engine_settings = {"model": str(model), "name": model.name, "kv_cache_bytes": KV_BYTES}
+    cores = share_cores(1)[0] if runs_on_cpu() else None
+    threads = cores.environment() if cores is not None else {}
+    async with AsyncExitStack() as stack:
+        errors().print("starting the engine alone, then the whole path; this takes a while")
+        engine = await stack.enter_async_context(EngineAlone.started(engine_settings, threads, scratch))
+        path = await stack.enter_async_context(WholePath.started(model, scratch))
+        results = []
+        for number in numbers:
+            await engine.measure(number, tokens)  # warm-up
+            await path.measure(number, tokens)
+            comparison = Comparison()
+            for turn in range(rounds):
+                errors().print(f"{number} streams, round {turn + 1} of {rounds}")
+                sides: list[tuple[Side, list[Round]]] = [(engine, comparison.engine), (path, comparison.path)]
+                for side, found in sides if turn % 2 == 0 else reversed(sides):
+                    found.append(await side.measure(number, tokens))
+            results.append(comparison.fields())
+    return results
+
+
+def _show(results: list[dict[str, Any]]) -> None:
+    columns = ["streams", "side", "tokens/s", "TTFT p50", "TTFT p99", "gap p99", "tokens each", "ratio"]
+    rows = []
+    for result in results:
+        for side in ("engine", "path"):
+            figures = result[side]
+            times = (f"{figures[name]:.1f} ms" for name in ("ttft_p50_ms", "ttft_p99_ms", "gap_p99_ms"))
+            ratio = f"{result['ratio']:.2f}" if side == "path" else ""
+            each = f"{figures['tokens_per_stream']:.1f}"
+            rows.append([result["streams"], side, f"{figures['tokens_per_second']:.0f}", *times, each, ratio])
+    print_table(columns, rows)
+    if sys.stdout.isatty():
+        errors().print("path: TLS edge, token check, inference service; engine: AsyncLLM alone.", style="dim")

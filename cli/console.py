@@ -10,6 +10,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+PIPE_WIDTH = 10_000
+"""A pipe has no edge to break a row at."""
+
 
 def answers() -> Console:
     """The console of what was asked for. Made anew, so that a redirected stdout is respected."""
@@ -33,7 +36,12 @@ def print_json_line(value: Any) -> None:
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Writes rows under headings."""
-    table = Table(*columns, box=None, header_style="bold", pad_edge=False)
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for place, column in enumerate(columns):
+        table.add_column(column, no_wrap=place == 0)
     for row in rows:
         table.add_row(*(escape(str(cell)) for cell in row))
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = PIPE_WIDTH
+    console.print(table)

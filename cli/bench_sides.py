@@ -1,0 +1,177 @@
+"""The two sides of the comparison: the engine alone, and the whole path through the edge."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from cli.bench_prompts import bench_question
+from cli.credentials import local_login
+from cli.failures import CommandError, ExitCode
+from cli.home import Home
+from cli.load import Chunk, Round, measure
+from cli.preflight import free_port
+from parley_client.channel import open_channel
+from parley_client.client import Client, question
+
+START_SECONDS = 900.0
+STOP_SECONDS = 60.0
+ROUND_SECONDS = 600.0
+LINE_BYTES = 1 << 26
+"""A round's answer holds every gap of every stream."""
+
+
+class Side(Protocol):
+    """Something that can answer a number of streams."""
+
+    async def measure(self, streams: int, tokens: int) -> Round:
+        """Answers this many streams of this many tokens at once."""
+        ...
+
+
+class EngineAlone:
+    """The engine in a process of its own (`cli.bench_engine`)."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    @classmethod
+    @asynccontextmanager
+    async def started(
+        cls, settings: Mapping[str, Any], threads: Mapping[str, str], scratch: Path
+    ) -> AsyncIterator[EngineAlone]:
+        """Loads the engine, and ends it afterwards.
+
+        Raises:
+            CommandError: It did not load.
+        """
+        with (scratch / "engine.log").open("wb") as log:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-P", "-m", "cli.bench_engine"),
+                env={**os.environ, **threads},
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+                limit=LINE_BYTES,
+            )
+        side = cls(process)
+        try:
+            await side._order(settings, START_SECONDS)
+            yield side
+        finally:
+            await _end(process)
+
+    async def measure(self, streams: int, tokens: int) -> Round:
+        """See `Side.measure`."""
+        answer = await self._order({"streams": streams, "tokens": tokens}, ROUND_SECONDS)
+        return Round.from_fields(json.loads(answer))
+
+    async def _order(self, order: Mapping[str, Any], seconds: float) -> bytes:
+        """Sends an order and gives the line that answers it.
+
+        Raises:
+            CommandError: The process ended.
+        """
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None  # noqa: S101 - both are pipes
+        assert stdout is not None  # noqa: S101
+        stdin.write(json.dumps(dict(order)).encode() + b"\n")
+        async with asyncio.timeout(seconds):
+            answer = await stdout.readline()
+        if not answer:
+            message = "The engine alone did not start, or died."
+            raise CommandError(message, "`parley doctor` looks at this machine.", ExitCode.MACHINE)
+        return answer
+
+
+class WholePath:
+    """A stack of its own, called as any client would."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    @classmethod
+    @asynccontextmanager
+    async def started(cls, model: Path, scratch: Path) -> AsyncIterator[WholePath]:
+        """Starts the stack, and ends it afterwards.
+
+        Raises:
+            CommandError: It did not start.
+        """
+        home = Home(scratch / "home")
+        address = f"127.0.0.1:{free_port()}"
+        environment = {
+            **os.environ,
+            "PARLEY_HOME": str(home.path),
+            "PARLEY_EDGE_LISTEN_ADDRESS": address,
+        }
+        with (scratch / "up.log").open("wb") as log:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-P", "-m", "cli", "up", "--model", str(model)),
+                env=environment,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+            )
+        try:
+            await _until_answering(process, scratch / "up.log")
+            async with Client(open_channel(address, authority=home.authority_path)) as client:
+                client.credentials = await local_login(home, client)
+                yield cls(client)
+        finally:
+            await _end(process)
+
+    async def measure(self, streams: int, tokens: int) -> Round:
+        """See `Side.measure`."""
+        async with asyncio.timeout(ROUND_SECONDS):
+            return await measure(streams, lambda number: self._stream(number, tokens))
+
+    async def _stream(self, number: int, tokens: int) -> AsyncIterator[Chunk]:
+        request = question(bench_question(number), all_tools=False)
+        request.sampling.max_output_tokens = tokens
+        generated = 0
+        async with self._client.chat(request) as events:
+            async for event in events:
+                kind = event.WhichOneof("event")
+                if kind in ("content_delta", "reasoning_delta"):
+                    yield Chunk(0)
+                elif kind == "usage":
+                    generated = event.usage.completion_tokens
+        yield Chunk(generated, is_text=False)
+
+
+async def _until_answering(process: asyncio.subprocess.Process, log: Path) -> None:
+    """Waits until `parley up` says that it answers.
+
+    Raises:
+        CommandError: It ended instead.
+    """
+    assert process.stdout is not None  # noqa: S101 - a pipe
+    async with asyncio.timeout(START_SECONDS):
+        if not await process.stdout.readline():
+            raise CommandError(f"The stack did not start: {_last_line(log)}", "", ExitCode.MACHINE)
+
+
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").splitlines()
+    return lines[-1] if lines else "no reason given"
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Ends a process in order, or else by force."""
+    if process.returncode is None:
+        if process.stdin is not None:
+            process.stdin.close()
+        else:
+            process.terminate()
+    try:
+        await asyncio.wait_for(process.wait(), STOP_SECONDS)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
