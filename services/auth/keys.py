@@ -57,7 +57,7 @@ def mint() -> PresentedKey:
     """A new key."""
     prefix, secret = _random(PREFIX_CHARACTERS), _random(RANDOM_CHARACTERS)
     shown = f"{SCHEME}_{prefix}"
-    return PresentedKey(shown, f"{shown}_{secret}{_checksum(prefix + secret)}")
+    return PresentedKey(shown, f"{shown}_{secret}{checksum(prefix + secret)}")
 
 
 def parse(text: str) -> PresentedKey | None:
@@ -65,21 +65,21 @@ def parse(text: str) -> PresentedKey | None:
     if len(text) > MAX_LENGTH or not (found := _FORM.fullmatch(text)):
         return None
     prefix, rest = found.groups()
-    secret, checksum = rest[:RANDOM_CHARACTERS], rest[RANDOM_CHARACTERS:]
-    if checksum != _checksum(prefix + secret):
+    secret, ending = rest[:RANDOM_CHARACTERS], rest[RANDOM_CHARACTERS:]
+    if ending != checksum(prefix + secret):
         return None
     return PresentedKey(f"{SCHEME}_{prefix}", text)
 
 
-def _random(length: int) -> str:
-    return "".join(secrets.choice(ALPHABET) for _ in range(length))
-
-
-def _checksum(text: str) -> str:
-    """CRC-32 in base 62, at its full width."""
+def checksum(text: str) -> str:
+    """What a key ends with: CRC-32 of prefix and random part, in base 62 at its full width."""
     number = zlib.crc32(text.encode())
     digits = []
     for _ in range(CHECKSUM_CHARACTERS):
         number, digit = divmod(number, len(ALPHABET))
         digits.append(ALPHABET[digit])
     return "".join(reversed(digits))
+
+
+def _random(length: int) -> str:
+    return "".join(secrets.choice(ALPHABET) for _ in range(length))

@@ -30,6 +30,11 @@ class LastUse:
         if self._written.get(key_id) != minute and len(self._waiting) < CAPACITY:
             self._waiting[key_id] = minute
 
+    @property
+    def waiting(self) -> int:
+        """How many keys' uses wait to be written."""
+        return len(self._waiting)
+
     async def flush(self) -> None:
         """Write what was noted.
 

@@ -14,14 +14,14 @@ from typing import Any
 import asyncpg
 import grpc
 import pytest
+from sqlalchemy import make_url
+from ulid import ULID
+
 from parley.auth.v1 import key_service_pb2, session_service_pb2
 from parley.auth.v1.key_service_pb2_grpc import KeyServiceStub
 from parley.auth.v1.session_service_pb2_grpc import SessionServiceStub
 from parley.edge import external_auth_pb2
 from parley.edge.external_auth_pb2_grpc import AuthorizationStub
-from sqlalchemy import make_url
-from ulid import ULID
-
 from services.auth.__main__ import serving
 from services.auth.names import canonical
 from services.auth.passwords import PasswordCost, Passwords

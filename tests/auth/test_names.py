@@ -12,7 +12,7 @@ from services.auth.names import canonical
     [
         ("Ada", "ada"),
         ("STRASSE", "straße"),
-        ("ａｄａ", "ada"),
+        ("\N{FULLWIDTH LATIN SMALL LETTER A}da", "ada"),
         ("e\N{COMBINING ACUTE ACCENT}va", "Éva"),
         ("\N{KELVIN SIGN}im", "kim"),
     ],

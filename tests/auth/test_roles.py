@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from parley.policy.v1 import policy_pb2
 
+from parley.policy.v1 import policy_pb2
 from services.auth.descriptors import CONTRACTS
 from services.auth.roles import BUILT_IN, first_beyond, intersection, permissions_of
 from services.rpc.principal import permits

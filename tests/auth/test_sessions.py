@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 import grpc
 import pytest
 from google.rpc import error_details_pb2
-from parley.auth.v1 import session_service_pb2
 from sqlalchemy import update
 
+from parley.auth.v1 import session_service_pb2
 from services.auth.passwords import PasswordCost, Passwords
-from services.auth.sessions import Sessions, SessionLife
+from services.auth.sessions import SessionLife, Sessions
 from services.auth.signing_keys import SigningKeys
 from services.auth.store.models import Tenant, User
 from services.auth.throttle import LoginThrottle

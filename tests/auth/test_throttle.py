@@ -26,8 +26,7 @@ async def wait_of(throttle: LoginThrottle, name: str, address: str) -> float:
     try:
         await throttle.charge(name, address)
     except LoginThrottled as error:
-        assert error.retry_after is not None
-        return error.retry_after.total_seconds()
+        return error.retry_after.total_seconds() if error.retry_after else -1.0
     return 0.0
 
 
@@ -72,7 +71,7 @@ async def test_addresses_of_one_site_are_one(
 
 
 async def test_spellings_of_a_name_are_counted_together(throttle: LoginThrottle) -> None:
-    for name in ("Ada", "ADA", "ａｄａ"):
+    for name in ("Ada", "ADA", "\N{FULLWIDTH LATIN SMALL LETTER A}da"):
         await throttle.charge(name, "192.0.2.1")
     assert await wait_of(throttle, "ada", "192.0.2.2") == 1
 

@@ -31,7 +31,7 @@ def parse_url(text: str) -> URL:
     """
     try:
         url = make_url(text)
-    except exc.ArgumentError:
+    except (exc.ArgumentError, ValueError):
         # The library's own message repeats the text, which may hold a password.
         raise ValueError("not a database URL") from None
     if url.drivername not in (SQLITE, POSTGRESQL):
@@ -99,16 +99,17 @@ def _translated() -> Iterator[None]:
 
 
 class Database:
-    """Gives out sessions, each one transaction."""
+    """Gives out sessions, each one transaction.
+
+    Attributes:
+        engine: The pool behind them.
+    """
 
     def __init__(self, url: URL) -> None:
         """Use the database at this URL; nothing is opened yet."""
-        self.url = url
-        self._engine = open_engine(url)
-        self._readers = async_sessionmaker(self._engine, expire_on_commit=False)
-        self._writers = async_sessionmaker(
-            self._engine.execution_options(writes=True), expire_on_commit=False
-        )
+        self.engine = open_engine(url)
+        self._readers = async_sessionmaker(self.engine, expire_on_commit=False)
+        self._writers = async_sessionmaker(self.engine.execution_options(writes=True), expire_on_commit=False)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncSession]:
@@ -134,4 +135,4 @@ class Database:
 
     async def close(self) -> None:
         """Close the pool."""
-        await self._engine.dispose()
+        await self.engine.dispose()

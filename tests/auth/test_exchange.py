@@ -1,0 +1,177 @@
+"""The cache of the key exchange, and revocation over several replicas."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import event, update
+from ulid import ULID
+
+from services.auth.errors import KeyInvalid
+from services.auth.exchange import TRUST_SECONDS, KeyExchange
+from services.auth.keys import PresentedKey, mint
+from services.auth.last_use import LastUse
+from services.auth.passwords import Passwords
+from services.auth.signing_keys import SigningKeys
+from services.auth.store.database import Database
+from services.auth.store.models import ApiKey
+from services.auth.tokens import AccessTokens
+from tests.auth.conftest import FakeClock, add_user
+
+LIFE = timedelta(minutes=15)
+
+
+class Queries:
+    """Counts the look-ups of keys that reach the database."""
+
+    def __init__(self, database: Database) -> None:
+        self.count = 0
+        event.listen(database.engine.sync_engine, "before_cursor_execute", self._note)
+
+    def _note(self, _c: object, _cu: object, statement: str, *_rest: object) -> None:
+        self.count += "FROM api_keys" in statement
+
+
+@pytest.fixture
+async def key(database: Database, passwords: Passwords) -> PresentedKey:
+    """A stored key without scopes."""
+    user = await add_user(database, passwords, "ada", "user")
+    secret = mint()
+    async with database.writing() as session:
+        session.add(
+            ApiKey(
+                key_id=str(ULID()),
+                tenant_id=user.tenant_id,
+                user_id=user.user_id,
+                name="k",
+                prefix=secret.prefix,
+                digest=secret.digest(),
+                scopes=[],
+                create_time=datetime.now(UTC),
+            )
+        )
+    return secret
+
+
+@pytest.fixture
+def tokens(tmp_path: Path, clock: FakeClock) -> AccessTokens:
+    keys = SigningKeys(tmp_path / "keys", clock, LIFE)
+    return AccessTokens(keys, clock, issuer="parley", audience="parley", life=LIFE)
+
+
+@pytest.fixture
+def replica(database: Database, tokens: AccessTokens, clock: FakeClock) -> KeyExchange:
+    return KeyExchange(database, tokens, LastUse(database, clock), clock, clock.monotonic)
+
+
+async def revoke(database: Database, key: PresentedKey) -> None:
+    """Revoke as another replica would: in the database alone."""
+    async with database.writing() as session:
+        await session.execute(
+            update(ApiKey).where(ApiKey.prefix == key.prefix).values(revoke_time=datetime.now(UTC))
+        )
+
+
+async def test_within_the_trusted_time_the_database_is_not_asked(
+    database: Database, replica: KeyExchange, key: PresentedKey, clock: FakeClock
+) -> None:
+    queries = Queries(database)
+    first = await replica.exchange(key.text)
+    clock.advance(seconds=TRUST_SECONDS - 0.01)
+    assert await replica.exchange(key.text) is first
+    assert queries.count == 1
+
+
+async def test_after_it_the_database_is_asked_and_the_token_goes_on(
+    database: Database, replica: KeyExchange, key: PresentedKey, clock: FakeClock
+) -> None:
+    queries = Queries(database)
+    first = await replica.exchange(key.text)
+    clock.advance(seconds=TRUST_SECONDS + 0.01)
+    assert (await replica.exchange(key.text)).text == first.text
+    assert queries.count == 2
+
+
+async def test_a_revocation_by_another_replica_takes_effect_within_a_second(
+    database: Database, replica: KeyExchange, key: PresentedKey, clock: FakeClock
+) -> None:
+    await replica.exchange(key.text)
+    await revoke(database, key)
+    clock.advance(seconds=0.9)
+    with pytest.raises(KeyInvalid):
+        await replica.exchange(key.text)
+
+
+async def test_a_revocation_here_takes_effect_at_once(
+    database: Database, replica: KeyExchange, key: PresentedKey
+) -> None:
+    await replica.exchange(key.text)
+    await revoke(database, key)
+    replica.forget(key.digest())
+    with pytest.raises(KeyInvalid):
+        await replica.exchange(key.text)
+
+
+async def test_an_answer_under_way_during_the_revocation_is_not_kept(
+    database: Database, replica: KeyExchange, key: PresentedKey
+) -> None:
+    asking = asyncio.create_task(replica.exchange(key.text))
+    await asyncio.sleep(0)
+    await revoke(database, key)
+    replica.forget(key.digest())
+    await asyncio.gather(asking, return_exceptions=True)
+    with pytest.raises(KeyInvalid):
+        await replica.exchange(key.text)
+
+
+async def test_many_at_once_ask_the_database_once(
+    database: Database, replica: KeyExchange, key: PresentedKey
+) -> None:
+    queries = Queries(database)
+    answers = await asyncio.gather(*(replica.exchange(key.text) for _ in range(50)))
+    assert len({answer.text for answer in answers}) == 1
+    assert queries.count == 1
+
+
+async def test_one_who_leaves_does_not_fail_the_others(replica: KeyExchange, key: PresentedKey) -> None:
+    leaving = asyncio.create_task(replica.exchange(key.text))
+    staying = asyncio.create_task(replica.exchange(key.text))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    async with asyncio.timeout(10):
+        assert (await staying).text
+    assert leaving.cancelled() or (await asyncio.gather(leaving, return_exceptions=True))
+
+
+async def test_the_token_is_made_anew_shortly_before_its_end(
+    replica: KeyExchange, key: PresentedKey, clock: FakeClock
+) -> None:
+    first = await replica.exchange(key.text)
+    clock.advance(minutes=13.9)
+    assert (await replica.exchange(key.text)).text == first.text
+    clock.advance(minutes=0.2)
+    second = await replica.exchange(key.text)
+    assert second.text != first.text
+    assert second.expires_at - clock() > timedelta(minutes=14)
+
+
+async def test_changed_rights_make_a_new_token(
+    database: Database, replica: KeyExchange, key: PresentedKey, clock: FakeClock
+) -> None:
+    first = await replica.exchange(key.text)
+    async with database.writing() as session:
+        await session.execute(update(ApiKey).where(ApiKey.prefix == key.prefix).values(scopes=["tools.list"]))
+    clock.advance(seconds=TRUST_SECONDS + 0.01)
+    assert (await replica.exchange(key.text)).text != first.text
+
+
+async def test_a_mistyped_key_does_not_reach_the_database(
+    database: Database, replica: KeyExchange, key: PresentedKey
+) -> None:
+    queries = Queries(database)
+    with pytest.raises(KeyInvalid):
+        await replica.exchange(key.text[:-1])
+    assert queries.count == 0
