@@ -221,7 +221,8 @@ def _provider(scope: Scope) -> Tree:
     """Whose tokens are taken, and where the keys come from.
 
     The keys are fetched ahead of time and kept when auth is down, so that
-    tokens in hand go on until they expire.
+    tokens in hand go on until they expire. The first fetch always fails: it is
+    tried before Envoy's own listener is up.
     """
     settings = scope.settings
     path = scope.contract.method(JWKS_METHOD).bindings[0].template
@@ -242,7 +243,7 @@ def _provider(scope: Scope) -> Tree:
                 "timeout": "2s",
             },
             "cache_duration": seconds(settings.jwks_cache_seconds),
-            "async_fetch": {"fast_listener": True, "failed_refetch_duration": "1s"},
+            "async_fetch": {"fast_listener": True, "failed_refetch_duration": "0.1s"},
         },
     }
 

@@ -20,6 +20,7 @@ import httpx
 from deploy.envoy.contract import load_contract
 from deploy.envoy.render import write
 from deploy.envoy.settings import EdgeSettings
+from tests.conftest import TokenMaker
 
 T = TypeVar("T")
 
@@ -55,6 +56,13 @@ class Front:
     def log(self) -> str:
         """The access log so far."""
         return Path(self.settings.access_log_path).read_text()
+
+    async def checks_signatures(self) -> bool | None:
+        """Whether the edge has the signing keys: only then does it tell a forged token from a good one."""
+        stranger = TokenMaker()
+        async with self.http() as client:
+            answer = await client.get("/api/v1/me", headers=dict(stranger.metadata("*")))
+        return answer.status_code == 401 or None
 
     async def logged(self, request_id: str) -> dict[str, Any]:
         """The access log's entry of a request; Envoy writes it a moment after the answer."""
@@ -98,15 +106,19 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def front(settings: EdgeSettings, folder: Path) -> AsyncIterator[Front]:
-    """Run Envoy until the block ends. It listens once each service was seen to be healthy."""
+async def front(settings: EdgeSettings, folder: Path, *, keys: bool = True) -> AsyncIterator[Front]:
+    """Run Envoy until the block ends.
+
+    It listens once each service's health was looked at, and a moment later it
+    has the signing keys, which is waited for unless auth is down.
+    """
     write(settings, load_contract(), folder / CONFIGURATION)
-    async with envoy(settings, folder) as running:
+    async with envoy(settings, folder, keys=keys) as running:
         yield running
 
 
 @asynccontextmanager
-async def envoy(settings: EdgeSettings, folder: Path) -> AsyncIterator[Front]:
+async def envoy(settings: EdgeSettings, folder: Path, *, keys: bool) -> AsyncIterator[Front]:
     """Run Envoy on the configuration that lies in the folder."""
     options = [
         "--disable-hot-restart",
@@ -124,6 +136,8 @@ async def envoy(settings: EdgeSettings, folder: Path) -> AsyncIterator[Front]:
     try:
         running = Front(settings, folder, process)
         await _listening(running)
+        if keys:
+            await eventually(running.checks_signatures)
         yield running
     finally:
         if process.returncode is None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,6 +17,8 @@ from services.auth.settings import AuthSettings
 from tests.edge.answers import refusal
 from tests.edge.conftest import Identity, Mesh, edge_settings
 from tests.edge.front import Front, free_port, front
+
+BUF = Path(sys.executable).with_name("buf")
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
 
@@ -75,3 +80,26 @@ async def test_a_wrong_password_is_a_typed_refusal(whole_edge: Front) -> None:
     async with whole_edge.http() as client:
         answer = await client.post("/api/v1/sessions:login", json={"username": "admin", "password": "wrong"})
     assert (answer.status_code, refusal(answer).reason) == (401, "CREDENTIALS_INVALID")
+
+
+async def test_an_operator_lists_and_calls_through_reflection(whole_edge: Front, auth_folder: Path) -> None:
+    async with whole_edge.http() as client:
+        headers = await logged_in(client, auth_folder)
+    listed = await buf_curl(whole_edge, headers, "--list-methods")
+    who = await buf_curl(whole_edge, headers, "-d", "{}", path="/parley.auth.v1.SessionService/WhoAmI")
+    assert "parley.inference.v1.InferenceService/Chat" in listed.splitlines()
+    assert json.loads(who)["username"] == "admin"
+
+
+async def buf_curl(edge: Front, headers: dict[str, str], *arguments: str, path: str = "") -> str:
+    """What `buf curl` prints; it learns the contract by reflection."""
+    secret = f"authorization: {headers['authorization']}"
+    process = await asyncio.create_subprocess_exec(
+        *(BUF, "curl", "--protocol", "grpc", "--cacert", edge.settings.tls_authority_path),
+        *("-H", secret, "--reflect-header", secret, *arguments, edge.url + path),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    output, errors = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0, errors.decode()
+    return output.decode()

@@ -53,8 +53,10 @@ def own_settings(mesh: Mesh, identity: Identity, folder: Path, **changes: Any) -
 
 
 @asynccontextmanager
-async def own_edge(mesh: Mesh, identity: Identity, folder: Path, **changes: Any) -> AsyncIterator[Front]:
-    async with front(own_settings(mesh, identity, folder, **changes), folder) as running:
+async def own_edge(
+    mesh: Mesh, identity: Identity, folder: Path, *, keys: bool = True, **changes: Any
+) -> AsyncIterator[Front]:
+    async with front(own_settings(mesh, identity, folder, **changes), folder, keys=keys) as running:
         yield running
 
 
@@ -120,7 +122,7 @@ async def test_a_token_is_not_believed_before_the_keys_are_there(
     own_mesh: Mesh, identity: Identity, tokens: TokenMaker, tmp_path: Path
 ) -> None:
     await own_mesh.servers["auth"].stop()
-    async with own_edge(own_mesh, identity, tmp_path) as edge, edge.http() as client:
+    async with own_edge(own_mesh, identity, tmp_path, keys=False) as edge, edge.http() as client:
         answer = await client.get("/api/v1/models", headers=dict(tokens.metadata("*")))
     assert (answer.status_code, refusal(answer).reason) == (503, "DEPENDENCY_UNAVAILABLE")
 

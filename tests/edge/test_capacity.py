@@ -1,0 +1,34 @@
+"""More streams than Envoy's defaults let through."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from parley.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
+from tests.conftest import TokenMaker
+from tests.edge.conftest import Mesh
+from tests.edge.front import Front
+from tests.edge.toys import chat_request
+
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
+
+# Envoy's circuit breakers cut in at 1,024 calls unless they are told otherwise.
+STREAMS = 1_100
+
+
+async def test_more_streams_than_the_default_limit_stay_open(
+    edge: Front, mesh: Mesh, tokens: TokenMaker
+) -> None:
+    before = mesh.seen["demo"].calls
+    metadata = tokens.metadata("*")
+    async with edge.channel() as channel:
+        stub = InferenceServiceStub(channel)
+        calls = [stub.Chat(chat_request("wait"), metadata=metadata, timeout=120) for _ in range(STREAMS)]
+        first = await asyncio.gather(*(call.read() for call in calls))
+        assert mesh.seen["demo"].calls - before == STREAMS
+        assert not any(call.done() for call in calls)
+        for call in calls:
+            call.cancel()
+    assert {answer.event.started.model for answer in first} == {"demo"}
