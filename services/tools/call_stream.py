@@ -16,6 +16,7 @@ from services.tools.events import CallEvent, Happening
 from services.tools.runner import Invocation, Runner
 
 _QUEUED_EVENTS = 16
+_CANCELLED = "The call was cancelled."
 
 _log = structlog.get_logger("parley.tools")
 
@@ -71,6 +72,7 @@ class _Call:
     invocation: Invocation
     sequence: int = 0
     cancelled: bool = False
+    begun: bool = False
     over: bool = False
 
 
@@ -155,11 +157,13 @@ class CallStream:
         call, task = self._open.get(call_id, (None, None))
         if call and task and not call.over:
             call.cancelled = True
-            task.cancel()
+            if call.begun:  # A task that is cancelled before its first step never says so.
+                task.cancel()
 
     async def _run(self, call: _Call) -> None:
+        call.begun = True
         try:
-            last = await self._outcome(call)
+            last = Cancelled(_CANCELLED) if call.cancelled else await self._outcome(call)
             call.over = True
             await self._happened.put((call, last))
         finally:
@@ -178,7 +182,7 @@ class CallStream:
         except asyncio.CancelledError:
             if self._closing or not call.cancelled:
                 raise
-            return Cancelled("The call was cancelled.")
+            return Cancelled(_CANCELLED)
         except ServiceError as error:
             return error
         except Exception:

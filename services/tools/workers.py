@@ -132,10 +132,13 @@ class Worker:
             self._process.kill()
 
     async def stop(self) -> None:
-        """End the process and wait until it is gone."""
+        """End the process and wait until it and its pipes are gone."""
         self.kill()
+        self._stdin.close()
         async with asyncio.timeout(STOP_SECONDS):
             await self._process.wait()
+            while await self._stdout.read(_MAX_TALK_BYTES):
+                pass
 
 
 class WorkerPool:
@@ -155,6 +158,7 @@ class WorkerPool:
         self._turns = asyncio.Semaphore(size)
         self._idle: list[Worker] = []
         self._lent: set[Worker] = set()
+        self._ending: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Start all processes, so that no call waits for one.
@@ -167,9 +171,10 @@ class WorkerPool:
 
     async def stop(self) -> None:
         """End all processes."""
-        workers = [*self._idle, *self._lent]
+        for worker in (*self._idle, *self._lent):
+            self._end(worker)
         self._idle.clear()
-        await asyncio.gather(*(worker.stop() for worker in workers))
+        await asyncio.gather(*self._ending)
 
     @property
     def pids(self) -> set[int]:
@@ -193,7 +198,14 @@ class WorkerPool:
                 if worker.usable:
                     self._idle.append(worker)
                 else:
-                    worker.kill()
+                    self._end(worker)
+
+    def _end(self, worker: Worker) -> None:
+        """Kill a worker now; its remains are cleared away meanwhile."""
+        worker.kill()
+        ending = asyncio.create_task(worker.stop())
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
 
     async def _usable(self) -> Worker:
         """The worker that was used last, which is the warmest; a new one where none lives."""
@@ -201,6 +213,7 @@ class WorkerPool:
             worker = self._idle.pop()
             if worker.usable:
                 return worker
+            self._end(worker)
         return await Worker.start(self._modules)
 
     def call(self, tool: Tool, arguments: Arguments, owner: Owner) -> bytes:

@@ -1,0 +1,288 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+
+import pytest
+
+from services.rpc.errors import InvalidRequest
+from services.tools.call_stream import CallStream, Cancellation, Request, StreamLimits
+from services.tools.catalogue import Catalogue, Category, LoopCall, SafetyLevel, tool
+from services.tools.events import CallEvent, Output, Progress, Result, Started
+from services.tools.runner import Invocation
+from tests.conftest import TokenMaker
+from tests.tools import sample_tools
+from tests.tools.conftest import SECONDS, Gate, Name, Named, reason
+
+MakeStream = Callable[..., CallStream]
+
+
+@tool(category=Category.UTILITY, safety=SafetyLevel.SAFE, timeout_seconds=SECONDS)
+async def reporter(arguments: Name, call: LoopCall) -> Named:
+    """Reports a lot."""
+    for step in range(100):
+        await call.report(Progress(f"{step}"))
+    return Named(name=arguments.name)
+
+
+class Requests:
+    """What a client says, when the test says it."""
+
+    def __init__(self, *first: Request) -> None:
+        self._queue: asyncio.Queue[Request | None | Exception] = asyncio.Queue()
+        for request in first:
+            self.say(request)
+
+    def say(self, request: Request | None | Exception) -> None:
+        """A request; None ends them; an exception breaks them."""
+        self._queue.put_nowait(request)
+
+    async def __aiter__(self) -> AsyncIterator[Request]:
+        while (request := await self._queue.get()) is not None:
+            if isinstance(request, Exception):
+                raise request
+            yield request
+
+
+def gate_call(call_id: str) -> Invocation:
+    return Invocation(call_id, "gate", json.dumps({"name": call_id}))
+
+
+async def collect(stream: CallStream, *requests: Request) -> list[CallEvent]:
+    """All events of these requests."""
+    said = Requests(*requests)
+    said.say(None)
+    async with asyncio.timeout(SECONDS), aclosing(stream.events(said)) as events:
+        return [event async for event in events]
+
+
+def lasts(events: list[CallEvent]) -> dict[str, object]:
+    """The last event of each call: its result's text, or its error's reason."""
+    return {
+        event.call_id: event.what.content if isinstance(event.what, Result) else reason(event.what)
+        for event in events
+        if not isinstance(event.what, Started | Progress | Output)
+    }
+
+
+async def test_calls_run_at_once_and_events_come_as_they_happen(make_stream: MakeStream) -> None:
+    gate = Gate()
+    requests = Requests(*(gate_call(f"{number}") for number in range(16)))
+    async with aclosing(make_stream(gate.tool).events(requests)) as events:
+        started = [await anext(events) for _ in range(16)]
+        await gate.wait_for_inside(16)
+        assert all(isinstance(event.what, Started) for event in started)
+        gate.open.set()
+        requests.say(None)
+        ended = [event async for event in events]
+    assert gate.most_inside == 16
+    assert {event.call_id for event in ended} == {f"{number}" for number in range(16)}
+    assert all(event.sequence == 2 for event in ended)
+
+
+async def test_a_quick_call_overtakes_a_slow_one(make_stream: MakeStream) -> None:
+    gate = Gate()
+    requests = Requests(gate_call("slow"), Invocation("quick", "reporter", "{}"))
+    async with aclosing(make_stream(gate.tool, reporter).events(requests)) as events:
+        async for event in events:
+            if isinstance(event.what, Result):
+                break
+        assert event.call_id == "quick"
+        gate.open.set()
+        requests.say(None)
+        assert [event.call_id async for event in events] == ["slow"]
+
+
+async def test_sequences_have_no_gaps(make_stream: MakeStream) -> None:
+    events = await collect(
+        make_stream(reporter), Invocation("a", "reporter", "{}"), Invocation("b", "reporter", "{}")
+    )
+    for call_id in "ab":
+        sequences = [event.sequence for event in events if event.call_id == call_id]
+        assert sequences == list(range(1, 103))
+
+
+async def test_a_stream_runs_no_more_at_once_than_it_may(make_stream: MakeStream) -> None:
+    gate = Gate()
+    requests = Requests(*(gate_call(f"{number}") for number in range(6)))
+    stream = make_stream(gate.tool, limits=StreamLimits(running=2, open=10, total=10))
+    async with aclosing(stream.events(requests)) as events:
+        await anext(events)
+        await gate.wait_for_inside(2)
+        gate.open.set()
+        requests.say(None)
+        rest = [event async for event in events]
+    assert gate.most_inside == 2
+    assert len(rest) == 11
+
+
+async def test_a_stream_takes_no_more_calls_than_it_may(make_stream: MakeStream) -> None:
+    gate = Gate()
+    requests = Requests(*(gate_call(f"{number}") for number in range(4)))
+    stream = make_stream(gate.tool, limits=StreamLimits(running=1, open=3, total=10))
+    async with aclosing(stream.events(requests)) as events:
+        first = [await anext(events), await anext(events)]
+        assert {event.call_id: reason(event.what) for event in first if event.call_id == "3"} == {
+            "3": "OVERLOADED"
+        }
+        gate.open.set()
+        requests.say(None)
+        rest = [event async for event in events]
+    assert sorted(lasts(rest)) == ["0", "1", "2"]
+
+
+async def test_a_stream_ends_its_calls_after_so_many(make_stream: MakeStream) -> None:
+    stream = make_stream(reporter, limits=StreamLimits(running=1, open=10, total=2))
+    events = await collect(stream, *(Invocation(f"{number}", "reporter", "{}") for number in range(3)))
+    assert lasts(events)["2"] == "OVERLOADED"
+    assert len(lasts(events)) == 3
+
+
+@pytest.mark.parametrize("second", ["while it runs", "after it ended"])
+async def test_an_id_can_be_used_once(make_stream: MakeStream, second: str) -> None:
+    gate = Gate()
+    requests = Requests(gate_call("a"))
+    async with aclosing(make_stream(gate.tool).events(requests)) as events:
+        await anext(events)
+        if second == "after it ended":
+            gate.open.set()
+            await anext(events)
+        requests.say(gate_call("a"))
+        refused = await anext(events)
+        assert reason(refused.what) == "CALL_ID_TAKEN"
+        assert refused.sequence == 1
+        gate.open.set()
+        requests.say(None)
+        rest = [event async for event in events]
+    assert [type(event.what) for event in rest] == ([Result] if second == "while it runs" else [])
+
+
+async def test_one_call_is_cancelled_and_the_others_go_on(make_stream: MakeStream) -> None:
+    gate = Gate()
+    requests = Requests(gate_call("a"), gate_call("b"))
+    async with aclosing(make_stream(gate.tool).events(requests)) as events:
+        await gate_starts(events, gate, 2)
+        requests.say(Cancellation("a"))
+        requests.say(Cancellation("nobody"))
+        cancelled = await anext(events)
+        assert (cancelled.call_id, reason(cancelled.what), cancelled.sequence) == ("a", "CANCELLED", 2)
+        requests.say(Cancellation("a"))
+        gate.open.set()
+        requests.say(None)
+        assert lasts([event async for event in events]) == {"b": '{"name":"b"}'}
+    assert gate.cancelled == ["a"]
+
+
+async def gate_starts(events: AsyncIterator[CallEvent], gate: Gate, number: int) -> None:
+    """Read up to where so many calls stand at the gate."""
+    for _ in range(number):
+        assert isinstance((await anext(events)).what, Started)
+    await gate.wait_for_inside(number)
+
+
+async def test_a_call_that_waits_is_cancelled_without_having_run(make_stream: MakeStream) -> None:
+    gate = Gate()
+    requests = Requests(gate_call("a"), gate_call("b"))
+    stream = make_stream(gate.tool, limits=StreamLimits(running=1, open=10, total=10))
+    async with aclosing(stream.events(requests)) as events:
+        await gate_starts(events, gate, 1)
+        requests.say(Cancellation("b"))
+        cancelled = await anext(events)
+        assert (cancelled.call_id, cancelled.sequence) == ("b", 1)
+        gate.open.set()
+        requests.say(None)
+        assert lasts([event async for event in events]) == {"a": '{"name":"a"}'}
+
+
+async def test_a_call_that_is_cancelled_at_once_still_says_so(make_stream: MakeStream) -> None:
+    events = await collect(make_stream(reporter), Invocation("a", "reporter", "{}"), Cancellation("a"))
+    assert lasts(events) == {"a": "CANCELLED"}
+
+
+async def test_half_closing_lets_running_calls_end(make_stream: MakeStream) -> None:
+    gate = Gate()
+    requests = Requests(gate_call("a"))
+    requests.say(None)
+    async with aclosing(make_stream(gate.tool).events(requests)) as events:
+        await gate_starts(events, gate, 1)
+        gate.open.set()
+        assert lasts([event async for event in events]) == {"a": '{"name":"a"}'}
+    assert gate.cancelled == []
+
+
+async def test_closing_ends_every_call_before_it_returns(make_stream: MakeStream) -> None:
+    gate = Gate()
+    requests = Requests(*(gate_call(name) for name in "abc"))
+    events = make_stream(gate.tool).events(requests)
+    await gate_starts(events, gate, 3)
+    await events.aclose()
+    assert sorted(gate.cancelled) == ["a", "b", "c"]
+    assert gate.inside == []
+
+
+async def test_closing_while_nobody_reads_does_not_hang(make_stream: MakeStream) -> None:
+    requests = Requests(*(Invocation(f"{number}", "reporter", "{}") for number in range(16)))
+    events = make_stream(reporter).events(requests)
+    assert isinstance((await anext(events)).what, Started)
+    for number in range(16):
+        requests.say(Cancellation(f"{number}"))
+    for _ in range(50):
+        await asyncio.sleep(0)  # the queue of events fills, and every call waits for room in it
+    async with asyncio.timeout(SECONDS):
+        await events.aclose()
+
+
+async def test_a_request_that_cannot_be_read_ends_the_stream_and_its_calls(make_stream: MakeStream) -> None:
+    gate = Gate()
+    requests = Requests(gate_call("a"))
+    async with aclosing(make_stream(gate.tool).events(requests)) as events:
+        await gate_starts(events, gate, 1)
+        requests.say(InvalidRequest("call_id is empty"))
+        with pytest.raises(InvalidRequest):
+            await anext(events)
+    assert gate.cancelled == ["a"]
+
+
+async def test_a_call_that_fails_disturbs_no_other(make_stream: MakeStream) -> None:
+    events = await collect(
+        make_stream(*sample_tools.TOOLS),
+        Invocation("good", "echo", '{"text": "x"}'),
+        Invocation("bad", "failing", "{}"),
+        Invocation("worse", "dying", "{}"),
+        Invocation("unknown", "nope", "{}"),
+        Invocation("no JSON", "echo", "{"),
+        Invocation("hangs", "hanging", "{}"),
+        Invocation("floods", "flooding", "{}"),
+    )
+    assert lasts(events) == {
+        "good": '{"text":"x"}',
+        "bad": "TOOL_FAILED",
+        "worse": "TOOL_FAILED",
+        "unknown": "TOOL_NOT_FOUND",
+        "no JSON": "INVALID_ARGUMENTS",
+        "hangs": "TOOL_TIMEOUT",
+        "floods": "OUTPUT_TOO_LARGE",
+    }
+
+
+async def test_the_caller_s_deadline_reaches_every_call(make_stream: MakeStream) -> None:
+    gate = Gate()
+    deadline = asyncio.get_running_loop().time() + 0.05
+    events = await collect(make_stream(gate.tool, deadline=deadline), gate_call("a"), gate_call("b"))
+    assert lasts(events) == {"a": "DEADLINE_EXCEEDED", "b": "DEADLINE_EXCEEDED"}
+
+
+async def test_a_fault_of_ours_is_masked_and_the_others_go_on(
+    make_stream: MakeStream, tokens: TokenMaker
+) -> None:
+    class Broken(Catalogue):
+        def find(self, name: str, principal: object) -> object:
+            raise RuntimeError("hunter2")
+
+    stream = make_stream(reporter)
+    stream._runner._catalogue = Broken((reporter,))
+    [event] = await collect(stream, Invocation("a", "reporter", "{}"))
+    assert reason(event.what) == "INTERNAL"
+    assert event.what.metadata == {"request_id": "request-1"}
