@@ -114,7 +114,7 @@ class Answer:
     run_id: str = ""
     parts: list[Part] = field(default_factory=list)
     usage: chat_pb2.Usage | None = None
-    finish: chat_pb2.FinishReason | None = None
+    finish: chat_pb2.FinishReason.ValueType | None = None
     stopped: bool = False
     error: ParleyError | None = None
     size: int = 0

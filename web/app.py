@@ -19,7 +19,7 @@ def build_app(edge: Edge, store: SessionStore) -> FastAPI:
     """The application, without its server."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, middleware=[Middleware(Gate, store=store)])
     app.include_router(login_router(edge, store))
-    return gr.mount_gradio_app(
+    mounted: FastAPI = gr.mount_gradio_app(
         app,
         build_page(Desk(store)),
         path="/",
@@ -35,3 +35,4 @@ def build_app(edge: Edge, store: SessionStore) -> FastAPI:
         css_paths=[STATIC_PATH / "tokens.css", STATIC_PATH / "page.css"],
         head=f"<script>{(STATIC_PATH / 'page.js').read_text('utf-8')}</script>",
     )
+    return mounted

@@ -28,7 +28,7 @@ _LEVELS = {
 
 def catalogue(tools: Iterable[tool_pb2.Tool]) -> str:
     """All tools as HTML, grouped by category in the contract's order."""
-    groups: dict[int, list[tool_pb2.Tool]] = {}
+    groups: dict[tool_pb2.Category.ValueType, list[tool_pb2.Tool]] = {}
     for tool in tools:
         groups.setdefault(tool.category, []).append(tool)
     if not groups:
@@ -36,7 +36,7 @@ def catalogue(tools: Iterable[tool_pb2.Tool]) -> str:
     return "".join(_group(category, groups[category]) for category in sorted(groups))
 
 
-def _group(category: int, tools: list[tool_pb2.Tool]) -> str:
+def _group(category: tool_pb2.Category.ValueType, tools: list[tool_pb2.Tool]) -> str:
     name = _CATEGORIES.get(category, "Other")
     entries = "".join(_entry(tool) for tool in sorted(tools, key=lambda tool: tool.name))
     heading = f'<h2>{name} <span class="p-count">{len(tools)}</span></h2>'

@@ -101,5 +101,5 @@ def _round(said: str, calls: list[Call]) -> Iterator[message_pb2.Message]:
         yield result
 
 
-def _message(role: message_pb2.Role, text: str) -> message_pb2.Message:
+def _message(role: message_pb2.Role.ValueType, text: str) -> message_pb2.Message:
     return message_pb2.Message(role=role, content=[message_pb2.ContentPart(text=text)])

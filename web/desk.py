@@ -16,7 +16,7 @@ from web.advice import advise, alert
 from web.answer import Answer, Pace
 from web.catalogue_view import catalogue
 from web.chat_view import conversation_messages
-from web.conversation import MAX_QUESTION_CHARACTERS, MAX_TURNS, Conversation, Turn
+from web.conversation import MAX_QUESTION_CHARACTERS, Conversation, Turn
 from web.gate import session_of
 from web.run import Run
 from web.session import Session, SessionStore, Tab
@@ -158,9 +158,12 @@ class Desk:
 
     async def leave(self, request: gr.Request) -> None:
         """The tab was closed."""
-        session = session_of(self._store, request.request.scope)
+        session = self._session(request)
         if session is not None and request.session_hash:
             await self._store.close_tab(session, request.session_hash)
+
+    def _session(self, request: gr.Request) -> Session | None:
+        return None if request.request is None else session_of(self._store, request.request.scope)
 
     async def _seat(self, request: gr.Request) -> Seat:
         """Who sits in front of the page.
@@ -168,11 +171,12 @@ class Desk:
         Raises:
             gr.Error: Nobody who is logged in.
         """
-        session = session_of(self._store, request.request.scope)
-        tab = session and await self._store.tab(session, request.session_hash or "")
-        if session is None or tab is None:
-            raise gr.Error(LOGGED_OUT, print_exception=False)
-        return Seat(session, tab)
+        session = self._session(request)
+        if session is not None and request.session_hash:
+            tab = await self._store.tab(session, request.session_hash)
+            if tab is not None:
+                return Seat(session, tab)
+        raise gr.Error(LOGGED_OUT, print_exception=False)
 
 
 async def _learn_models(session: Session) -> str:
@@ -204,7 +208,7 @@ def _refusal(question: str, session: Session, conversation: Conversation) -> str
         return "There is no question."
     if len(question) > MAX_QUESTION_CHARACTERS:
         return f"A question may have {MAX_QUESTION_CHARACTERS:,} characters. Shorten it."
-    if len(conversation.turns) >= MAX_TURNS:
+    if conversation.full:
         return "This conversation is full. Start a new one."
     if session.answering(conversation.id):
         return "This conversation is being answered. Wait, or stop it first."

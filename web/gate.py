@@ -8,7 +8,7 @@ that is logged in.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -111,7 +111,11 @@ class Gate:
             return RedirectResponse("login", 303) if path == "/" else _error(401, "Log in first.")
         if (scope["method"], path) not in _EXACT and not path.startswith(_FOLDERS):
             return _error(404, "There is nothing here.")
-        for name in _tab_names(scope, body):
+        try:
+            names = _tab_names(scope, body)
+        except ValueError:
+            return _error(400, "The body is no JSON object.")
+        for name in names:
             if await self._store.tab(session, name) is None:
                 return _error(403, "This tab belongs to another login.")
         return None
@@ -126,19 +130,36 @@ def _same_origin(scope: Scope) -> bool:
     return urlsplit(origin).netloc == headers.get("host")
 
 
-def _tab_names(scope: Scope, body: bytes) -> Iterable[str]:
-    """The names of tabs that a request speaks for. Gradio calls them session hashes."""
+def _tab_names(scope: Scope, body: bytes) -> list[str]:
+    """The names of tabs that a request speaks for. Gradio calls them session hashes.
+
+    Raises:
+        ValueError: An event's body is no JSON object.
+    """
     path = scope["path"]
+    names = parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [])
     if path.startswith(_HEARTBEAT):
-        yield path.removeprefix(_HEARTBEAT)
-    yield from parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [])
-    if body and path.startswith("/gradio_api/"):
-        try:
-            name = json.loads(body).get("session_hash")
-        except (ValueError, AttributeError, RecursionError):
-            return
+        names.append(path.removeprefix(_HEARTBEAT))
+    if scope["method"] == "POST" and path.startswith("/gradio_api/"):
+        name = _object(body).get("session_hash")
         if isinstance(name, str):
-            yield name
+            names.append(name)
+    return names
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    """A body's JSON object.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    try:
+        value = json.loads(body)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    if not isinstance(value, dict):
+        raise ValueError("no object")  # noqa: TRY004  # wrong input, not a wrong call
+    return value
 
 
 async def _read(scope: Scope, receive: Receive) -> bytes | None:
@@ -148,7 +169,8 @@ async def _read(scope: Scope, receive: Receive) -> bytes | None:
     body = b""
     while True:
         message = await receive()
-        body += message.get("body", b"")
+        piece: bytes = message.get("body", b"")
+        body += piece
         if len(body) > MAX_BODY_BYTES:
             return None
         if not message.get("more_body", False):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from html import escape
 
 from markdown_it import MarkdownIt
@@ -32,7 +33,7 @@ _SAFE_LINK = re.compile(r"^(https?://|mailto:)", re.IGNORECASE)
 _FORMATTER = HtmlFormatter(nowrap=True)
 
 
-def _coloured(code: str, language: str, _attributes: str) -> str:
+def _coloured(code: str, language: str) -> str:
     """A block of code with its words marked by kind; escaped text where the language is not known."""
     if not language or len(code) > MAX_HIGHLIGHTED_CHARACTERS:
         return escape(code)
@@ -40,19 +41,19 @@ def _coloured(code: str, language: str, _attributes: str) -> str:
         lexer = get_lexer_by_name(language, stripnl=False)
     except ClassNotFound:
         return escape(code)
-    return highlight(code, lexer, _FORMATTER)
+    return str(highlight(code, lexer, _FORMATTER))
 
 
 class _Renderer(RendererHTML):
     """Blocks of code without a language class: the page would colour them a second time."""
 
-    def fence(self, tokens: list[Token], index: int, options: OptionsDict, _env: EnvType) -> str:
+    def fence(self, tokens: Sequence[Token], index: int, options: OptionsDict, _env: EnvType) -> str:
         """A block of code between fences."""
         token = tokens[index]
         language = token.info.split(maxsplit=1)[0] if token.info.strip() else ""
-        return f'<pre class="p-code"><code>{_coloured(token.content, language, "")}</code></pre>\n'
+        return f'<pre class="p-code"><code>{_coloured(token.content, language)}</code></pre>\n'
 
-    def link_open(self, tokens: list[Token], index: int, options: OptionsDict, env: EnvType) -> str:
+    def link_open(self, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
         """A link that opens beside the page and tells its target nothing."""
         tokens[index].attrSet("target", "_blank")
         tokens[index].attrSet("rel", "noopener noreferrer nofollow")
@@ -71,7 +72,8 @@ _MARKDOWN = _markdown()
 
 def from_markdown(text: str) -> str:
     """What a model said, as HTML."""
-    return _MARKDOWN.render(text).strip()
+    html: str = _MARKDOWN.render(text)
+    return html.strip()
 
 
 def from_text(text: str) -> str:

@@ -46,6 +46,7 @@ class Controls:
 
 def build_page(desk: Desk) -> gr.Blocks:
     """The whole page."""
+    page: gr.Blocks
     with gr.Blocks(title="Parley", analytics_enabled=False, fill_height=True, fill_width=True) as page:
         with gr.Sidebar(width=272, elem_id="side", label="Conversations"):
             side = _side()

@@ -62,9 +62,9 @@ class Session:
 
     def conversation(self, conversation_id: str | None) -> Conversation:
         """The conversation with this id; the newest where there is none."""
-        if conversation_id in self.conversations:
-            return self.conversations[conversation_id]
-        return next(reversed(self.conversations.values())) if self.conversations else self.begin()
+        known = self.conversations.get(conversation_id or "")
+        newest = next(reversed(self.conversations.values()), None)
+        return known or newest or self.begin()
 
     def answering(self, conversation_id: str) -> bool:
         """Whether any tab is being given an answer in this conversation."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings
 
 from services.rpc.settings import settings_config
@@ -36,6 +36,14 @@ class WebSettings(BaseSettings):
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level logged")
     grace_seconds: int = Field(2, ge=0, le=3600, description="time that open requests have to end at a stop")
+
+    @field_validator("listen_address")
+    @classmethod
+    def _has_a_port(cls, value: str) -> str:
+        host, _, port = value.rpartition(":")
+        if not host or not port.isdecimal():
+            raise ValueError("must be host:port")
+        return value
 
     @property
     def tls(self) -> TlsFiles | None:

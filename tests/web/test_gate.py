@@ -1,0 +1,207 @@
+"""The gate and the login, by HTTP alone."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+import httpx
+import pytest
+from starlette.types import Message
+
+from parley_client.channel import open_channel
+from services.rpc.tls import TlsFiles
+from tests.web.scripted_edge import PASSWORD, ScriptedEdge, serve
+from tests.web.scripts import MODELS, TOOLS
+from web.app import build_app
+from web.edge import Edge
+from web.gate import COOKIE, MAX_BODY_BYTES, SECURE_COOKIE, Gate
+from web.session import SessionStore
+
+ORIGIN = "http://parley.test"
+CREDENTIALS = {"username": "ada", "password": PASSWORD}
+
+
+@dataclass(frozen=True)
+class Door:
+    """A browser without a screen, and what it talks to."""
+
+    browser: httpx.AsyncClient
+    edge: ScriptedEdge
+    store: SessionStore
+
+    async def enter(self) -> httpx.AsyncClient:
+        """Log in."""
+        answer = await self.browser.post("/login", data=CREDENTIALS)
+        assert answer.status_code == 303
+        return self.browser
+
+
+@pytest.fixture
+async def door(identity: Callable[[str], TlsFiles]) -> AsyncIterator[Door]:
+    scripted = ScriptedEdge(models=MODELS, tools=TOOLS)
+    server, address = await serve(scripted, identity("edge"))
+    edge = Edge(open_channel(address, authority=identity("edge").authority))
+    store = SessionStore(max_sessions=10, idle_seconds=60)
+    transport = httpx.ASGITransport(build_app(edge, store))
+    async with httpx.AsyncClient(transport=transport, base_url=ORIGIN) as browser:
+        yield Door(browser, scripted, store)
+    await store.close()
+    await edge.close()
+    await server.stop(0)
+
+
+async def test_without_a_login_there_is_only_the_login(door: Door) -> None:
+    page = await door.browser.get("/")
+    assert (page.status_code, page.headers["location"]) == (303, "login")
+    for path in ("/config", "/gradio_api/info", "/assets/x.js", "/gradio_api/queue/data?session_hash=x"):
+        assert (await door.browser.get(path)).status_code == 401
+    assert (await door.browser.post("/gradio_api/queue/join", json={})).status_code == 401
+    assert (await door.browser.get("/login")).status_code == 200
+    assert (await door.browser.get("/healthz")).text == "ok"
+
+
+async def test_a_login_opens_the_page(door: Door) -> None:
+    browser = await door.enter()
+    page = await browser.get("/")
+    assert page.status_code == 200
+    assert "Parley" in page.text
+    again = await browser.get("/login")
+    assert again.status_code == 303
+
+
+async def test_wrong_credentials_are_refused_with_what_to_do(door: Door) -> None:
+    answer = await door.browser.post("/login", data={**CREDENTIALS, "password": "<b>"})
+    assert answer.status_code == 401
+    assert "Check the user name and the password" in answer.text
+    assert "<b>" not in answer.text
+    assert not answer.cookies
+
+
+async def test_a_name_is_shown_again_escaped(door: Door) -> None:
+    answer = await door.browser.post("/login", data={"username": '"><script>', "password": "x"})
+    assert '"><script>' not in answer.text
+
+
+async def test_empty_credentials_are_asked_for_again(door: Door) -> None:
+    answer = await door.browser.post("/login", data={"username": "ada"})
+    assert "Enter your user name and your password." in answer.text
+
+
+async def test_overlong_credentials_are_refused(door: Door) -> None:
+    answer = await door.browser.post("/login", data={"username": "a" * 129, "password": "x"})
+    assert answer.status_code == 422
+
+
+async def test_a_login_gets_a_new_id_and_ends_the_old_one(door: Door) -> None:
+    browser = await door.enter()
+    first = browser.cookies[COOKIE]
+    await door.enter()
+    assert browser.cookies[COOKIE] != first
+    assert door.store.find(first) is None
+
+
+async def test_logging_out_ends_the_session(door: Door) -> None:
+    browser = await door.enter()
+    session_id = browser.cookies[COOKIE]
+    answer = await browser.post("/logout", headers={"origin": ORIGIN})
+    assert (answer.status_code, answer.headers["location"]) == (303, "login")
+    assert door.store.find(session_id) is None
+    assert (await browser.get("/")).status_code == 303
+
+
+async def test_another_site_cannot_act_for_a_person(door: Door) -> None:
+    browser = await door.enter()
+    for origin in ("https://evil.invalid", "null", "http://parley.test.evil.invalid"):
+        for path in ("/login", "/logout", "/gradio_api/queue/join"):
+            answer = await browser.post(path, headers={"origin": origin}, json={})
+            assert (origin, path, answer.status_code) == (origin, path, 403)
+
+
+UNUSED = (
+    ("GET", "/gradio_api/info"),
+    ("GET", "/gradio_api/openapi.json"),
+    ("POST", "/gradio_api/upload"),
+    ("GET", "/gradio_api/file=/etc/passwd"),
+    ("GET", "/gradio_api/proxy=https://evil.invalid/"),
+    ("POST", "/gradio_api/component_server"),
+    ("POST", "/gradio_api/mcp/"),
+    ("GET", "/monitoring"),
+    ("GET", "/gradio_api/runs"),
+    ("POST", "/gradio_api/api/predict"),
+    ("GET", "/docs"),
+    ("GET", "/openapi.json"),
+)
+
+
+async def test_what_the_page_does_not_need_is_not_there(door: Door) -> None:
+    browser = await door.enter()
+    answers = {(method, path): await browser.request(method, path) for method, path in UNUSED}
+    assert {request: answer.status_code for request, answer in answers.items()} == dict.fromkeys(UNUSED, 404)
+
+
+async def test_a_tab_of_another_login_cannot_be_read(door: Door) -> None:
+    browser = await door.enter()
+    session = door.store.find(browser.cookies[COOKIE])
+    assert session is not None
+    await door.store.tab(session, "tab-of-ada")
+    browser.cookies.clear()
+    await door.enter()
+    data = await browser.get("/gradio_api/queue/data", params={"session_hash": "tab-of-ada"})
+    join = await browser.post("/gradio_api/queue/join", json={"session_hash": "tab-of-ada"})
+    beat = await browser.get("/gradio_api/heartbeat/tab-of-ada")
+    assert [answer.status_code for answer in (data, join, beat)] == [403, 403, 403]
+
+
+async def test_a_large_body_is_refused(door: Door) -> None:
+    browser = await door.enter()
+    answer = await browser.post("/gradio_api/queue/join", content=b"x" * (MAX_BODY_BYTES + 1))
+    assert answer.status_code == 413
+
+
+async def test_a_body_that_is_no_event_is_refused(door: Door) -> None:
+    browser = await door.enter()
+    for body in (b"", b"no json", b"[]", b"\xff", b"[" * 100_000):
+        answer = await browser.post("/gradio_api/queue/join", content=body)
+        assert (body[:8], answer.status_code) == (body[:8], 400)
+
+
+async def test_every_answer_carries_the_security_headers(door: Door) -> None:
+    for path in ("/login", "/", "/nowhere"):
+        headers = (await door.browser.get(path)).headers
+        assert "frame-ancestors 'none'" in headers["content-security-policy"]
+        assert "img-src 'self' data:" in headers["content-security-policy"]
+        assert headers["cache-control"] == "no-store"
+        assert headers["x-content-type-options"] == "nosniff"
+
+
+async def test_over_tls_the_cookie_is_bound_to_the_host(door: Door) -> None:
+    transport = door.browser._transport
+    async with httpx.AsyncClient(transport=transport, base_url="https://parley.test") as browser:
+        answer = await browser.post("/login", data=CREDENTIALS)
+        cookie = answer.headers["set-cookie"]
+        assert cookie.startswith(f"{SECURE_COOKIE}=")
+        assert {"HttpOnly", "Secure", "Path=/", "SameSite=lax"} <= set(cookie.split("; "))
+        assert "Domain" not in cookie
+
+
+async def test_no_event_is_an_api(door: Door) -> None:
+    browser = await door.enter()
+    config = (await browser.get("/config")).json()
+    assert config["dependencies"]
+    assert {event.get("api_visibility") for event in config["dependencies"]} <= {"private", None}
+    assert not config.get("mcp_server")
+
+
+async def test_websockets_are_closed() -> None:
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        raise AssertionError
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    gate = Gate(lambda *_: receive(), SessionStore(max_sessions=1, idle_seconds=1))  # type: ignore[arg-type]
+    await gate({"type": "websocket"}, receive, send)
+    assert [message["type"] for message in sent] == ["websocket.close"]
