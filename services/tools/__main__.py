@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -85,11 +86,12 @@ def main() -> int:
     except SettingsError as error:
         print(error, file=sys.stderr)
         return EXIT_SETTINGS
+    os.umask(0o077)  # Workspaces are nobody's but their owners'.
     configure_logging("tools", settings.log_level)
     try:
         run(lambda: serve(settings))
     except (OSError, WorkspaceUnusable, WorkerUnusable) as error:
-        print(f"tools: {error}", file=sys.stderr)
+        print(f"tools cannot start: {error}", file=sys.stderr)
         return EXIT_FAILED
     return 0
 

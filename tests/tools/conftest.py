@@ -10,11 +10,11 @@ from pathlib import Path
 import grpc
 import hypothesis
 import pytest
+
 from parley.tools.v1 import execution_pb2, tool_service_pb2
 from parley.tools.v1.tool_service_pb2_grpc import ToolServiceStub, add_ToolServiceServicer_to_server
-
 from services.rpc.channel import open_channel
-from services.rpc.errors import ServiceError
+from services.rpc.errors import ServiceError, error_info, status_of
 from services.rpc.pages import PageTokens
 from services.rpc.principal import Principal
 from services.rpc.server import RpcServer
@@ -60,13 +60,13 @@ class Named(ToolResult):
 class Gate:
     """A tool on the event loop that tells when it has started and waits until it is let through."""
 
-    def __init__(self, parties: int = 1) -> None:
-        self.all_inside = asyncio.Barrier(parties + 1)
+    def __init__(self) -> None:
         self.inside: list[str] = []
         self.most_inside = 0
         self.cancelled: list[str] = []
         self.entered = asyncio.Condition()
         self.open = asyncio.Event()
+        self.left = asyncio.Event()
         self.tool = self._make()
 
     def _make(self) -> Tool:
@@ -90,11 +90,18 @@ class Gate:
             raise
         finally:
             self.inside.remove(name)
+            if not self.inside:
+                self.left.set()
 
     async def wait_for_inside(self, number: int) -> None:
         """Wait until so many calls stand at the gate."""
         async with asyncio.timeout(SECONDS), self.entered:
             await self.entered.wait_for(lambda: len(self.inside) >= number)
+
+    async def wait_for_nobody(self) -> None:
+        """Wait until everyone who was at the gate has left it."""
+        async with asyncio.timeout(SECONDS):
+            await self.left.wait()
 
 
 @pytest.fixture
@@ -235,7 +242,5 @@ def reason(error: object) -> str:
 
 def outcome(error: grpc.aio.AioRpcError) -> tuple[grpc.StatusCode, str]:
     """The code of an error that came over the wire, and its reason."""
-    from services.rpc.errors import error_info, status_of
-
     info = error_info(status_of(error))
     return error.code(), info.reason if info else ""

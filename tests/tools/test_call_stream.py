@@ -8,13 +8,16 @@ from contextlib import aclosing
 import pytest
 
 from services.rpc.errors import InvalidRequest
-from services.tools.call_stream import CallStream, Cancellation, Request, StreamLimits
+from services.tools.call_stream import Caller, CallStream, Cancellation, Request, StreamLimits
 from services.tools.catalogue import Catalogue, Category, LoopCall, SafetyLevel, tool
 from services.tools.events import CallEvent, Output, Progress, Result, Started
-from services.tools.runner import Invocation
+from services.tools.runner import Invocation, Runner
+from services.tools.turns import Turns
+from services.tools.workers import WorkerPool
+from services.tools.workspace import Workspaces
 from tests.conftest import TokenMaker
 from tests.tools import sample_tools
-from tests.tools.conftest import SECONDS, Gate, Name, Named, reason
+from tests.tools.conftest import LIMITS, SECONDS, Gate, Name, Named, reason
 
 MakeStream = Callable[..., CallStream]
 
@@ -31,11 +34,11 @@ class Requests:
     """What a client says, when the test says it."""
 
     def __init__(self, *first: Request) -> None:
-        self._queue: asyncio.Queue[Request | None | Exception] = asyncio.Queue()
+        self._queue: asyncio.Queue[Request | Exception | None] = asyncio.Queue()
         for request in first:
             self.say(request)
 
-    def say(self, request: Request | None | Exception) -> None:
+    def say(self, request: Request | Exception | None) -> None:
         """A request; None ends them; an exception breaks them."""
         self._queue.put_nowait(request)
 
@@ -274,15 +277,12 @@ async def test_the_caller_s_deadline_reaches_every_call(make_stream: MakeStream)
     assert lasts(events) == {"a": "DEADLINE_EXCEEDED", "b": "DEADLINE_EXCEEDED"}
 
 
-async def test_a_fault_of_ours_is_masked_and_the_others_go_on(
-    make_stream: MakeStream, tokens: TokenMaker
-) -> None:
-    class Broken(Catalogue):
-        def find(self, name: str, principal: object) -> object:
-            raise RuntimeError("hunter2")
-
-    stream = make_stream(reporter)
-    stream._runner._catalogue = Broken((reporter,))
-    [event] = await collect(stream, Invocation("a", "reporter", "{}"))
+async def test_a_fault_of_ours_is_masked(workspaces: Workspaces, tokens: TokenMaker) -> None:
+    broken = WorkerPool(workspaces, ["no.such.module"], 1)
+    turns = Turns(running=1, running_per_caller=1, waiting_per_caller=1)
+    runner = Runner(Catalogue(sample_tools.TOOLS), broken, turns, max_argument_bytes=100)
+    stream = CallStream(runner, Caller(tokens.principal("*"), "request-1", None), LIMITS)
+    [event] = await collect(stream, Invocation("a", "echo", "{}"))
     assert reason(event.what) == "INTERNAL"
     assert event.what.metadata == {"request_id": "request-1"}
+    await broken.stop()

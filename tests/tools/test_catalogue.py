@@ -4,8 +4,8 @@ import json
 
 import pytest
 from jsonschema import Draft202012Validator
-from parley.tools.v1 import tool_pb2
 
+from parley.tools.v1 import tool_pb2
 from services.rpc.errors import PermissionMissing
 from services.tools.builtin import file, math, utility
 from services.tools.catalogue import (
@@ -44,7 +44,7 @@ def double(arguments: Number, _call: WorkerCall) -> Doubled:
 
 
 @tool(category=Category.UTILITY, safety=SafetyLevel.SAFE, timeout_seconds=1)
-async def nameless(arguments: Number, _call: LoopCall) -> Doubled:  # noqa: D103
+async def nameless(arguments: Number, _call: LoopCall) -> Doubled:
     return Doubled(number=arguments.number)
 
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import inspect
 
 import pytest
-from parley.tools.v1 import error_reason_pb2
 
+from parley.tools.v1 import error_reason_pb2
 from services.tools import errors
 from services.tools.errors import (
     FileMissing,

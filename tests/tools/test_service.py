@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 
 import grpc
 import pytest
-from parley.tools.v1 import error_reason_pb2, execution_pb2, tool_pb2, tool_service_pb2
 
-from services.rpc.errors import error_info
+from parley.tools.v1 import error_reason_pb2, execution_pb2, tool_pb2, tool_service_pb2
+from services.rpc.errors import error_info, status_of
 from tests.tools.conftest import SECONDS, Gate, Service, call_message, cancel_request, outcome, run_request
 
 ALL = ("tools.list", "tools.execute", "tools.*")
@@ -209,14 +208,13 @@ async def test_closing_the_stream_ends_every_call(serve: Callable[..., object]) 
             await stream.write(run_request(name, "gate", json.dumps({"name": name})))
         await gate.wait_for_inside(3)
         stream.cancel()
-        await gate_is_left(gate)
+        await gate.wait_for_nobody()
     assert sorted(gate.cancelled) == ["a", "b", "c"]
 
 
-async def gate_is_left(gate: Gate) -> None:
-    async with asyncio.timeout(SECONDS):
-        while gate.inside:
-            await asyncio.sleep(0)
+async def read_to_the_end(stream: grpc.aio.StreamStreamCall[object, object]) -> None:
+    while await stream.read() is not grpc.aio.EOF:
+        pass
 
 
 async def test_the_stream_s_deadline_ends_every_call(serve: Callable[..., object]) -> None:
@@ -226,10 +224,9 @@ async def test_the_stream_s_deadline_ends_every_call(serve: Callable[..., object
         await stream.write(run_request("a", "gate"))
         await gate.wait_for_inside(1)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            while await stream.read() is not grpc.aio.EOF:
-                pass
+            await read_to_the_end(stream)
         assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        await gate_is_left(gate)
+        await gate.wait_for_nobody()
     assert gate.cancelled == [""]
 
 
@@ -241,18 +238,15 @@ async def test_an_invalid_message_ends_the_stream_and_its_calls(serve: Callable[
         await gate.wait_for_inside(1)
         await stream.write(run_request("", "gate"))
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            while await stream.read() is not grpc.aio.EOF:
-                pass
+            await read_to_the_end(stream)
         assert outcome(caught.value) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
-        await gate_is_left(gate)
+        await gate.wait_for_nobody()
     assert gate.cancelled == [""]
 
 
 async def test_what_the_caller_sees_is_what_the_contract_promises(service: Service) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await execute(service, "hanging")
-    from services.rpc.errors import status_of
-
     info = error_info(status_of(caught.value))
     assert info.domain == "tools.parley"
     assert dict(info.metadata) == {"tool": "hanging", "timeout_seconds": "0.2"}

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 from structlog.testing import capture_logs
 
+from services.tools.builtin.file import file_read
 from services.tools.catalogue import Tool
 from services.tools.errors import OutputTooLarge, PathNotAllowed, ToolFailed
 from services.tools.events import Report
@@ -32,10 +33,20 @@ async def run(
 
 
 async def gone(pid: int) -> None:
-    """Wait until a process is no more."""
-    async with asyncio.timeout(SECONDS):
-        while os.path.exists(f"/proc/{pid}"):  # noqa: ASYNC240, PTH110 - a look at the kernel, not at a disk
-            await asyncio.sleep(0)
+    """Wait until a process has ended."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(descriptor, ended.set)
+    try:
+        async with asyncio.timeout(SECONDS):
+            await ended.wait()
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
 
 
 async def test_a_worker_is_used_again(pool: WorkerPool) -> None:
@@ -162,8 +173,6 @@ async def test_a_worker_that_cannot_start_is_said_in_one_line(workspaces: Worksp
 
 
 async def test_errors_of_the_built_in_tools_cross_the_pipe(pool: WorkerPool) -> None:
-    from services.tools.builtin.file import file_read
-
     with pytest.raises(PathNotAllowed) as caught:
         await run(pool, file_read, file_path="../x")
     assert caught.value.metadata == {"path": "../x"}

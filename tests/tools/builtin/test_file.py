@@ -190,8 +190,11 @@ def test_links_are_neither_listed_nor_followed(call: WorkerCall, home: Path) -> 
 
 @pytest.mark.parametrize(
     "arguments",
-    [{}, {"file_path": ""}, {"file_path": "x", "offset": -1}, {"file_path": "x", "limit": 0}]
-    + [
+    [
+        {},
+        {"file_path": ""},
+        {"file_path": "x", "offset": -1},
+        {"file_path": "x", "limit": 0},
         {"file_path": "x", "limit": 2**30},
         {"file_path": "x", "encoding": "rot13"},
         {"file_path": "x" * 5000},
