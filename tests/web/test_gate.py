@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import httpx
 import pytest
+import pytest_asyncio
 from starlette.types import Message
 
 from parley_client.channel import open_channel
@@ -18,6 +19,8 @@ from web.edge import Edge
 from web.gate import COOKIE, MAX_BODY_BYTES, SECURE_COOKIE, Gate
 from web.session import SessionStore
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 ORIGIN = "http://parley.test"
 CREDENTIALS = {"username": "ada", "password": PASSWORD}
 
@@ -27,8 +30,12 @@ class Door:
     """A browser without a screen, and what it talks to."""
 
     browser: httpx.AsyncClient
-    edge: ScriptedEdge
-    store: SessionStore
+    house: House
+
+    @property
+    def store(self) -> SessionStore:
+        """The sessions."""
+        return self.house.store
 
     async def enter(self) -> httpx.AsyncClient:
         """Log in."""
@@ -37,18 +44,30 @@ class Door:
         return self.browser
 
 
-@pytest.fixture
-async def door(identity: Callable[[str], TlsFiles]) -> AsyncIterator[Door]:
-    scripted = ScriptedEdge(models=MODELS, tools=TOOLS)
-    server, address = await serve(scripted, identity("edge"))
+@dataclass(frozen=True)
+class House:
+    """The application and its sessions."""
+
+    transport: httpx.ASGITransport
+    store: SessionStore
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def house(identity: Callable[[str], TlsFiles]) -> AsyncIterator[House]:
+    """One application for all tests: it takes seconds to build."""
+    server, address = await serve(ScriptedEdge(models=MODELS, tools=TOOLS), identity("edge"))
     edge = Edge(open_channel(address, authority=identity("edge").authority))
-    store = SessionStore(max_sessions=10, idle_seconds=60)
-    transport = httpx.ASGITransport(build_app(edge, store))
-    async with httpx.AsyncClient(transport=transport, base_url=ORIGIN) as browser:
-        yield Door(browser, scripted, store)
+    store = SessionStore(max_sessions=100, idle_seconds=3600)
+    yield House(httpx.ASGITransport(build_app(edge, store)), store)
     await store.close()
     await edge.close()
     await server.stop(0)
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def door(house: House) -> AsyncIterator[Door]:
+    async with httpx.AsyncClient(transport=house.transport, base_url=ORIGIN) as browser:
+        yield Door(browser, house)
 
 
 async def test_without_a_login_there_is_only_the_login(door: Door) -> None:
@@ -176,8 +195,7 @@ async def test_every_answer_carries_the_security_headers(door: Door) -> None:
 
 
 async def test_over_tls_the_cookie_is_bound_to_the_host(door: Door) -> None:
-    transport = door.browser._transport
-    async with httpx.AsyncClient(transport=transport, base_url="https://parley.test") as browser:
+    async with httpx.AsyncClient(transport=door.house.transport, base_url="https://parley.test") as browser:
         answer = await browser.post("/login", data=CREDENTIALS)
         cookie = answer.headers["set-cookie"]
         assert cookie.startswith(f"{SECURE_COOKIE}=")
@@ -202,6 +220,6 @@ async def test_websockets_are_closed() -> None:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    gate = Gate(lambda *_: receive(), SessionStore(max_sessions=1, idle_seconds=1))  # type: ignore[arg-type]
+    gate = Gate(receive, SessionStore(max_sessions=1, idle_seconds=1))  # type: ignore[arg-type]
     await gate({"type": "websocket"}, receive, send)
     assert [message["type"] for message in sent] == ["websocket.close"]

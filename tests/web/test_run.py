@@ -36,7 +36,7 @@ def start(client: Client, text: str) -> Run:
 async def test_the_last_picture_is_the_whole_answer(scripted: tuple[ScriptedEdge, Client]) -> None:
     run = start(scripted[1], "What is 17 * 23?")
     texts = [answer.text async for answer in run.pictures()]
-    assert texts[-1] == "17 * 23 = **391**."
+    assert texts[-1] == r"17 \* 23 = **391**."
     assert not run.answer.running
 
 
