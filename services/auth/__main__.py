@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import os
 import secrets
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 
@@ -133,6 +134,11 @@ async def _cancel(task: asyncio.Task[None]) -> None:
         await task
 
 
+async def migrate_only(settings: AuthSettings, target: str) -> None:
+    """Bring the database's schema to a revision and end."""
+    await migrate(parse_url(settings.database_url.get_secret_value()), target)
+
+
 async def serve(settings: AuthSettings) -> None:
     """Serve until asked to stop."""
     serve_metrics(settings.metrics_address)
@@ -140,12 +146,20 @@ async def serve(settings: AuthSettings) -> None:
         await server.serve_until_stopped()
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the service.
+
+    Args:
+        arguments: The command line's; the process's own by default.
 
     Returns:
         The exit code: 1 when it cannot start, 2 when its settings are wrong.
     """
+    parser = argparse.ArgumentParser(prog="python -m services.auth", description=__doc__)
+    parser.add_argument(
+        "--migrate-to", metavar="REVISION", help="bring the database there, forward or back; end"
+    )
+    target = parser.parse_args(arguments).migrate_to
     os.umask(0o077)  # the database, its journal, keys: nothing here is for others
     try:
         settings = load(AuthSettings)
@@ -154,7 +168,7 @@ def main() -> int:
         return 2
     configure_logging("auth", settings.log_level)
     try:
-        run(lambda: serve(settings))
+        run(lambda: migrate_only(settings, target) if target else serve(settings))
     except (StartError, ServiceError, OSError) as error:
         print(f"auth cannot start: {error}", file=sys.stderr)
         return 1

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from services.auth.clock import Clock
 from services.auth.last_use import LastUse
@@ -69,6 +70,6 @@ async def _every(seconds: float, chore: Callable[[], Awaitable[None]]) -> None:
     while True:
         try:
             await chore()
-        except (ServiceError, OSError) as error:
+        except (ServiceError, SQLAlchemyError, OSError) as error:
             log.warning("chore failed", chore=chore.__qualname__, error=str(error))
         await asyncio.sleep(seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from datetime import UTC, datetime
 
 import structlog
@@ -21,6 +22,7 @@ from services.auth.store.database import Database
 from services.auth.store.keys import KeyRecords
 from services.auth.store.models import ApiKey, ServedRequest
 from services.rpc.call import current_principal
+from services.rpc.errors import FieldViolation, InvalidRequest
 from services.rpc.interceptors.around import Context
 from services.rpc.pages import PageTokens, page_size
 from services.rpc.principal import Principal
@@ -41,6 +43,7 @@ class KeyServicer(KeyServiceServicer):
     async def CreateKey(self, request: pb2.CreateKeyRequest, context: Context) -> pb2.CreateKeyResponse:
         """Make a key, or give the one that this request made before."""
         principal = current_principal()
+        _require_printable(request.name)
         if earlier := await self._earlier(principal, request):
             return pb2.CreateKeyResponse(key=_message(earlier))
         beyond = first_beyond(request.scopes, principal.permissions)
@@ -101,6 +104,17 @@ class KeyServicer(KeyServiceServicer):
         self._exchange.forget(key.digest)
         log.info("key revoked", key_id=key.key_id, user_id=key.user_id)
         return pb2.RevokeKeyResponse(key=_message(key))
+
+
+def _require_printable(name: str) -> None:
+    """Refuse control characters: PostgreSQL cannot store NUL, and terminals obey the others.
+
+    Raises:
+        InvalidRequest: There is one.
+    """
+    if any(unicodedata.category(character) == "Cc" for character in name):
+        violation = FieldViolation("name", "must not hold control characters")
+        raise InvalidRequest("The name holds a control character.", violations=[violation])
 
 
 def _new_key(

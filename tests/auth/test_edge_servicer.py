@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import cast
 
 import grpc
 import pytest
@@ -13,11 +15,17 @@ from sqlalchemy import delete, update
 
 from parley.edge import external_auth_pb2 as edge_pb2
 from parley.edge.external_auth_pb2_grpc import AuthorizationStub
-from services.auth.edge_servicer import denial
+from services.auth.edge_servicer import EdgeServicer, denial
+from services.auth.exchange import KeyExchange
 from services.auth.keys import RANDOM_CHARACTERS, checksum, mint, parse
+from services.auth.last_use import LastUse
+from services.auth.signing_keys import SigningKeys
+from services.auth.store.database import Database, parse_url
 from services.auth.store.models import User, UserRole
+from services.auth.tokens import AccessTokens
 from services.rpc.errors import DependencyUnavailable, error_info
-from tests.auth.conftest import Auth, check_request, reason, token_of
+from services.rpc.interceptors.around import Context
+from tests.auth.conftest import Auth, FakeClock, check_request, reason, token_of
 
 OVERWRITE = edge_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 
@@ -110,6 +118,19 @@ def test_a_database_that_is_down_is_unavailable_and_not_a_bad_key() -> None:
     refused = denial(DependencyUnavailable("database").to_status())
     assert refused.denied_response.status.code == 503
     assert json.loads(refused.denied_response.body)["code"] == 14
+
+
+async def test_with_the_database_down_keys_are_refused_as_unavailable(
+    clock: FakeClock, tmp_path: Path
+) -> None:
+    database = Database(parse_url("postgresql+asyncpg://parley@127.0.0.1:1/parley"))
+    keys = SigningKeys(tmp_path / "keys", clock, timedelta(minutes=15))
+    tokens = AccessTokens(keys, clock, issuer="p", audience="p", life=timedelta(minutes=15))
+    servicer = EdgeServicer(KeyExchange(database, tokens, LastUse(database, clock), clock))
+    answer = await servicer.Check(check_request(mint().text), cast("Context", None))
+    await database.close()
+    assert answer.denied_response.status.code == 503
+    assert json.loads(answer.denied_response.body)["details"][0]["reason"] == "DEPENDENCY_UNAVAILABLE"
 
 
 async def test_rights_that_the_owner_lost_are_lost_to_the_key(auth: Auth, token: str) -> None:

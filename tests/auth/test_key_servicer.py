@@ -176,6 +176,9 @@ async def test_revoking_again_changes_nothing(auth: Auth, token: str) -> None:
     [
         {"name": ""},
         {"name": "x" * 129},
+        {"name": "a\0b"},
+        {"name": "a\n{}"},
+        {"name": "\x1b[31m"},
         {"scopes": ["tools.*.calculator"]},
         {"scopes": ["tools.list; DROP TABLE users"]},
         {"scopes": ["a", "a"]},
@@ -191,7 +194,7 @@ async def test_a_field_that_breaks_its_rule_is_named(auth: Auth, token: str, fie
     assert not (await auth.list_keys(token)).keys
 
 
-@pytest.mark.parametrize("name", ["'; DROP TABLE api_keys; --", '\N{SNOWMAN}\n{"level":"x"}', "%s%n", "\x01"])
+@pytest.mark.parametrize("name", ["'; DROP TABLE api_keys; --", "\N{SNOWMAN}", "%s%n", "{0.__class__}"])
 async def test_a_strange_name_is_only_a_name(auth: Auth, token: str, name: str) -> None:
     await auth.create_key(token, name=name)
     assert [key.name for key in (await auth.list_keys(token)).keys] == [name]

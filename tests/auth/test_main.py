@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy import inspect
 
 from parley.auth.v1 import session_service_pb2
 from parley.auth.v1.session_service_pb2_grpc import SessionServiceStub
@@ -38,19 +39,19 @@ def environment(tmp_path: Path, identity: Callable[[str], TlsFiles]) -> dict[str
     }
 
 
-async def start(environment: dict[str, str]) -> asyncio.subprocess.Process:
+async def start(environment: dict[str, str], *arguments: str) -> asyncio.subprocess.Process:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PARLEY_")}
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "services.auth"),
+        *(sys.executable, "-m", "services.auth", *arguments),
         env={**inherited, **environment},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
 
 
-async def outcome(environment: dict[str, str]) -> tuple[int | None, str]:
+async def outcome(environment: dict[str, str], *arguments: str) -> tuple[int | None, str]:
     """Exit code, and the lines on standard error that are no log lines."""
-    process = await start(environment)
+    process = await start(environment, *arguments)
     async with asyncio.timeout(START_SECONDS):
         _, errors = await process.communicate()
     lines = [line for line in errors.decode().splitlines() if not line.startswith("{")]
@@ -139,3 +140,14 @@ async def test_a_newer_database_is_left_alone(environment: dict[str, str], tmp_p
     assert code == 1
     assert "written by a newer Parley" in errors
     assert len(errors.splitlines()) == 1
+
+
+async def test_an_operator_goes_back_and_forward(environment: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    engine = open_engine(parse_url(environment["PARLEY_AUTH_DATABASE_URL"]))
+    for target, left in (("head", 8), ("base", 0)):
+        assert await outcome(environment, "--migrate-to", target) == (0, "")
+        async with engine.connect() as connection:
+            names = await connection.run_sync(lambda plain: inspect(plain).get_table_names())
+        assert len([name for name in names if name != "alembic_version"]) == left
+    await engine.dispose()

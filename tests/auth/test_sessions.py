@@ -48,6 +48,13 @@ async def test_wrong_password_unknown_user_and_disabled_user_are_answered_alike(
     assert caught.value.code() == grpc.StatusCode.UNAUTHENTICATED
 
 
+@pytest.mark.parametrize("name", ["a\0b", "' OR 1=1 --", "\N{SNOWMAN}" * 128, "%s%n"])
+async def test_a_strange_name_is_an_unknown_one(auth: Auth, name: str) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await auth.login(name, "a\0b")
+    assert reason(caught) == "CREDENTIALS_INVALID"
+
+
 async def test_a_user_of_a_disabled_tenant_cannot_log_in(auth: Auth) -> None:
     user = await auth.add_user("ada", "user")
     async with auth.database.writing() as session:

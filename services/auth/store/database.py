@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
@@ -19,6 +20,8 @@ STATEMENT_SECONDS = 10
 POOL_SIZE = 10
 
 UNREACHABLE = (exc.OperationalError, exc.InterfaceError, exc.TimeoutError, OSError)
+# Classes of SQLSTATE (PostgreSQL, appendix A): no connection, no resources, stopped by an operator.
+UNREACHABLE_STATES = ("08", "53", "57")
 
 log = structlog.get_logger()
 
@@ -93,9 +96,22 @@ def _translated() -> Iterator[None]:
     """Turn an unreachable database into the error that callers may see."""
     try:
         yield
-    except UNREACHABLE as error:
+    except (*UNREACHABLE, exc.DBAPIError) as error:
+        if not _unreachable(error):
+            raise
         log.warning("database does not answer", error=type(error).__name__)
         raise DependencyUnavailable("database") from error
+
+
+def _unreachable(error: Exception) -> bool:
+    """Whether the error is the database's absence rather than a fault of ours."""
+    cause = getattr(error, "orig", None)
+    if getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
+        return False  # SQLite calls a mistake in a query operational too
+    # asyncpg tells the absence by SQLSTATE alone.
+    state = getattr(cause, "sqlstate", None) or ""
+    lost = bool(getattr(error, "connection_invalidated", False))
+    return isinstance(error, UNREACHABLE) or lost or state.startswith(UNREACHABLE_STATES)
 
 
 class Database:

@@ -58,6 +58,8 @@ def _migrate(connection: Connection, target: str) -> None:
             f"the database's schema is at revision {present}, which this program does not know: "
             "it was written by a newer Parley, so start that one"
         )
+    if target not in (HEAD, NONE, *known):
+        raise StartError(f"there is no revision {target}: choose one of {', '.join((HEAD, NONE, *known))}")
     if _is_back(known, present, target):
         command.downgrade(config, target)
     else:

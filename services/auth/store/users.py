@@ -38,6 +38,8 @@ class UserRecords:
 
     async def by_name(self, username: str) -> User | None:
         """The user of this name, tenant and roles included."""
+        if "\0" in username:
+            return None  # PostgreSQL's text cannot hold it, so nobody is called that
         return await self._one(User.canonical_username == canonical(username))
 
     async def by_id(self, tenant_id: str, user_id: str) -> User | None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from ulid import ULID
 
 from services.auth.passwords import Passwords
@@ -102,6 +102,23 @@ async def test_a_database_that_is_gone_is_a_typed_error() -> None:
         async with database.reading() as session:
             await UserRecords(session).count()
     await database.close()
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+async def test_a_lost_connection_is_a_typed_error_and_the_next_call_gets_a_new_one(
+    database: Database,
+) -> None:
+    with pytest.raises(DependencyUnavailable):
+        async with database.reading() as session:
+            await session.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+    async with database.reading() as session:
+        assert await UserRecords(session).count() == 0
+
+
+async def test_a_fault_of_ours_is_not_taken_for_the_databases_absence(database: Database) -> None:
+    with pytest.raises(DBAPIError):
+        async with database.reading() as session:
+            await session.execute(text("SELECT nonsense FROM users"))
 
 
 async def test_a_user_is_found_only_in_the_own_tenant(database: Database, passwords: Passwords) -> None:
