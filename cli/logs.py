@@ -12,7 +12,7 @@ from typing import IO
 
 LIMIT_BYTES = 10 * 2**20
 KEPT = 3
-TAIL_BYTES = 16 * 2**10
+TAIL_BYTES = 64 * 2**10
 WORDS = 300
 OURS = "parley."
 """How the loggers of our own processes begin."""
@@ -55,9 +55,13 @@ class LogFile:
         return self._path.with_name(f"{self._path.name}.{number}")
 
     def last_words(self) -> str:
-        """The last line of this run that says something, cut to a readable length."""
+        """Why this run ended, as far as it says, cut to a readable length.
+
+        That is the last error of our own processes, or else the last line.
+        """
         lines = self._tail()
-        return _entry(lines[-1]).get("event", lines[-1])[:WORDS] if lines else ""
+        own = [entry["event"] for line in lines if _is_own_error(entry := _entry(line))]
+        return (own or [_entry(line).get("event", line) for line in lines[-1:]] or [""])[-1][:WORDS]
 
     def last_step(self) -> str:
         """What one of our own processes said last about its start; empty for other programs."""
@@ -71,6 +75,10 @@ class LogFile:
             file.seek(max(min(self._start, size), size - TAIL_BYTES))
             lines = file.read(TAIL_BYTES).decode(errors="replace").splitlines()
         return [line.strip() for line in lines if line.strip()]
+
+
+def _is_own_error(entry: dict[str, str]) -> bool:
+    return entry.get("logger", "").startswith(OURS) and entry.get("level") in ("error", "critical")
 
 
 def _entry(line: str) -> dict[str, str]:

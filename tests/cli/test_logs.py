@@ -54,3 +54,10 @@ def test_the_last_step_is_what_our_own_process_said(tmp_path: Path) -> None:
     )
     write(log, "[1, 2]", "noise")
     assert log.last_step() == "loading"
+
+
+def test_our_own_error_is_worth_more_than_the_noise_after_it(tmp_path: Path) -> None:
+    log = LogFile(tmp_path / "a.log")
+    error = {"event": "the engine died", "logger": "parley.inference", "level": "error"}
+    write(log, json.dumps(error), "Traceback", "TypeError: 'NoneType' object is not callable")
+    assert log.last_words() == "the engine died"
