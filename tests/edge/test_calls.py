@@ -164,7 +164,8 @@ async def test_health_is_open_and_reflection_is_not(edge: Front, tokens: TokenMa
         listed = await reflection.ServerReflectionInfo(
             iter([listing]), metadata=tokens.metadata(), timeout=10
         ).read()
-        told = await refused(everything(reflection.ServerReflectionInfo(iter([listing]), timeout=10)))
+        # Nothing is written: grpc.aio can lose a refusal that comes while it writes.
+        told = await refused(reflection.ServerReflectionInfo(timeout=10).read())
     assert health.status == health_pb2.HealthCheckResponse.SERVING
     names = [service.name for service in listed.list_services_response.service]
     assert "parley.auth.v1.SessionService" in names
