@@ -1,19 +1,20 @@
 """Fresh training batches, made as they are needed: dialogues of like length side by side."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
 from parley_demo import phrasebook
-from parley_demo.composing import Composer, training_kind
+from parley_demo.composing import Composer, asked, training_kind
 from parley_demo.dialogue import Dialogue
 from parley_demo.grammar import runs_of_four
 from parley_demo.invented import Stock, seeded
 from parley_demo.rendering import pieces
 from parley_demo.tokens import encode
+from parley_demo.typing_slips import careless
 
 _LONGEST = 900
 _POOL = 256
@@ -21,17 +22,17 @@ _POOL = 256
 
 @dataclass(frozen=True)
 class Batch:
-    """Ids (batch x length, padded with 0) and which of them are learnt; `kinds` names each row."""
+    """Ids (batch x length, padded with 0) and their weights in the loss; `kinds` names each row."""
 
     ids: Tensor
-    learnt: Tensor
+    weights: Tensor
     kinds: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class _Example:
     ids: list[int]
-    learnt: list[bool]
+    weights: list[float]
     kind: str
 
 
@@ -50,9 +51,16 @@ class Feed:
     def dialogue(self) -> Dialogue:
         """A training dialogue that shares no run of four words with a held-out question."""
         while True:
-            dialogue = self._composer.dialogue(training_kind(self._rng))
+            dialogue = self._typed(self._composer.dialogue(training_kind(self._rng)))
             if not any(self._banned & runs_of_four(request.wording) for request in dialogue.requests):
                 return dialogue
+
+    def _typed(self, dialogue: Dialogue) -> Dialogue:
+        """The dialogue with its questions typed as carelessly as people type."""
+        requests = tuple(
+            replace(each, wording=careless(each.wording, self._rng)) for each in dialogue.requests
+        )
+        return replace(dialogue, requests=requests, questions=tuple(map(asked, requests)))
 
     def _drill(self) -> _Example:
         """Random tokens to say again: the dense signal from which a small model learns to copy at all."""
@@ -62,16 +70,16 @@ class Feed:
         before, between, after = (self._tokenizer.encode(text).ids for text in frame)
         ids = [*before, *copied, *between, *copied, *after]
         given = len(before) + len(copied) + len(between)
-        return _Example(ids, [False] * given + [True] * (len(ids) - given), "copying drill")
+        return _Example(ids, [0.0] * given + [1.0] * (len(ids) - given), "copying drill")
 
     def _example(self) -> _Example:
         if self._rng.random() < self.copying:
             return self._drill()
         while True:
             dialogue = self.dialogue()
-            ids, learnt = encode(self._tokenizer, pieces(dialogue, self._rng))
+            ids, weights = encode(self._tokenizer, pieces(dialogue, self._rng))
             if len(ids) <= _LONGEST:
-                return _Example(ids, learnt, dialogue.kind)
+                return _Example(ids, weights, dialogue.kind)
 
     def batches(self) -> Iterator[Batch]:
         """Yield batches for ever."""
@@ -94,8 +102,8 @@ class Feed:
 def _padded(row: list[_Example]) -> Batch:
     length = max(len(example.ids) for example in row)
     ids = torch.zeros(len(row), length, dtype=torch.long)
-    learnt = torch.zeros(len(row), length, dtype=torch.bool)
+    weights = torch.zeros(len(row), length)
     for at, example in enumerate(row):
         ids[at, : len(example.ids)] = torch.tensor(example.ids)
-        learnt[at, : len(example.learnt)] = torch.tensor(example.learnt)
-    return Batch(ids, learnt, tuple(example.kind for example in row))
+        weights[at, : len(example.weights)] = torch.tensor(example.weights)
+    return Batch(ids, weights, tuple(example.kind for example in row))

@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Callable
-from dataclasses import replace
 
 from parley_demo import arithmetic, clock, failures, files, smalltalk, statistic
 from parley_demo.dialogue import TOOLS, Dialogue, Request, thought_of
@@ -78,9 +77,7 @@ class Composer:
             requests = self._second_turn()
         else:
             requests = (*self._small_history(), self.request(kind))
-        if not self._stock.held_out:
-            requests = tuple(replace(each, wording=_careless(each.wording, self._rng)) for each in requests)
-        questions = tuple(fill(request.wording, request.gaps) for request in requests)
+        questions = tuple(map(asked, requests))
         return Dialogue(requests, self._offered(requests), questions, self._system(), kind)
 
     def request(self, kind: str) -> Request:
@@ -148,7 +145,7 @@ class Composer:
         return files.follow_up_list(stock, first, self._wording("and_dir"))
 
     def _small_history(self) -> tuple[Request, ...]:
-        if not self._stock.chance(0.1):
+        if not self._stock.chance(0.06):
             return ()
         kinds = (*SINGLE, "greeting", "cannot answer", "two calls", "tool error")
         return tuple(self.request(self._rng.choice(kinds)) for _ in range(self._rng.choice((1, 1, 2))))
@@ -183,36 +180,13 @@ def _upper_first(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def asked(request: Request) -> str:
+    """The question as the user sends it."""
+    return fill(request.wording, request.gaps)
+
+
 def _lower_first(text: str) -> str:
     return text if text[:1] == "{" or text[:2] in ("I ", "I'") else text[:1].lower() + text[1:]
-
-
-def _careless(wording: str, rng: random.Random) -> str:
-    """A wording as people type it: without capitals or full stops, with slips and words too many."""
-    if rng.random() < 0.25:
-        wording = wording[:1].lower() + wording[1:]
-    if rng.random() < 0.2:
-        wording = wording.rstrip(".?!")
-    if rng.random() < 0.2:
-        wording = _with_slip(wording, rng)
-    return wording
-
-
-def _with_slip(wording: str, rng: random.Random) -> str:
-    parts = wording.split(" ")
-    at = rng.randrange(len(parts))
-    word = parts[at]
-    shape = rng.randrange(4)
-    if "{" in word or shape == 0:
-        parts.insert(at, rng.choice(("really", "just", "the", "um", "so", "then", "well", "maybe")))
-    elif shape == 1 and len(word) > 4:
-        swap = rng.randrange(1, len(word) - 2)
-        parts[at] = word[:swap] + word[swap + 1] + word[swap] + word[swap + 2 :]
-    elif shape == 2:
-        parts.append(rng.choice(("now", "thanks", "please", "ok")))
-    else:
-        parts[at] = rng.choice((word.upper(), word + ",", word + "...", f" {word}"))
-    return " ".join(parts)
 
 
 def training_kind(rng: random.Random) -> str:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 _MOMENTUM = 0.95
-_ITERATIONS = 5
+_ITERATIONS = 4
 
 
 def orthogonalised(matrices: Tensor) -> Tensor:

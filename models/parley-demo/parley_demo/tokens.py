@@ -33,6 +33,9 @@ LITERALS = (
     *("time_now", "file_read", "file_list", "file_path"),
 )
 
+# The few tokens of reasoning decide what follows; among all that is copied they would hardly be heard.
+_DECISION = 4.0
+
 # An escape of JSON is its own piece, or the `n` of `\n` would change how the next word is cut.
 _PIECES = r"""\\["\\/bfnrt]|\p{L}+|\p{N}|[^\p{L}\p{N}]"""
 
@@ -77,12 +80,14 @@ def save_settings(folder: Path) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
-def encode(tokenizer: Tokenizer, parts: list[Piece]) -> tuple[list[int], list[bool]]:
-    """The ids of a dialogue and, for each, whether it is learnt."""
+def encode(tokenizer: Tokenizer, parts: list[Piece]) -> tuple[list[int], list[float]]:
+    """The ids of a dialogue and how much each counts in the loss; what is given counts nothing."""
+    closing = tokenizer.token_to_id("</think>")
     ids: list[int] = []
-    learnt: list[bool] = []
+    weights: list[float] = []
     for text, learn in parts:
         new = tokenizer.encode(text, add_special_tokens=False).ids
+        decides = new.index(closing) if learn and closing in new else 0
         ids += new
-        learnt += [learn] * len(new)
-    return ids, learnt
+        weights += [_DECISION] * decides + [float(learn)] * (len(new) - decides)
+    return ids, weights

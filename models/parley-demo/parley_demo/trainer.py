@@ -23,13 +23,15 @@ class Plan:
     minutes: float
     seed: int = 1
     batch_tokens: int = 2200
-    muon_rate: float = 0.008
+    muon_rate: float = 0.012
     adam_rate: float = 3e-3
     warm_steps: int = 60
-    cooling: float = 0.4
+    cooling: float = 0.7
     """The last share of the run, in which the rates fall to zero."""
     copying_minutes: float = 3.0
     """At first most examples are pure copying, which the calls and answers build on."""
+    copying_rate: float = 0.6
+    """The share of the rates used in those minutes, so that the circuit laid at the start is not washed out."""
     save_every_minutes: float = 4.0
 
 
@@ -47,7 +49,8 @@ class Progress:
 def rate_share(plan: Plan, progress: Progress) -> float:
     """Which share of the full rates to use: rises over the warm-up, falls linearly at the end."""
     left = 1.0 - progress.minutes / plan.minutes
-    return max(0.0, min(1.0, (progress.step + 1) / plan.warm_steps, left / plan.cooling))
+    highest = plan.copying_rate if progress.minutes < plan.copying_minutes else 1.0
+    return max(0.0, min(highest, (progress.step + 1) / plan.warm_steps, left / plan.cooling))
 
 
 class Run:
@@ -92,9 +95,11 @@ class Run:
                 group["lr"] = rate * share
             optimizer.zero_grad(set_to_none=True)
         # Position i predicts the token at i + 1.
-        wanted = batch.learnt[:, 1:]
+        weights = batch.weights[:, 1:]
+        wanted = weights > 0
         logits = self.model(batch.ids[:, :-1], wanted)
-        loss = functional.cross_entropy(logits, batch.ids[:, 1:][wanted])
+        losses = functional.cross_entropy(logits, batch.ids[:, 1:][wanted], reduction="none")
+        loss = (losses * weights[wanted]).sum() / weights.sum()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         for optimizer in self.optimizers:
@@ -114,12 +119,12 @@ class Run:
         )
 
     @torch.no_grad()
-    def exact(self, examples: int = 192) -> dict[str, float]:
+    def exact(self, examples: int = 120) -> dict[str, float]:
         """The share of fresh dialogues, per kind, that greedy decoding would write without a slip."""
         feed = Feed(self.tokenizer, self.progress.step + 77, self.plan.batch_tokens, set())
         right: dict[str, list[bool]] = {}
         for batch in feed.batches():
-            wanted = batch.learnt[:, 1:]
+            wanted = batch.weights[:, 1:] > 0
             slips = torch.zeros_like(wanted)
             slips[wanted] = self.model(batch.ids[:, :-1], wanted).argmax(-1) != batch.ids[:, 1:][wanted]
             for kind, slip in zip(batch.kinds, slips.any(dim=1).tolist(), strict=True):
