@@ -51,12 +51,13 @@ class Desk:
         conversation = session.conversation(seat.tab.viewing or None)
         seat.tab.viewing = conversation.id
         trouble = await _learn_models(session)
+        await self._let_go(session, trouble)
         model = _default_model(session)
         return (
             conversation_messages(conversation),
             _history(session, conversation),
             gr.Dropdown(choices=list(session.models), value=model),
-            trouble or _status(session, model, conversation),
+            _status(session, model, conversation) if trouble is None else alert(trouble),
             await _catalogue(session.client),
             session.username,
         )
@@ -108,11 +109,15 @@ class Desk:
         """The last picture of an answer, and the composer ready again."""
         error = conversation.turns[-1].answer.error if conversation.turns else None
         if error is not None:
+            await self._let_go(seat.session, error)
             await _learn_models(seat.session)
-            if advise(error).log_in:
-                await self._store.end(seat.session.id)
         status = _status(seat.session, model, conversation)
         return _shown(seat, conversation), _composer(busy=False), gr.skip(), status
+
+    async def _let_go(self, session: Session, trouble: ParleyError | None) -> None:
+        """End a session whose tokens the platform refuses, so that the login can begin another."""
+        if trouble is not None and advise(trouble).log_in:
+            await self._store.end(session.id)
 
     async def stop(self, request: gr.Request) -> None:
         """End the answer that the tab is being given."""
@@ -179,13 +184,13 @@ class Desk:
         raise gr.Error(LOGGED_OUT, print_exception=False)
 
 
-async def _learn_models(session: Session) -> str:
-    """Ask which models there are; gives what went wrong as HTML, or nothing."""
+async def _learn_models(session: Session) -> ParleyError | None:
+    """Ask which models there are; gives what went wrong."""
     try:
         session.models = {model.name: model for model in await session.client.list_models()}
     except ParleyError as error:
-        return alert(error)
-    return ""
+        return error
+    return None
 
 
 async def _catalogue(client: Client) -> str:

@@ -27,9 +27,7 @@ def login_router(edge: Edge, store: SessionStore) -> APIRouter:
     router = APIRouter()
 
     @router.get(LOGIN_PATH)
-    async def form(request: Request) -> Response:
-        if session_of(store, request.scope) is not None:
-            return RedirectResponse(".", 303)
+    async def form() -> Response:
         return _form()
 
     @router.post(LOGIN_PATH)

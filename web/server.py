@@ -24,6 +24,9 @@ EDGE = "edge"
 KEEP_ALIVE_SECONDS = 75
 """Longer than the edge keeps an unused connection, so that it never writes into one that closes."""
 
+BACKLOG = 1024
+"""Connections that wait to be taken in."""
+
 _log = structlog.get_logger()
 
 
@@ -129,6 +132,7 @@ def _bind(address: str) -> socket.socket:
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host.strip("[]"), int(port)))
+        bound.listen(BACKLOG)
     except (OSError, ValueError):
         bound.close()
         raise

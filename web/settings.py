@@ -58,7 +58,5 @@ class WebSettings(BaseSettings):
     def _tls_is_whole(self) -> Self:
         paths = (self.tls_certificate_path, self.tls_private_key_path, self.tls_authority_path)
         if any(paths) and not all(paths):
-            raise ValueError(
-                "set all of TLS_CERTIFICATE_PATH, TLS_PRIVATE_KEY_PATH, TLS_AUTHORITY_PATH, or none"
-            )
+            raise ValueError("set the certificate, the private key and the authority, or none of them")
         return self

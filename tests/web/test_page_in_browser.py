@@ -216,3 +216,13 @@ async def test_two_browsers_see_nothing_of_each_other(page: Page, stand: Stand) 
     await expect(stranger.locator("#history label")).to_have_text(["New conversation"])
     assert await stranger.get_by_text("391").count() == 0
     await other.close()
+
+
+async def test_refused_tokens_lead_back_to_the_login(page: Page, stand: Stand) -> None:
+    stand.edge.ended = True
+    await ask(page, "What is 17 * 23?")
+    await expect(page.get_by_role("alert")).to_contain_text("Your session has ended.")
+    stand.edge.ended = False
+    await page.get_by_role("link", name="Log in").click()
+    await expect(page.get_by_label("Password")).to_be_visible()
+    assert page.url == f"{stand.url}login"
