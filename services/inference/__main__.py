@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import threading
 from contextlib import AsyncExitStack
@@ -17,6 +18,7 @@ from services.inference.engine import Engine
 from services.inference.lifecycle import EngineDiedError, ModelLife
 from services.inference.mailbox import StoreMailbox, letter_handler
 from services.inference.models import Models
+from services.inference.orphans import end_with_parent
 from services.inference.preflight import StartError, check_model
 from services.inference.runs import RunRegistry
 from services.inference.servicer import InferenceServicer
@@ -36,7 +38,9 @@ async def main() -> None:
     """Build, serve and close, in that order."""
     settings = load(InferenceSettings)
     configure_logging("inference", settings.log_level)
-    check_model(settings.model)
+    if check_model(settings.model) is not None:
+        # The model is here: its libraries need not look for it outside.
+        os.environ["HF_HUB_OFFLINE"] = "1"
     async with AsyncExitStack() as stack:
         stack.callback(end_children)
         serve_metrics(settings.metrics_address)
@@ -132,6 +136,10 @@ def _channel(settings: InferenceSettings, service: str, address: str) -> Rotatin
 def _verifier(settings: InferenceSettings, auth: RotatingChannel) -> JwksVerifier:
     return JwksVerifier(remote_keys(auth), issuer=settings.token_issuer, audience=settings.token_audience)
 
+
+if __name__ == "__mp_main__":
+    # vLLM's processes start by importing this file under that name.
+    end_with_parent()
 
 if __name__ == "__main__":
     try:

@@ -9,8 +9,6 @@ from pydantic import Field, SecretStr
 
 from services.rpc.settings import ServiceSettings, settings_config
 
-GIBIBYTE = 2**30
-
 Dtype = Literal["auto", "bfloat16", "float16", "float32"]
 
 
@@ -22,8 +20,8 @@ class EngineSettings:
         model: Folder of the model, or its name at Hugging Face.
         name: The name under which it is served.
         dtype: Type of the weights in memory; `auto` takes the model's own.
-        kv_cache_bytes: Memory for keys and values; 0 lets the engine measure
-            what a GPU has left.
+        kv_cache_bytes: Memory for keys and values; None means 1 GiB on CPU, and
+            on a GPU what `gpu_memory_utilization` leaves.
         max_context_length: Tokens of prompt and answer; 0 takes the model's own.
         max_running_requests: Requests generated at once; 0 lets the engine choose.
         enforce_eager: Whether to run without compiled graphs; None means so on
@@ -38,7 +36,7 @@ class EngineSettings:
     model: str
     name: str
     dtype: Dtype = "auto"
-    kv_cache_bytes: int = GIBIBYTE
+    kv_cache_bytes: int | None = None
     max_context_length: int = 0
     max_running_requests: int = 0
     enforce_eager: bool | None = None
@@ -62,8 +60,8 @@ class InferenceSettings(ServiceSettings):
     model: str = Field(min_length=1, description="folder of the model, or its name at Hugging Face")
     model_name: str = Field("", max_length=256, description="name it is served under; default: its last part")
     dtype: Dtype = Field("auto", description="type of the weights")
-    kv_cache_bytes: int = Field(
-        GIBIBYTE, ge=0, description="memory for keys and values; 0: what a GPU has left"
+    kv_cache_bytes: int | None = Field(
+        None, ge=1, description="memory for keys and values; default: 1 GiB on CPU, what is left on a GPU"
     )
     max_context_length: int = Field(0, ge=0, description="tokens of prompt and answer; 0: the model's own")
     max_running_requests: int = Field(0, ge=0, description="requests generated at once; 0: the engine's own")

@@ -31,6 +31,9 @@ for _name, _value in {
     # A fork would inherit gRPC's sockets and threads.
     "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
     "TOKENIZERS_PARALLELISM": "false",
+    # Torch writes plain text; what it warns of is for developers of models.
+    "TORCH_CPP_LOG_LEVEL": "ERROR",
+    "PYTHONWARNINGS": "ignore",
 }.items():
     os.environ.setdefault(_name, _value)
 
@@ -45,6 +48,9 @@ from vllm.renderers.online_renderer import OnlineRenderer  # noqa: E402
 from vllm.usage.usage_lib import UsageContext  # noqa: E402
 from vllm.v1.engine.async_llm import AsyncLLM  # noqa: E402
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError  # noqa: E402
+
+# Left alone, vLLM takes a large share of a CPU machine's memory.
+CPU_KV_CACHE_BYTES = 2**30
 
 
 class RenderRequest(ChatCompletionRequest):
@@ -71,10 +77,8 @@ def build_llm(settings: EngineSettings) -> AsyncLLM:
         StartError: The model is missing or does not fit this machine.
     """
     folder = check_model(settings.model)
-    if folder is not None:
-        os.environ["HF_HUB_OFFLINE"] = "1"
     if current_platform.is_cpu():
-        check_memory(folder, settings.kv_cache_bytes)
+        check_memory(folder, settings.kv_cache_bytes or CPU_KV_CACHE_BYTES)
     try:
         config = engine_config(settings)
         return AsyncLLM.from_vllm_config(
@@ -97,7 +101,7 @@ def engine_config(settings: EngineSettings) -> VllmConfig:
         dtype=settings.dtype,
         enforce_eager=eager,
         max_num_seqs=settings.max_running_requests or None,
-        kv_cache_memory_bytes=settings.kv_cache_bytes or None,
+        kv_cache_memory_bytes=settings.kv_cache_bytes or (CPU_KV_CACHE_BYTES if on_cpu else None),
         gpu_memory_utilization=settings.gpu_memory_utilization,
         tensor_parallel_size=settings.tensor_parallel_size,
         pipeline_parallel_size=settings.pipeline_parallel_size,
@@ -244,6 +248,8 @@ class VllmEngine:
     async def close(self) -> None:
         """See `Engine.close`."""
         await asyncio.to_thread(self._llm.shutdown)
+        # Its `__del__` must not run when the interpreter is already half gone.
+        del self._llm
 
 
 def _online_renderer(llm: AsyncLLM, parsers: Parsers) -> OnlineRenderer:
