@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +18,7 @@ from cli.bench_prompts import endless_copy
 from cli.bench_sides import EngineAlone, Side, WholePath
 from cli.console import errors, print_json, print_table
 from cli.failures import CommandError, told
-from cli.load import Comparison, Round
+from cli.load import Comparison
 from cli.model import choose_model
 from cli.resources import KV_BYTES, runs_on_cpu, share_cores
 
@@ -52,11 +54,8 @@ def chat(
         )
     with tempfile.TemporaryDirectory(prefix="parley-bench-") as scratch:
         folder = endless_copy(Path(chosen.source), Path(scratch) / chosen.name)
-        results = uvloop.run(_compare(folder, Path(scratch), numbers, rounds, tokens))
-    if as_json:
-        print_json({"model": chosen.name, "tokens": tokens, "comparisons": results})
-    else:
-        _show(results)
+        workload = Workload(folder, Path(scratch), numbers, rounds, tokens)
+        uvloop.run(_compare(workload, _show_json if as_json else _show))
 
 
 def parse_streams(text: str) -> list[int]:
@@ -74,29 +73,44 @@ def parse_streams(text: str) -> list[int]:
     return numbers
 
 
-async def _compare(
-    model: Path, scratch: Path, numbers: list[int], rounds: int, tokens: int
-) -> list[dict[str, Any]]:
-    """Measures both sides in turn, so that the machine's drift meets both."""
+@dataclass(frozen=True)
+class Workload:
+    """What is measured: every number of streams for so many rounds of so many tokens a stream."""
+
+    model: Path
+    scratch: Path
+    numbers: list[int]
+    rounds: int
+    tokens: int
+
+
+async def _compare(workload: Workload, report: Callable[[list[dict[str, Any]]], None]) -> None:
+    """Measures both sides in turn (the machine drifts), and reports before it cleans up."""
+    model, scratch = workload.model, workload.scratch
     engine_settings = {"model": str(model), "name": model.name, "kv_cache_bytes": KV_BYTES}
-    cores = share_cores(1)[0] if runs_on_cpu() else None
-    threads = cores.environment() if cores is not None else {}
+    threads = share_cores(1)[0].environment() if runs_on_cpu() else {}
     async with AsyncExitStack() as stack:
         errors().print("starting the engine alone, then the whole path; this takes a while")
         engine = await stack.enter_async_context(EngineAlone.started(engine_settings, threads, scratch))
         path = await stack.enter_async_context(WholePath.started(model, scratch))
-        results = []
-        for number in numbers:
-            await engine.measure(number, tokens)  # warm-up
-            await path.measure(number, tokens)
-            comparison = Comparison()
-            for turn in range(rounds):
-                errors().print(f"{number} streams, round {turn + 1} of {rounds}")
-                sides: list[tuple[Side, list[Round]]] = [(engine, comparison.engine), (path, comparison.path)]
-                for side, found in sides if turn % 2 == 0 else reversed(sides):
-                    found.append(await side.measure(number, tokens))
-            results.append(comparison.fields())
-    return results
+        report([(await _rounds(number, engine, path, workload)).fields() for number in workload.numbers])
+
+
+async def _rounds(number: int, engine: Side, path: Side, workload: Workload) -> Comparison:
+    """Measures both sides at one number of streams, after a warm-up."""
+    await engine.measure(number, workload.tokens)
+    await path.measure(number, workload.tokens)
+    comparison = Comparison()
+    for turn in range(workload.rounds):
+        errors().print(f"{number} streams, round {turn + 1} of {workload.rounds}")
+        sides = [(engine, comparison.engine), (path, comparison.path)]
+        for side, found in sides if turn % 2 == 0 else reversed(sides):
+            found.append(await side.measure(number, workload.tokens))
+    return comparison
+
+
+def _show_json(results: list[dict[str, Any]]) -> None:
+    print_json({"comparisons": results})
 
 
 def _show(results: list[dict[str, Any]]) -> None:

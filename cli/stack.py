@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import sys
 from collections.abc import Mapping
@@ -27,6 +28,8 @@ TOOLS = "parley.tools.v1.ToolService"
 SESSIONS = "parley.auth.v1.SessionService"
 WORKSPACE_TEMPLATE = Path(__file__).resolve().parent.parent / "deploy" / "embedded" / "workspace"
 STORE_MEMORY = "64mb"
+EDGE_THREADS = 4
+"""More than one machine's replicas can keep busy; Envoy would take one per core."""
 ENGINE_START_SECONDS = 900.0
 """A named model may have to be downloaded first."""
 
@@ -190,6 +193,7 @@ class Stack:
         command = (
             *(program("envoy"), "-c", str(self.edge_configuration)),
             *("--disable-hot-restart", "--log-level", "warning"),
+            *("--concurrency", str(min(EDGE_THREADS, os.cpu_count() or 1))),
         )
         address = local_address(self._plan.edge_address)
         ready = probes.edge_answers(address, self._authority.certificate_path, INFERENCE)
