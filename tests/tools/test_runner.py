@@ -151,7 +151,7 @@ async def test_the_deadline_ends_a_call_that_runs_or_waits(
 ) -> None:
     gate = Gate()
     runner = make_runner(gate.tool, running_per_caller=1)
-    soon = asyncio.get_running_loop().time() + 0.05
+    soon = asyncio.get_running_loop().time() + 1
     ended = await asyncio.gather(
         run(runner, tokens, "gate", '{"name": "runs"}', deadline=soon),
         run(runner, tokens, "gate", '{"name": "waits"}', deadline=soon),

@@ -220,7 +220,7 @@ async def read_to_the_end(stream: grpc.aio.StreamStreamCall[object, object]) -> 
 async def test_the_stream_s_deadline_ends_every_call(serve: Callable[..., object]) -> None:
     gate = Gate()
     async with serve([gate.tool]) as service, service.stub() as stub:
-        stream = stub.ExecuteMany(metadata=service.metadata(*ALL), timeout=1)
+        stream = stub.ExecuteMany(metadata=service.metadata(*ALL), timeout=3)
         await stream.write(run_request("a", "gate"))
         await gate.wait_for_inside(1)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
