@@ -11,7 +11,7 @@ import sys
 import httpx
 import pytest
 
-WAIT_SECONDS = 60
+WAIT_SECONDS = 120
 
 
 async def start(**environment: str) -> asyncio.subprocess.Process:
