@@ -112,13 +112,14 @@ def _circuit_breakers(settings: EdgeSettings) -> Tree:
 
 
 def _health_check(settings: EdgeSettings) -> Tree:
+    """Patient with a replica that is busy; one that is gone is noticed by its connection."""
     interval = seconds(settings.health_check_seconds)
     return {
-        "timeout": "1s",
+        "timeout": "3s",
         "interval": interval,
         "no_traffic_interval": interval,
         "no_traffic_healthy_interval": interval,
-        "unhealthy_threshold": 2,
+        "unhealthy_threshold": 3,
         "healthy_threshold": 1,
         "always_log_health_check_failures": False,
         "grpc_health_check": {},
