@@ -42,7 +42,7 @@ class ReasonEnum(Protocol):
     """An `ErrorReason` enum, as generated code gives it."""
 
     @property
-    def DESCRIPTOR(self) -> EnumDescriptor:  # noqa: N802 - protobuf's name
+    def DESCRIPTOR(self) -> EnumDescriptor:
         """The enum in its contract."""
         ...
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from typing import Any
 
 import grpc
@@ -52,8 +52,9 @@ class CallInterceptor(AsyncServerInterceptor):
             yield request
 
     async def _stream(
-        self, responses: AsyncIterator[Message], context: Context, method_name: str
-    ) -> AsyncIterator[Message]:
-        async with self.around(context, method_name):
+        self, responses: AsyncGenerator[Message, None], context: Context, method_name: str
+    ) -> AsyncGenerator[Message, None]:
+        # Closed from the inside out, or the collector would close them in any order.
+        async with self.around(context, method_name), aclosing(responses):
             async for response in responses:
                 yield response
