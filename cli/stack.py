@@ -33,6 +33,9 @@ EDGE_THREADS = 4
 ENGINE_START_SECONDS = 900.0
 """A named model may have to be downloaded first."""
 
+STOP_SECONDS = 30.0
+"""A service's grace for running calls, and what the engine takes to let go."""
+
 ENGINE_VARIABLES = ",".join(
     (
         *("CUDA_VISIBLE_DEVICES", "HF_HOME", "HF_TOKEN", "HF_HUB_OFFLINE", "LD_PRELOAD"),
@@ -241,6 +244,7 @@ class Stack:
             folder=self._plan.home.path,
             address=address,
             start_seconds=seconds,
+            stop_seconds=STOP_SECONDS,
             stop_rank=stop_rank,
         )
 

@@ -1,0 +1,106 @@
+import json
+import stat
+from pathlib import Path
+
+import pytest
+
+from cli.certificates import issue_missing, open_authority
+from cli.child import ChildSpec
+from cli.home import Home
+from cli.model import ModelChoice
+from cli.resources import CoreShare
+from cli.stack import Stack, StackPlan, local_address
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> StackPlan:
+    environment = {
+        "PATH": "/bin",
+        "MY_SECRET": "s",
+        "HF_TOKEN": "hub",
+        "EXTRA": "e",
+        "PARLEY_TOOLS_LOG_LEVEL": "DEBUG",
+        "PARLEY_WEB_LISTEN_ADDRESS": "127.0.0.1:5555",
+    }
+    model = ModelChoice(str(tmp_path), "toy")
+    cores = (CoreShare((1,)), CoreShare((2,)))
+    return StackPlan(Home(tmp_path / "home"), model, cores, 2**28, environment, pass_variables="EXTRA")
+
+
+@pytest.fixture
+def stack(plan: StackPlan) -> Stack:
+    authority = open_authority(plan.home)
+    issue_missing(authority)
+    return Stack(plan, authority)
+
+
+@pytest.fixture
+def specs(stack: Stack) -> dict[str, ChildSpec]:
+    return {spec.name: spec for stage in stack.stages() for spec in stage}
+
+
+def test_the_edge_comes_last_and_the_store_ends_last(stack: Stack) -> None:
+    stages = [[spec.name for spec in stage] for stage in stack.stages()]
+    assert stages == [["store", "auth"], ["tools", "web", "inference-1", "inference-2"], ["edge"]]
+    ranks = {spec.name: spec.stop_rank for stage in stack.stages() for spec in stage}
+    assert ranks["inference-1"] < ranks["tools"] < ranks["auth"] <= ranks["edge"] < ranks["store"]
+
+
+def test_a_process_gets_its_own_settings_and_nobody_else_s(specs: dict[str, ChildSpec]) -> None:
+    assert specs["tools"].environment["PARLEY_TOOLS_LOG_LEVEL"] == "DEBUG"
+    for name, prefix in (("auth", "PARLEY_AUTH_"), ("tools", "PARLEY_TOOLS_"), ("web", "PARLEY_WEB_")):
+        ours = [key for key in specs[name].environment if key.startswith("PARLEY_")]
+        assert all(key.startswith(prefix) for key in ours)
+    assert not any("MY_SECRET" in spec.environment for spec in specs.values())
+    assert [name for name, spec in specs.items() if "HF_TOKEN" in spec.environment] == [
+        "inference-1",
+        "inference-2",
+    ]
+    assert all(spec.environment["EXTRA"] == "e" for spec in specs.values())
+
+
+def test_the_store_s_password_is_in_no_argument_and_in_a_private_file(
+    specs: dict[str, ChildSpec], plan: StackPlan
+) -> None:
+    url = specs["inference-1"].environment["PARLEY_INFERENCE_STORE_URL"]
+    password = url.partition("redis://:")[2].partition("@")[0]
+    assert len(password) > 30
+    for spec in specs.values():
+        assert password not in " ".join(spec.command)
+        assert password not in repr(spec)
+    configuration = plan.home.path / "store" / "store.conf"
+    assert stat.S_IMODE(configuration.stat().st_mode) == 0o600
+    assert f"requirepass {password}" in configuration.read_text()
+    assert "bind 127.0.0.1\n" in configuration.read_text()
+
+
+def test_replicas_have_ports_cores_and_memory_of_their_own(specs: dict[str, ChildSpec]) -> None:
+    first, second = specs["inference-1"].environment, specs["inference-2"].environment
+    assert first["PARLEY_INFERENCE_LISTEN_ADDRESS"] != second["PARLEY_INFERENCE_LISTEN_ADDRESS"]
+    assert (first["VLLM_CPU_OMP_THREADS_BIND"], second["VLLM_CPU_OMP_THREADS_BIND"]) == ("1", "2")
+    assert first["PARLEY_INFERENCE_KV_CACHE_BYTES"] == str(2**28)
+    assert first["HF_HUB_OFFLINE"] == "1"
+
+
+def test_the_edge_and_auth_know_every_replica(stack: Stack, specs: dict[str, ChildSpec]) -> None:
+    replicas = [specs[name].address for name in ("inference-1", "inference-2")]
+    edge = stack.edge_environment()
+    assert json.loads(edge["PARLEY_EDGE_MODELS"]) == {"toy": replicas}
+    assert edge["PARLEY_EDGE_WEB_ADDRESS"] == "127.0.0.1:5555"
+    observed = json.loads(specs["auth"].environment["PARLEY_AUTH_OBSERVED"])
+    assert observed["parley.inference.v1.InferenceService"] == [
+        f"inference@{address}" for address in replicas
+    ]
+
+
+async def test_nothing_that_is_not_there_is_ready(specs: dict[str, ChildSpec]) -> None:
+    for name in ("store", "auth", "inference-1", "edge"):
+        assert await specs[name].is_ready() is False
+    with pytest.raises(OSError, match=r"refused|Connect call failed"):
+        await specs["web"].is_ready()
+
+
+def test_this_machine_reaches_a_listener_of_all_addresses() -> None:
+    assert local_address("0.0.0.0:8443") == "127.0.0.1:8443"
+    assert local_address("[::]:8443") == "127.0.0.1:8443"
+    assert local_address("10.0.0.1:8443") == "10.0.0.1:8443"
