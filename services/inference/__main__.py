@@ -18,7 +18,6 @@ from services.inference.engine import Engine
 from services.inference.lifecycle import EngineDiedError, ModelLife
 from services.inference.mailbox import StoreMailbox, letter_handler
 from services.inference.models import Models
-from services.inference.orphans import end_with_parent
 from services.inference.preflight import StartError, check_model
 from services.inference.runs import RunRegistry
 from services.inference.servicer import InferenceServicer
@@ -136,10 +135,6 @@ def _channel(settings: InferenceSettings, service: str, address: str) -> Rotatin
 def _verifier(settings: InferenceSettings, auth: RotatingChannel) -> JwksVerifier:
     return JwksVerifier(remote_keys(auth), issuer=settings.token_issuer, audience=settings.token_audience)
 
-
-if __name__ == "__mp_main__":
-    # vLLM's processes start by importing this file under that name.
-    end_with_parent()
 
 if __name__ == "__main__":
     try:

@@ -55,7 +55,7 @@ class InferenceServicer(InferenceServiceServicer):
         check_order(order.messages)
         with self._runs.open(Owner.of(current_principal()), _limit(order)) as run:
             # A client that vanishes while it is being written to leaves no other trace.
-            context.add_done_callback(_Left(run))
+            context.add_done_callback(_ending(run))
             async with aclosing(self._answer(run, order, engine)) as responses:
                 async for response in responses:
                     yield response
@@ -100,15 +100,13 @@ class InferenceServicer(InferenceServiceServicer):
         )
 
 
-class _Left:
-    """Ends a run when its call is over."""
+def _ending(run: Run) -> Any:
+    """Ends a run when its call is over; grpc's stubs type such callbacks as no function can be."""
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
+    def end(_context: Context) -> None:
+        run.end(FinishReason.CANCELLED)
 
-    def __call__(self, ctx: Context) -> None:
-        del ctx
-        self._run.end(FinishReason.CANCELLED)
+    return end
 
 
 def _limit(order: ChatOrder) -> Limit:

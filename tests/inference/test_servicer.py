@@ -276,7 +276,7 @@ async def test_client_that_stops_reading_cannot_hold_the_engine(replica: Replica
 async def test_stream_ends_before_the_deadline_with_its_reason(replica: Replica, metadata: Any) -> None:
     engine = ScriptedEngine([ContentDelta("Hel"), Gate()])
     async with replica(engine) as process:
-        events = await read(process.stub.Chat(chat(), metadata=metadata, timeout=2.0))
+        events = await read(process.stub.Chat(chat(), metadata=metadata, timeout=5.0))
     assert reason(events) == "DEADLINE"
     assert engine.running == 0
 
