@@ -22,8 +22,9 @@ test: ## the whole suite with coverage: the real engine, Envoy and a browser inc
 test-fast: ## the tests that need no engine, Envoy or browser
 	@tests/run.sh -m "not slow"
 
-gen: ## generate the stubs from the contracts
+gen: ## generate the stubs and the guide's tables from the contracts and the settings
 	@$(BIN)/python protos/generate.py
+	@$(BIN)/python docs/generate.py
 
 lint: ## every check that needs no running process
 	@deploy/lint.sh

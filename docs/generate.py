@@ -1,0 +1,154 @@
+"""Writes the pages of the guide that are made from the code: methods, errors and settings.
+
+Usage: generate.py [--check]
+
+`--check` writes nothing and exits 1 where a committed page differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor import EnumDescriptor, MethodDescriptor
+from google.rpc import code_pb2
+from pydantic.fields import FieldInfo
+
+from deploy.envoy.settings import EdgeSettings
+from parley.auth.v1 import error_reason_pb2 as auth_reasons
+from parley.auth.v1 import key_service_pb2, session_service_pb2
+from parley.inference.v1 import error_reason_pb2 as inference_reasons
+from parley.inference.v1 import inference_service_pb2
+from parley.policy.v1 import error_reason_pb2 as policy_reasons
+from parley.policy.v1 import policy_pb2
+from parley.tools.v1 import error_reason_pb2 as tools_reasons
+from parley.tools.v1 import tool_service_pb2
+from services.auth.roles import BUILT_IN, permissions_of
+from services.auth.settings import AuthSettings
+from services.inference.settings import InferenceSettings
+from services.rpc.errors import REASON_PREFIX
+from services.rpc.policies import Access, access_table
+from services.rpc.principal import permits
+from services.tools.settings import ToolsSettings
+from web.settings import WebSettings
+
+GUIDE = Path(__file__).parent / "guide"
+SERVICES = (inference_service_pb2, tool_service_pb2, session_service_pb2, key_service_pb2)
+REASONS = (policy_reasons, inference_reasons, tools_reasons, auth_reasons)
+SETTINGS = (AuthSettings, ToolsSettings, InferenceSettings, WebSettings, EdgeSettings)
+NOTE = "<!-- Made by docs/generate.py; change the contracts or the settings instead. -->"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--check", action="store_true", help="compare, write nothing")
+    options = parser.parse_args(arguments)
+    drifted = [name for name, text in pages().items() if not settle(GUIDE / name, text, options.check)]
+    for name in drifted:
+        print(f"docs/guide/{name} is not what the code gives; run `make gen`", file=sys.stderr)
+    return 1 if drifted else 0
+
+
+def settle(page: Path, text: str, check: bool) -> bool:
+    """Write the page, or with `check` only say whether it is as it should be."""
+    if check:
+        return page.is_file() and page.read_text(encoding="utf-8") == text
+    page.write_text(text, encoding="utf-8")
+    return True
+
+
+def pages() -> dict[str, str]:
+    """Every page's text, by file name."""
+    return {
+        "methods.md": page("Methods", method_lines()),
+        "errors.md": page("Errors", error_lines()),
+        "settings.md": page("Settings", settings_lines()),
+    }
+
+
+def page(title: str, lines: Iterator[str]) -> str:
+    """A page of this title."""
+    return "\n".join([NOTE, "", f"# {title}", "", *lines, ""])
+
+
+def method_lines() -> Iterator[str]:
+    """Each method, what it needs, and which built-in role has that."""
+    roles = sorted(BUILT_IN)
+    yield "Every method, the permission that its token must hold, and the built-in roles that hold it."
+    yield "A tool needs its own permission, `tools.<category>.<name>`, beside the method's."
+    yield ""
+    yield f"| Method | JSON | Needs | {' | '.join(roles)} |"
+    yield "|---|---|---|" + "---|" * len(roles)
+    for module in SERVICES:
+        for service in module.DESCRIPTOR.services_by_name.values():
+            table = access_table([service.full_name])
+            for method in service.methods:
+                access = table[f"/{service.full_name}/{method.name}"]
+                held = ["yes" if may(role, access) else "" for role in roles]
+                cells = [f"`{method.full_name}`", http_path(method), needs(access), *held]
+                yield f"| {' | '.join(cells)} |"
+
+
+def may(role: str, access: Access) -> bool:
+    """Whether a token of this role may call."""
+    return not access.permission or permits(permissions_of([role]), access.permission)
+
+
+def needs(access: Access) -> str:
+    """What a caller must show, in words."""
+    if not access.needs_token:
+        return "nothing"
+    return f"`{access.permission}`" if access.permission else "any token"
+
+
+def http_path(method: MethodDescriptor) -> str:
+    """The method's JSON path, from its `google.api.http` option."""
+    pool = descriptor_pool.Default()
+    rule: Any = method.GetOptions().Extensions[pool.FindExtensionByName("google.api.http")]
+    verb = rule.WhichOneof("pattern")
+    return f"`{verb.upper()} {getattr(rule, verb)}`" if verb else ""
+
+
+def error_lines() -> Iterator[str]:
+    """Each reason, its domain, its status and its metadata."""
+    yield "Every error carries `google.rpc.ErrorInfo` with a reason and a domain (AIP-193)."
+    for module in REASONS:
+        enum: EnumDescriptor = module.ErrorReason.DESCRIPTOR
+        root, service, *_ = enum.file.package.split(".")
+        yield from ["", f"## {service}.{root}", "", "| Reason | Status | Metadata |", "|---|---|---|"]
+        for value in enum.values[1:]:
+            policy: policy_pb2.ReasonPolicy = value.GetOptions().Extensions[policy_pb2.reason]
+            keys = ", ".join(f"`{key}`" for key in policy.metadata_keys)
+            name = value.name.removeprefix(REASON_PREFIX)
+            yield f"| `{name}` | {code_pb2.Code.Name(policy.code)} | {keys} |"
+
+
+def settings_lines() -> Iterator[str]:
+    """Each setting of each process."""
+    yield "Each process reads its own environment variables once, at its start. `parley up` sets what it must"
+    yield "and passes on what you set. A variable with a process's prefix that is no setting is an error."
+    for settings in SETTINGS:
+        prefix = str(settings.model_config.get("env_prefix", ""))
+        yield from ["", f"## {prefix}*", "", "| Variable | Default | What it is |", "|---|---|---|"]
+        for name, field in settings.model_fields.items():
+            yield f"| `{prefix}{name.upper()}` | {default(field)} | {field.description or ''} |"
+
+
+def default(field: FieldInfo) -> str:
+    """A field's default, or that it has none."""
+    if field.is_required():
+        return "required"
+    # What a factory makes may differ from machine to machine; its description tells.
+    value = None if field.default_factory else field.default
+    return f"`{value}`" if value not in ("", None) else ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
