@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Iterable
@@ -78,7 +79,14 @@ class Worker:
     @property
     def usable(self) -> bool:
         """Whether it lives and runs no call."""
-        return self._idle and self._process.returncode is None
+        return self._idle and self._process.returncode is None and self._lives()
+
+    def _lives(self) -> bool:
+        """Whether the kernel still runs it, which asyncio may not know yet; reaping is left to asyncio."""
+        try:
+            return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+        except ChildProcessError:
+            return False
 
     async def run(self, tool: Tool, call: bytes, report: Reporter) -> str:
         """Run a call; the result's JSON text.

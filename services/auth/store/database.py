@@ -76,12 +76,16 @@ def _prepare_sqlite(engine: AsyncEngine, foreign_keys: bool) -> None:
 
     def connect(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # the driver shall not begin transactions by itself
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode = WAL")
-        # A revocation that was answered must survive a power cut.
-        cursor.execute("PRAGMA synchronous = FULL")
-        cursor.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")
-        cursor.close()
+        try:
+            cursor = connection.cursor()
+            cursor.execute("PRAGMA journal_mode = WAL")
+            # A revocation that was answered must survive a power cut.
+            cursor.execute("PRAGMA synchronous = FULL")
+            cursor.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")
+            cursor.close()
+        except Exception:
+            connection.close()  # the pool only drops it, and its thread would outlive the event loop
+            raise
 
     def begin(connection: Connection) -> None:
         writes = connection.get_execution_options().get("writes", False)
