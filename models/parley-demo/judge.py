@@ -34,7 +34,7 @@ from services.inference.engine import (  # noqa: E402
 from services.inference.settings import EngineSettings  # noqa: E402
 
 _AT_ONCE = 24
-_LONGEST_ANSWER = 600
+_LONGEST_ANSWER = 400
 THRESHOLDS = {"known wordings": 0.97, "held-out": 0.90}
 
 

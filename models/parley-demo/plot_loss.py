@@ -1,19 +1,18 @@
-"""Draw `training-loss.png` from the log of a run: `python models/parley-demo/plot_loss.py` (needs matplotlib)."""
+"""Draw `training-loss.png` from a run's log: `python models/parley-demo/plot_loss.py` (needs matplotlib)."""
 
 import argparse
 import json
 from pathlib import Path
 
 from matplotlib import pyplot
-
-FOLDER = Path(__file__).resolve().parent
+from parley_demo.rendering import MODEL_FOLDER, RUN_FOLDER
 
 
 def main() -> None:
     """Read `losses.json` (minutes and loss) and draw it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--losses", type=Path, default=FOLDER / "losses.json")
-    parser.add_argument("--plot", type=Path, default=FOLDER / "training-loss.png")
+    parser.add_argument("--losses", type=Path, default=RUN_FOLDER / "losses.json")
+    parser.add_argument("--plot", type=Path, default=MODEL_FOLDER / "training-loss.png")
     options = parser.parse_args()
     minutes, losses = zip(*json.loads(options.losses.read_text(encoding="utf-8")), strict=True)
     figure, axes = pyplot.subplots(figsize=(7, 3.5), layout="constrained")

@@ -1,4 +1,4 @@
-"""Train the demonstration model: `python models/parley-demo/train.py --minutes 75 --work /tmp/demo-train`.
+"""Train the demonstration model: `python models/parley-demo/train.py --minutes 75`.
 
 Checkpoints, the log and the weights as they stand go to the work folder; `--install` copies the finished
 weights beside this script. An interrupted run goes on with `--resume`.
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 from parley_demo.judging import banned_runs
-from parley_demo.rendering import MODEL_FOLDER
+from parley_demo.rendering import MODEL_FOLDER, RUN_FOLDER
 from parley_demo.trainer import Plan, Run
 from tokenizers import Tokenizer
 
@@ -20,7 +20,7 @@ def _options() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--minutes", type=float, default=75, help="wall-clock minutes of training in all")
-    parser.add_argument("--work", type=Path, required=True, help="folder for checkpoints and logs")
+    parser.add_argument("--work", type=Path, default=RUN_FOLDER, help="folder for checkpoints and logs")
     parser.add_argument("--resume", action="store_true", help="go on from the work folder's checkpoint")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
@@ -37,7 +37,7 @@ def main() -> None:
     run = Run(Plan(options.minutes, options.seed), options.work, tokenizer, banned_runs(), options.resume)
     run.train()
     if options.install:
-        for name in ("model.safetensors", "config.json", "generation_config.json", "losses.json"):
+        for name in ("model.safetensors", "config.json", "generation_config.json"):
             shutil.copy(options.work / name, MODEL_FOLDER / name)
 
 

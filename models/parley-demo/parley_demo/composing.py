@@ -52,12 +52,12 @@ MIX = {
     "time_now": 3,
     "file_read": 5,
     "file_list": 4,
-    "greeting": 1.5,
+    "greeting": 4,
     "cannot answer": 3,
-    "not offered": 1.5,
+    "not offered": 3,
     "tool error": 2,
-    "two calls": 5,
-    "second turn": 5,
+    "two calls": 6,
+    "second turn": 6,
     "repeat": 2,
 }
 UNKNOWN_TOOLS = ("web_search", "weather", "send_email", "sql_query", "json_query", "translate", "csv_summary")

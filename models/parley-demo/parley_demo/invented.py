@@ -82,7 +82,7 @@ class Stock:
         name = " ".join(self.pseudo_word().capitalize() for _ in range(rng.choice((1, 1, 1, 1, 2, 3))))
         if self.chance(0.2):
             return f"{rng.choice(ZONE_AREAS)}/{name.replace(' ', '_')}"
-        return name.lower() if self.chance(0.25) else name
+        return name.lower() if " " not in name and self.chance(0.25) else name
 
     def stem(self) -> str:
         """A file or folder name without its extension."""

@@ -12,6 +12,8 @@ import jinja2.sandbox
 from parley_demo.dialogue import Call, Dialogue, Message, Request, thought_after
 
 MODEL_FOLDER = Path(__file__).resolve().parent.parent
+# Where a training run keeps its checkpoints and logs; git ignores it.
+RUN_FOLDER = MODEL_FOLDER.parent.parent / "build" / MODEL_FOLDER.name
 
 # A piece of text and whether the model learns to write it.
 Piece = tuple[str, bool]

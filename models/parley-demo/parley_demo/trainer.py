@@ -31,7 +31,7 @@ class Plan:
     copying_minutes: float = 3.0
     """At first most examples are pure copying, which the calls and answers build on."""
     copying_rate: float = 0.6
-    """The share of the rates used in those minutes, so that the circuit laid at the start is not washed out."""
+    """The share of the rates in those minutes, so that the circuit laid at the start is not washed out."""
     save_every_minutes: float = 4.0
 
 
@@ -145,6 +145,7 @@ class Run:
         fresh.rename(self.work / "checkpoint.pt")
         export(self.model, self.tokenizer.get_vocab(), self.work)
         (self.work / "losses.json").write_text(json.dumps(self.progress.losses), encoding="utf-8")
+        print(f"saved at step {self.progress.step}", flush=True)
         exact = self.exact()
         print("exact " + ", ".join(f"{kind} {share:.0%}" for kind, share in exact.items()), flush=True)
 
