@@ -4,7 +4,7 @@ from parley_demo.composing import Composer, training_kind
 from parley_demo.dialogue import Dialogue
 from parley_demo.grammar import expand, fill, runs_of_four, words
 from parley_demo.invented import Stock, seeded
-from parley_demo.phrasebook import held_out, training
+from parley_demo.phrasebook import held_out, known, training
 
 QUESTIONS = 300
 
@@ -26,13 +26,13 @@ def test_expanding_chooses_looks_up_and_leaves_gaps() -> None:
     assert fill(wording, {"gap": "x"}) == "say it x now?"
 
 
-def test_held_out_questions_share_no_four_words_with_any_training_pattern() -> None:
+def test_held_out_wordings_share_no_four_words_with_any_known_wording() -> None:
     rng = seeded(1)
     trained: dict[tuple[str, ...], str] = {}
-    for patterns in training().patterns.values():
+    for patterns in known().patterns.values():
         for pattern in patterns:
             for _ in range(400):
-                wording = expand(pattern, training().rules, rng)
+                wording = expand(pattern, known().rules, rng)
                 trained.update(dict.fromkeys(runs_of_four(wording), wording))
     judged = {
         run for patterns in held_out().patterns.values() for each in patterns for run in runs_of_four(each)
@@ -41,7 +41,7 @@ def test_held_out_questions_share_no_four_words_with_any_training_pattern() -> N
 
 
 def test_training_refuses_what_held_out_questions_say() -> None:
-    # Joined questions have runs that no pattern has alone, so the feed checks each dialogue.
+    # Joined questions and loose words have runs that no known wording has, so the feed checks each dialogue.
     pytest.importorskip("torch")
     from parley_demo.batches import Feed
     from parley_demo.rendering import MODEL_FOLDER

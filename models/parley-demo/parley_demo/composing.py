@@ -99,8 +99,10 @@ class Composer:
         return self._single(self._rng.choice(tuple(SINGLE)))
 
     def _wording(self, kind: str) -> str:
-        wording = expand(self._rng.choice(self._book.patterns[kind]), self._book.rules, self._rng)
-        return _upper_first(wording.strip())
+        return _upper_first(self._expanded(kind))
+
+    def _expanded(self, kind: str) -> str:
+        return expand(self._rng.choice(self._book.patterns[kind]), self._book.rules, self._rng).strip()
 
     def _single(self, kind: str) -> Request:
         makers = SINGLE[kind]
@@ -114,7 +116,7 @@ class Composer:
         one, two = self._any_call(), self._any_call()
         if self._stock.chance(0.08):
             two = failures.failed(self._stock, two)
-        join = self._rng.choice(self._book.patterns["join"])
+        join = self._expanded("join")
         first, second = one.wording.rstrip(".?!"), _lower_first(two.wording)
         gaps = {f"one_{gap}": text for gap, text in one.gaps.items()}
         gaps |= {f"two_{gap}": text for gap, text in two.gaps.items()}

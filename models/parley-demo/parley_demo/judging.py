@@ -32,7 +32,7 @@ def dialogues(book: phrasebook.Phrasebook, stock: Stock, questions: int) -> list
 
 def known_set(questions: int, seed: int = SEED) -> list[Dialogue]:
     """Training's wordings with new arguments."""
-    return dialogues(phrasebook.training(), Stock(seeded(seed)), questions)
+    return dialogues(phrasebook.known(), Stock(seeded(seed)), questions)
 
 
 def held_out_set(questions: int, seed: int = SEED) -> list[Dialogue]:

@@ -10,6 +10,8 @@ from functools import cache
 from pathlib import Path
 
 _FOLDER = Path(__file__).parent / "wordings"
+# Rules for words in any order; they teach that the argument's own look decides, not the words around it.
+_LOOSE = ("<any_word>", "<word_salad>")
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,17 @@ class Phrasebook:
 def training() -> Phrasebook:
     """The wordings that the model learns from."""
     return _parsed((_FOLDER / "training.txt").read_text(encoding="utf-8"))
+
+
+@cache
+def known() -> Phrasebook:
+    """Training's wordings but for the loose ones, which nobody would say: what judging asks of."""
+    book = training()
+    patterns = {
+        kind: tuple(each for each in patterns if not any(loose in each for loose in _LOOSE))
+        for kind, patterns in book.patterns.items()
+    }
+    return Phrasebook(patterns, book.rules)
 
 
 @cache
