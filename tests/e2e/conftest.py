@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -11,6 +12,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +30,7 @@ from parley_client.credentials import ApiKey, Credentials, Login, TokensInMemory
 START_SECONDS = 240
 STOP_SECONDS = 60
 RECOVERY_SECONDS = 180
+POLL_SECONDS = 0.2
 PARLEY = [sys.executable, "-m", "cli"]
 
 
@@ -85,15 +88,17 @@ class Stack:
 
     async def until(self, serving: bool, service: str = "parley.inference.v1.InferenceService") -> None:
         """Waits until the edge reports that a service serves, or that it does not."""
-        wanted = health_pb2.HealthCheckResponse.SERVING
-        async with self.channel() as channel:
-            watch = health_pb2_grpc.HealthStub(channel).Watch(
-                health_pb2.HealthCheckRequest(service=service), timeout=RECOVERY_SECONDS
-            )
-            async for answer in watch:
-                if (answer.status == wanted) is serving:
-                    return
-        raise AssertionError(f"{service} never became {'serving' if serving else 'not serving'}")
+        async with asyncio.timeout(RECOVERY_SECONDS), self.channel() as channel:
+            while await self._serves(channel, service) is not serving:  # noqa: ASYNC110 - polls another process
+                await asyncio.sleep(POLL_SECONDS)
+
+    async def _serves(self, channel: grpc.aio.Channel, service: str) -> bool:
+        request = health_pb2.HealthCheckRequest(service=service)
+        try:
+            answer = await health_pb2_grpc.HealthStub(channel).Check(request, timeout=5)
+        except grpc.aio.AioRpcError:
+            return False
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
     def parley(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Runs the command against this platform."""
@@ -142,18 +147,17 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 def read_until_ready(process: subprocess.Popen[str], platform: Stack) -> None:
     """Reads what `parley up` prints until it says that the front door is open."""
-    timer = subprocess.Popen([sys.executable, "-c", f"import time; time.sleep({START_SECONDS})"])
     assert process.stdout is not None
     lines = []
+    timer = threading.Timer(START_SECONDS, process.kill)
+    timer.start()
     try:
         for line in process.stdout:
             lines.append(line)
             if re.search(rf"https://\S*:{platform.address.rpartition(':')[2]}", line):
                 return
-            assert timer.poll() is None, "".join(lines)
     finally:
-        timer.kill()
-        timer.wait()
+        timer.cancel()
     raise AssertionError("parley up ended:\n" + "".join(lines) + platform.log.read_text())
 
 

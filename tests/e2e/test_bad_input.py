@@ -115,12 +115,6 @@ async def test_a_field_out_of_range_is_explained_in_json_too(stack: Stack, key: 
     assert "sampling.temperature" in answer.text
 
 
-async def test_an_unknown_path_and_method_are_told_apart_from_failures(stack: Stack, key: str) -> None:
-    async with stack.http() as http:
-        answer = await http.post("/parley.tools.v1.ToolService/Missing", headers={"x-api-key": key})
-    assert answer.status_code in (404, 501)
-
-
 def forged(token: str) -> dict[str, str]:
     head, body, signature = token.split(".")
     none = "eyJhbGciOiJub25lIiwidHlwIjoiYXQrand0In0"

@@ -98,7 +98,19 @@ async def test_the_json_surface_answers_unary_methods(stack: Stack, key: str) ->
 
 def buf_curl(stack: Stack, key: str, *arguments: str) -> str:
     authority = str(stack.home.authority_path)
-    command = [BUF, "curl", "--cacert", authority, "--protocol", "grpc", "-H", f"authorization: Bearer {key}"]
+    secret = f"authorization: Bearer {key}"
+    command = [
+        BUF,
+        "curl",
+        "--cacert",
+        authority,
+        "--protocol",
+        "grpc",
+        "-H",
+        secret,
+        "--reflect-header",
+        secret,
+    ]
     result = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=120, check=False)
     assert result.returncode == 0, result.stderr
     return result.stdout
@@ -118,7 +130,7 @@ def test_operators_list_and_call_methods_through_reflection(stack: Stack, key: s
 
 
 async def test_the_page_is_at_the_root(stack: Stack) -> None:
-    async with stack.http() as http:
+    async with stack.http(follow_redirects=True) as http:
         page = await http.get("/")
     assert page.status_code == 200
     assert "Parley" in page.text
