@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import descriptor_pool
+from google.api import annotations_pb2
 from google.protobuf.descriptor import EnumDescriptor, MethodDescriptor
 from google.rpc import code_pb2
 from pydantic.fields import FieldInfo
@@ -110,8 +110,7 @@ def needs(access: Access) -> str:
 
 def http_path(method: MethodDescriptor) -> str:
     """The method's JSON path, from its `google.api.http` option."""
-    pool = descriptor_pool.Default()
-    rule: Any = method.GetOptions().Extensions[pool.FindExtensionByName("google.api.http")]
+    rule: Any = method.GetOptions().Extensions[annotations_pb2.http]
     verb = rule.WhichOneof("pattern")
     return f"`{verb.upper()} {getattr(rule, verb)}`" if verb else ""
 
