@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -56,11 +57,16 @@ def service_answers(address: str, tls: TlsFiles, process: str, service: str, tru
     return probe
 
 
-def page_answers(host: str, port: int) -> Probe:
-    """Whether the page's server answers HTTP without a server error."""
+def page_answers(address: str, tls: TlsFiles, trust_domain: str) -> Probe:
+    """Whether the page's server answers HTTP over mutual TLS without a server error."""
+    host, _, port = address.rpartition(":")
 
     async def probe() -> bool:
-        reader, writer = await asyncio.open_connection(host, port)
+        context = ssl.create_default_context(cafile=tls.authority)
+        context.load_cert_chain(tls.certificate, tls.private_key)
+        reader, writer = await asyncio.open_connection(
+            host, int(port), ssl=context, server_hostname=f"web.{trust_domain}"
+        )
         try:
             writer.write(f"GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n".encode())
             head = await reader.readline()

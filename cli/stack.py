@@ -185,12 +185,14 @@ class Stack:
             "LISTEN_ADDRESS": address,
             "EDGE_ADDRESS": local_address(self._plan.edge_address),
             "EDGE_AUTHORITY_PATH": str(self._authority.certificate_path),
+            **self._tls("web"),
         }
         environment = self._environment("PARLEY_WEB_", own)
         environment |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}
-        host, _, port = address.rpartition(":")
         command = (sys.executable, "-P", "-m", "web")
-        return self._spec("web", command, environment, probes.page_answers(host, int(port)), address)
+        # The page lets nobody in but the edge, so the probe comes as the edge.
+        probe = probes.page_answers(address, self._authority.identity("edge"), TRUST_DOMAIN)
+        return self._spec("web", command, environment, probe, address)
 
     def _edge(self) -> ChildSpec:
         command = (

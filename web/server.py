@@ -36,6 +36,26 @@ def tls_context(files: TlsFiles) -> ssl.SSLContext:
     Raises:
         OSError: A file cannot be read, or is no certificate or key.
     """
+    seen, context = files.version(), _context_now(files)
+
+    def follow(
+        connection: ssl.SSLSocket | ssl.SSLObject, _name: str | None, _context: ssl.SSLContext
+    ) -> None:
+        """Show a replaced certificate to connections that begin now; a broken one changes nothing."""
+        nonlocal seen, fresh
+        with contextlib.suppress(OSError):
+            version = files.version()
+            if version != seen:
+                seen, fresh = version, _context_now(files)
+        connection.context = fresh
+
+    fresh = context
+    context.sni_callback = follow
+    return context
+
+
+def _context_now(files: TlsFiles) -> ssl.SSLContext:
+    """A context of the files as they are now."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.verify_mode = ssl.CERT_REQUIRED

@@ -33,7 +33,7 @@ def clusters(settings: EdgeSettings, files: SecretFiles) -> list[Tree]:
     for model, addresses in settings.models.items():
         made.append(_service(pool(model), "inference", addresses, settings, files))
     if settings.web_address:
-        made.append(_web(settings))
+        made.append(_web(settings, files))
     return [*made, _jwks(settings)]
 
 
@@ -56,12 +56,13 @@ def _service(
     }
 
 
-def _web(settings: EdgeSettings) -> Tree:
-    """The page's server: HTTP/1.1 on this machine or in this pod, so without TLS."""
+def _web(settings: EdgeSettings, files: SecretFiles) -> Tree:
+    """The page's server: HTTP/1.1 over mutual TLS."""
     return {
         **_named(WEB, [settings.web_address]),
         "connect_timeout": "2s",
         "lb_policy": "ROUND_ROBIN",
+        "transport_socket": upstream(files, WEB, settings.trust_domain, protocol="http/1.1"),
         "circuit_breakers": _circuit_breakers(settings),
     }
 

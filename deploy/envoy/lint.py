@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from deploy.envoy.clusters import JWKS
 from deploy.envoy.contract import Contract, Method, load_contract
 from deploy.envoy.filters import CORS, JWT_CHECK, KEY_EXCHANGE, STRIPPED_HEADERS, STRIPPED_PREFIXES
 from deploy.envoy.lint_secrets import secret_faults
@@ -129,14 +130,15 @@ def _retries_are_known(tree: Tree, _contract: Contract) -> Iterator[Fault]:
 
 
 def _upstreams_are_mutual(tree: Tree, _contract: Contract) -> Iterator[Fault]:
-    """Every gRPC service is reached over mutual TLS, and must be the one that is meant."""
+    """Everything but Envoy itself is reached over mutual TLS, and must be the one that is meant."""
     for cluster in _clusters(tree):
-        if "grpc_health_check" not in str(cluster.get("health_checks")):
+        if cluster["name"] == JWKS:
             continue
+        grpc = "grpc_health_check" in str(cluster.get("health_checks"))
         where = f"cluster {cluster['name']}"
         tls = cluster.get("transport_socket", {}).get("typed_config", {})
         context = tls.get("common_tls_context", {})
-        if "h2" not in context.get("alpn_protocols", []):
+        if grpc and "h2" not in context.get("alpn_protocols", []):
             yield Fault(where, "alpn_protocols lacks h2: gRPC servers refuse the connection")
         if not context.get("tls_certificate_sds_secret_configs"):
             yield Fault(where, "shows no certificate")

@@ -59,16 +59,19 @@ def downstream(files: SecretFiles) -> Tree:
     )
 
 
-def upstream(files: SecretFiles, service: str, trust_domain: str) -> Tree:
-    """Mutual TLS towards a service, which must show exactly its own SPIFFE id."""
+def upstream(files: SecretFiles, service: str, trust_domain: str, protocol: str = "h2") -> Tree:
+    """Mutual TLS towards a service, which must show exactly its own SPIFFE id.
+
+    The ALPN protocol is spelled out: without `h2` grpc refuses the connection, and
+    `envoy --mode validate` says nothing.
+    """
     spiffe_id = f"spiffe://{trust_domain}/{service}"
     return extension(
         "envoy.transport_sockets.tls",
         f"{TLS}.UpstreamTlsContext",
         sni=f"{service}.{trust_domain}",
         common_tls_context={
-            # Without it grpc refuses the connection, and `envoy --mode validate` says nothing.
-            "alpn_protocols": ["h2"],
+            "alpn_protocols": [protocol],
             "tls_params": {
                 "tls_minimum_protocol_version": "TLSv1_3",
                 "tls_maximum_protocol_version": "TLSv1_3",

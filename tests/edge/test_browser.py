@@ -6,9 +6,10 @@ import asyncio
 import base64
 import functools
 import http.server
+import ssl
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from tests.conftest import TokenMaker
 from tests.edge.conftest import Identity, Mesh, edge_settings
 from tests.edge.front import Front, free_port, front
 from tests.edge.toys import GOOD_KEY, chat_request
+from web.server import tls_context
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
 
@@ -32,16 +34,32 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
         """Say nothing."""
 
 
-@pytest.fixture(scope="module")
-def page_address() -> Iterator[str]:
-    """A server of the static page; Gradio's stands here otherwise."""
+@contextmanager
+def static_server(context: ssl.SSLContext | None = None) -> Iterator[str]:
+    """A server of the static page; gives its address."""
     handler = functools.partial(_Quiet, directory=str(FOLDER))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        if context is not None:
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield f"127.0.0.1:{server.server_port}"
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture(scope="module")
+def page_address(identity: Identity) -> Iterator[str]:
+    """The page behind the edge; Gradio's stands here otherwise."""
+    with static_server(tls_context(identity("web"))) as address:
+        yield address
+
+
+@pytest.fixture
+def foreign_address() -> Iterator[str]:
+    """The same page at somebody else's server."""
+    with static_server() as address:
+        yield address
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -127,10 +145,10 @@ async def test_a_page_that_is_left_cancels(
 
 
 async def test_a_foreign_page_executes_nothing(
-    paged_edge: Front, mesh: Mesh, browser: Browser, page_address: str, tokens: TokenMaker
+    paged_edge: Front, mesh: Mesh, browser: Browser, foreign_address: str, tokens: TokenMaker
 ) -> None:
     before = mesh.seen["demo"].calls
-    page = await opened(browser, f"http://{page_address}")
+    page = await opened(browser, f"http://{foreign_address}")
     token = tokens.token(tokens.principal("*"))
     outcome = await page.evaluate(
         f"(call) => ({CALL})(call).then(() => 'called', (error) => error.name)",

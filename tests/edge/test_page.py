@@ -13,6 +13,7 @@ import pytest_asyncio
 from tests.edge.answers import refusal
 from tests.edge.conftest import Identity, Mesh, edge_settings
 from tests.edge.front import Front, eventually, free_port, front
+from web.server import tls_context
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
 
@@ -50,9 +51,9 @@ class ToyPage:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def toy_page() -> AsyncIterator[tuple[ToyPage, str]]:
+async def toy_page(identity: Identity) -> AsyncIterator[tuple[ToyPage, str]]:
     page = ToyPage()
-    server = await asyncio.start_server(page.serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(page.serve, "127.0.0.1", 0, ssl=tls_context(identity("web")))
     async with server:
         yield page, f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
 

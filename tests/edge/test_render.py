@@ -102,13 +102,19 @@ def test_exactly_the_anonymous_methods_need_no_token() -> None:
 
 def test_every_service_is_asked_for_its_own_name() -> None:
     tree = rendered(trust_domain="mesh.example")
-    expected = {"auth": "auth", "tools": "tools", pool("demo"): "inference", pool("org/Large-2"): "inference"}
-    for name, service in expected.items():
+    expected = {
+        "auth": ("auth", "h2"),
+        "tools": ("tools", "h2"),
+        pool("demo"): ("inference", "h2"),
+        pool("org/Large-2"): ("inference", "h2"),
+        "web": ("web", "http/1.1"),
+    }
+    for name, (service, protocol) in expected.items():
         tls = cluster(tree, name)["transport_socket"]["typed_config"]
         context = tls["common_tls_context"]
         names = context["combined_validation_context"]["default_validation_context"]
         assert tls["sni"] == f"{service}.mesh.example"
-        assert context["alpn_protocols"] == ["h2"]
+        assert context["alpn_protocols"] == [protocol]
         assert names["match_typed_subject_alt_names"] == [
             {"san_type": "URI", "matcher": {"exact": f"spiffe://mesh.example/{service}"}}
         ]

@@ -69,6 +69,25 @@ async def test_the_edge_may_connect(identity: Callable[[str], TlsFiles]) -> None
         assert await get(server, context_of(edge, web.authority)) == "ok"
 
 
+async def test_a_replaced_certificate_is_shown_to_later_connections(tmp_path: Path) -> None:
+    authority = CertificateAuthority.open(tmp_path)
+    web, edge = authority.issue("web"), authority.issue("edge")
+    async with serving(settings_with_tls(web)) as server:
+        before = await asyncio.to_thread(certificate_shown, server, context_of(edge, web.authority))
+        authority.issue("web")
+        after = await asyncio.to_thread(certificate_shown, server, context_of(edge, web.authority))
+        web.certificate.unlink()
+        kept = await asyncio.to_thread(certificate_shown, server, context_of(edge, edge.authority))
+    assert before != after
+    assert kept == after
+
+
+def certificate_shown(server: PageServer, context: ssl.SSLContext) -> bytes | None:
+    connection = socket.create_connection(("127.0.0.1", server.port), WAIT_SECONDS)
+    with context.wrap_socket(connection, server_hostname="localhost") as secure:
+        return secure.getpeercert(binary_form=True)
+
+
 async def test_a_neighbour_may_not(identity: Callable[[str], TlsFiles]) -> None:
     web = identity("web")
     async with serving(settings_with_tls(web)) as server:
