@@ -36,7 +36,7 @@ def tls_context(files: TlsFiles) -> ssl.SSLContext:
     Raises:
         OSError: A file cannot be read, or is no certificate or key.
     """
-    seen, context = files.version(), _context_now(files)
+    seen, fresh = files.version(), _context_now(files)
 
     def follow(
         connection: ssl.SSLSocket | ssl.SSLObject, _name: str | None, _context: ssl.SSLContext
@@ -49,9 +49,9 @@ def tls_context(files: TlsFiles) -> ssl.SSLContext:
                 seen, fresh = version, _context_now(files)
         connection.context = fresh
 
-    fresh = context
-    context.sni_callback = follow
-    return context
+    first = fresh
+    first.sni_callback = follow
+    return first
 
 
 def _context_now(files: TlsFiles) -> ssl.SSLContext:
