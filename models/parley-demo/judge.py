@@ -46,7 +46,7 @@ def _message(message: dict[str, object], at: int) -> Message:
         ToolCall(f"call_{at}_{index}", call["function"]["name"], json.dumps(call["function"]["arguments"]))
         for index, call in enumerate(calls)
     )
-    return Message(Role(message["role"]), str(message["content"] or ""), tool_calls=made)
+    return Message(Role(str(message["role"])), str(message["content"] or ""), tool_calls=made)
 
 
 class Judge:

@@ -137,9 +137,12 @@ class StoreMailbox:
         try:
             yield
         finally:
-            task.cancel()
+            # The store's client may swallow a cancellation that meets a time-out of its own: ask again.
+            while not task.done():
+                task.cancel()
+                await asyncio.wait({task}, timeout=STORE_SECONDS)
             with suppress(asyncio.CancelledError):
-                await task
+                task.result()
 
     async def wait_until_listening(self) -> None:
         """Return once letters reach this replica."""

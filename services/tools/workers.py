@@ -25,7 +25,7 @@ from services.tools.frames import HEADER, FrameInvalid, Kind, pack_json, unpack_
 from services.tools.workspace import Owner, Workspaces
 
 START_SECONDS = 60.0
-STOP_SECONDS = 5.0
+STOP_SECONDS = 15.0
 # A frame that ends a call badly, or says how far it is, is small whatever the tool may put out.
 _MAX_TALK_BYTES = 64 * 2**10
 

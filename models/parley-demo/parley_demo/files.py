@@ -11,7 +11,7 @@ def _content(stock: Stock) -> str:
     if rng.random() < 0.03:
         return ""
     lines = [stock.line() for _ in range(rng.choice((1, 1, 2, 2, 3, 4)))]
-    if rng.random() < 0.12:
+    if rng.random() < 0.22:
         lines += [stock.sentence(12) for _ in range(rng.choice((2, 4, 6, 10)))]
     return "\n".join(lines) + ("" if rng.random() < 0.2 else "\n")
 
