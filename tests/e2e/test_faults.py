@@ -12,11 +12,12 @@ from parley.inference.v1 import chat_pb2
 from parley_client.client import Client, question
 from parley_client.errors import ParleyError, from_status
 from parley_client.stream import EventStream
+from services.rpc.tls import TlsFiles
 from tests.e2e.conftest import Stack
 
 pytestmark = pytest.mark.slow
 
-AUTH = (("grpc.ssl_target_name_override", "auth.parley.local"),)
+AUTH_NAME = (("grpc.ssl_target_name_override", "auth.parley.local"),)
 
 
 async def test_a_client_that_leaves_frees_the_engine(program: Client) -> None:
@@ -99,35 +100,30 @@ async def test_a_killed_engine_is_brought_back(stack: Stack, program: Client) ->
         assert [event async for event in events][-1].finished.reason == chat_pb2.FINISH_REASON_STOP
 
 
+async def refused_by_auth(stack: Stack, caller: TlsFiles, method: str) -> grpc.StatusCode:
+    """Calls a method of auth past the edge, with a certificate that must not do; the refusal's code."""
+    state = stack.home.read_state()
+    assert state is not None
+    credentials = grpc.ssl_channel_credentials(
+        stack.authority, caller.private_key.read_bytes(), caller.certificate.read_bytes()
+    )
+    async with grpc.aio.secure_channel(
+        state.processes["auth"].address, credentials, options=AUTH_NAME
+    ) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await channel.unary_unary(method)(b"", timeout=10)
+    return caught.value.code()
+
+
 async def test_services_take_no_foreign_certificate(
     stack: Stack, foreign_authority: CertificateAuthority
 ) -> None:
-    state = stack.home.read_state()
-    assert state is not None
     stranger = foreign_authority.issue("edge")
-    credentials = grpc.ssl_channel_credentials(
-        stack.authority, stranger.private_key.read_bytes(), stranger.certificate.read_bytes()
-    )
-    options = (("grpc.ssl_target_name_override", "auth.parley.local"),)
-    async with grpc.aio.secure_channel(
-        state.processes["auth"].address, credentials, options=options
-    ) as channel:
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await channel.unary_unary("/parley.auth.v1.SessionService/GetJwks")(b"", timeout=10)
-    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    code = await refused_by_auth(stack, stranger, "/parley.auth.v1.SessionService/GetJwks")
+    assert code is grpc.StatusCode.UNAVAILABLE
 
 
 async def test_a_sister_service_may_not_speak_as_the_edge(stack: Stack) -> None:
-    state = stack.home.read_state()
-    assert state is not None
     sister = CertificateAuthority.open(stack.home.path / "certificates").identity("tools")
-    credentials = grpc.ssl_channel_credentials(
-        stack.authority, sister.private_key.read_bytes(), sister.certificate.read_bytes()
-    )
-    options = (("grpc.ssl_target_name_override", "auth.parley.local"),)
-    async with grpc.aio.secure_channel(
-        state.processes["auth"].address, credentials, options=options
-    ) as channel:
-        with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await channel.unary_unary("/parley.auth.v1.KeyService/ListKeys")(b"", timeout=10)
-    assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    code = await refused_by_auth(stack, sister, "/parley.auth.v1.KeyService/ListKeys")
+    assert code is grpc.StatusCode.PERMISSION_DENIED

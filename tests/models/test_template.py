@@ -95,13 +95,19 @@ def test_results_in_a_row_share_a_turn() -> None:
 
 
 def test_odd_conversations_render() -> None:
-    _shown({"role": "assistant", "content": "I begin."})
-    _shown({"role": "tool", "content": None})
-    _shown(
-        _user("a"), _user("b"), {"role": "assistant"}, {"role": "assistant", "content": "", "tool_calls": []}
-    )
-    _shown({"role": "function", "name": "x", "content": "odd role"})
-    _shown(_user("a"), {"role": "assistant", "tool_calls": [{"function": {"name": "x", "arguments": None}}]})
+    odd = [
+        [{"role": "assistant", "content": "I begin."}],
+        [{"role": "tool", "content": None}],
+        [
+            _user("a"),
+            _user("b"),
+            {"role": "assistant"},
+            {"role": "assistant", "content": "", "tool_calls": []},
+        ],
+        [{"role": "function", "name": "x", "content": "odd role"}],
+        [_user("a"), {"role": "assistant", "tool_calls": [{"function": {"name": "x", "arguments": None}}]}],
+    ]
+    assert all("<|im_start|>assistant\n" in _shown(*conversation) for conversation in odd)
 
 
 @pytest.mark.parametrize("kind", KINDS)
