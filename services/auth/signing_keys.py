@@ -60,7 +60,7 @@ class SigningKeys:
         self._folder = prepare_folder(folder)
         self._clock = clock
         self._token_life = token_life
-        self._version = 0
+        self._names: frozenset[str] = frozenset()
         self._ring: list[SigningKey] = []
         self._follow()
         if not self._ring:
@@ -120,12 +120,12 @@ class SigningKeys:
         return self._folder / f"{kid}.json"
 
     def _follow(self) -> None:
-        """Read the folder again if something in it changed."""
-        version = self._folder.stat().st_mtime_ns
-        if version != self._version or not self._ring:
-            ring = [_load(path) for path in self._folder.glob("[!.]*.json")]
+        """Read the folder again if keys came or went: a key never changes, and a clock tick can hide two writes."""
+        names = frozenset(path.name for path in self._folder.glob("[!.]*.json"))
+        if names != self._names:
+            ring = [_load(self._folder / name) for name in names]
             self._ring = sorted(ring, key=lambda entry: (entry.activate_time, entry.kid))
-            self._version = version
+            self._names = names
 
 
 def _load(path: Path) -> SigningKey:

@@ -144,9 +144,10 @@ class Worker:
         self.kill()
         self._stdin.close()
         async with asyncio.timeout(STOP_SECONDS):
-            await self._process.wait()
+            # First the pipe: a reader that is full never sees its end, and asyncio waits for that too.
             while await self._stdout.read(_MAX_TALK_BYTES):
                 pass
+            await self._process.wait()
 
 
 class WorkerPool:

@@ -51,6 +51,7 @@ def test_a_new_key_is_published_before_it_signs_and_the_old_one_until_its_tokens
 
 def test_another_replica_follows(tmp_path: Path, clock: FakeClock) -> None:
     one, other = ring(tmp_path, clock), ring(tmp_path, clock)
+    clock.advance(seconds=1)
     new = one.rotate(timedelta(0))
     assert other.signer().kid == new
     assert kids(one) == kids(other)

@@ -26,6 +26,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from cli.home import Home
 from parley_client.client import Client
 from parley_client.credentials import ApiKey, Credentials, Login, TokensInMemory
+from parley_client.errors import ParleyError
 
 START_SECONDS = 240
 STOP_SECONDS = 60
@@ -92,6 +93,12 @@ class Stack:
             while await self._serves(channel, service) is not serving:  # noqa: ASYNC110 - polls another process
                 await asyncio.sleep(POLL_SECONDS)
 
+    async def until_answering(self, client: Client) -> None:
+        """Waits until a call gets through: the edge's own view of a replica follows its health a little later."""
+        async with asyncio.timeout(RECOVERY_SECONDS):
+            while not await _answers(client):  # noqa: ASYNC110 - polls another process
+                await asyncio.sleep(POLL_SECONDS)
+
     async def _serves(self, channel: grpc.aio.Channel, service: str) -> bool:
         request = health_pb2.HealthCheckRequest(service=service)
         try:
@@ -113,6 +120,16 @@ class Stack:
 
     def environment(self) -> dict[str, str]:
         return {"PARLEY_HOME": str(self.home.path), "PARLEY_EDGE_LISTEN_ADDRESS": self.address}
+
+
+async def _answers(client: Client) -> bool:
+    try:
+        await client.list_models()
+    except ParleyError as error:
+        if error.code is not grpc.StatusCode.UNAVAILABLE:
+            raise
+        return False
+    return True
 
 
 def free_port() -> int:

@@ -96,6 +96,7 @@ async def test_a_killed_engine_is_brought_back(stack: Stack, program: Client) ->
     assert end in (grpc.StatusCode.UNAVAILABLE, chat_pb2.FINISH_REASON_ERROR)
     await stack.until(serving=False)
     await stack.until(serving=True)
+    await stack.until_answering(program)
     async with program.chat(question("What is 17 * 23?"), timeout_seconds=60) as events:
         assert [event async for event in events][-1].finished.reason == chat_pb2.FINISH_REASON_STOP
 
