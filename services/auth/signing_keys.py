@@ -120,7 +120,10 @@ class SigningKeys:
         return self._folder / f"{kid}.json"
 
     def _follow(self) -> None:
-        """Read the folder again if keys came or went: a key never changes, and a clock tick can hide two writes."""
+        """Read the folder again if keys came or went.
+
+        A key never changes. Times would not do: two writes within a clock tick have the same.
+        """
         names = frozenset(path.name for path in self._folder.glob("[!.]*.json"))
         if names != self._names:
             ring = [_load(self._folder / name) for name in names]

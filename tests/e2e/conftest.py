@@ -94,7 +94,7 @@ class Stack:
                 await asyncio.sleep(POLL_SECONDS)
 
     async def until_answering(self, client: Client) -> None:
-        """Waits until a call gets through: the edge's own view of a replica follows its health a little later."""
+        """Waits until a call gets through: the edge sees a replica's health a little later than auth."""
         async with asyncio.timeout(RECOVERY_SECONDS):
             while not await _answers(client):  # noqa: ASYNC110 - polls another process
                 await asyncio.sleep(POLL_SECONDS)
