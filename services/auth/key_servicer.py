@@ -17,10 +17,12 @@ from services.auth.clock import Clock
 from services.auth.errors import KeyNotFound, RequestIdReused, ScopeExceedsOwner
 from services.auth.exchange import KeyExchange
 from services.auth.keys import PresentedKey, mint
+from services.auth.revocations import revoke
 from services.auth.roles import first_beyond
 from services.auth.store.database import Database
 from services.auth.store.keys import KeyRecords
 from services.auth.store.models import ApiKey, ServedRequest
+from services.auth.store.revocation_models import RevocationKind
 from services.rpc.call import current_principal
 from services.rpc.errors import FieldViolation, InvalidRequest
 from services.rpc.interceptors.around import Context
@@ -100,7 +102,9 @@ class KeyServicer(KeyServiceServicer):
             key = await records.owned(principal.tenant_id, principal.user_id, request.key_id)
             if key is None:
                 raise KeyNotFound(request.key_id)
-            key.revoke_time = key.revoke_time or self._clock()
+            if key.revoke_time is None:
+                key.revoke_time = self._clock()
+                await revoke(session, kind=RevocationKind.KEY, subject_id=key.key_id, now=key.revoke_time)
         self._exchange.forget(key.digest)
         log.info("key revoked", key_id=key.key_id, user_id=key.user_id)
         return pb2.RevokeKeyResponse(key=_message(key))

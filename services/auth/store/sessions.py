@@ -9,6 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import joinedload
 
 from services.auth.store.models import LoginSession, RefreshToken, User
+from services.auth.store.revocation_models import RevocationKind
+from services.auth.store.revocations import RevocationRecords
 
 
 class SessionRecords:
@@ -49,12 +51,15 @@ class SessionRecords:
         return marked.first() is not None
 
     async def end(self, session_id: str, now: datetime) -> None:
-        """End a session; its first end stands."""
-        await self._session.execute(
+        """End a session, and with it the access tokens made from it; its first end stands."""
+        ended = await self._session.execute(
             update(LoginSession)
             .where(LoginSession.session_id == session_id, LoginSession.end_time.is_(None))
             .values(end_time=now)
+            .returning(LoginSession.session_id)
         )
+        if ended.first() is not None:
+            await RevocationRecords(self._session).add(RevocationKind.SESSION, session_id, now)
 
     async def prune(self, before: datetime) -> None:
         """Forget sessions that ended by themselves before this time, tokens included."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
+from services.auth.store import revocation_models  # noqa: F401 - puts its tables into the metadata
 from services.auth.store.models import Record
 
 
