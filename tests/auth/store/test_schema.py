@@ -69,7 +69,7 @@ async def test_a_newer_schema_stops_the_start(database: Database, database_url: 
 
 
 async def test_a_revision_that_is_not_there_is_told_in_a_line(database_url: str) -> None:
-    with pytest.raises(StartError, match="there is no revision 0815: choose one of head, base, 0):
+    with pytest.raises(StartError, match="there is no revision 0815: choose one of head, base, 0"):
         await migrate(parse_url(database_url), "0815")
 
 
