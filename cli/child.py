@@ -31,6 +31,8 @@ class ChildSpec:
         start_seconds: Time that it has to become ready.
         stop_seconds: Time that it has to end after SIGTERM.
         stop_rank: When it ends: lower ranks before higher ones.
+        drain: Called before anything is ended, to let running calls end; None
+            where there is nothing to do. Has its own time limit.
     """
 
     name: str
@@ -43,6 +45,7 @@ class ChildSpec:
     start_seconds: float = 60.0
     stop_seconds: float = 15.0
     stop_rank: int = 0
+    drain: Callable[[], Awaitable[None]] | None = field(default=None, repr=False)
 
 
 class Child:

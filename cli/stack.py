@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import secrets
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cli import probes
@@ -18,6 +19,8 @@ from cli.model import ModelChoice
 from cli.preflight import free_port, program
 from cli.resources import CoreShare
 from deploy.certificates import CertificateAuthority
+from deploy.envoy.drain import Admin, drain
+from deploy.envoy.settings import UNIX
 from services.rpc.tls import TlsFiles
 
 TRUST_DOMAIN = "parley.local"
@@ -28,10 +31,14 @@ TOOLS = "parley.tools.v1.ToolService"
 SESSIONS = "parley.auth.v1.SessionService"
 WORKSPACE_TEMPLATE = Path(__file__).resolve().parent.parent / "deploy" / "embedded" / "workspace"
 STORE_MEMORY = "64mb"
+ADMIN_SOCKET = "edge-admin.sock"
 EDGE_THREADS = 4
 """More than one machine's replicas can keep busy; Envoy would take one per core."""
 ENGINE_START_SECONDS = 900.0
 """A named model may have to be downloaded first."""
+
+DRAIN_SECONDS = 5.0
+"""What running calls have, once Ctrl-C was pressed, before the services end them."""
 
 STOP_SECONDS = 30.0
 """A service's grace for running calls, and what the engine takes to let go."""
@@ -89,11 +96,14 @@ class Stack:
         }
 
     def stages(self) -> list[list[ChildSpec]]:
-        """What starts together, stage after stage."""
+        """What starts together, stage after stage.
+
+        The services wait for each other by themselves, so that the engine, which takes longest, is not kept.
+        """
         replicas = [
             self._inference(name, cores) for name, cores in zip(self._replicas, self._plan.cores, strict=True)
         ]
-        return [[self._store(), self._auth()], [self._tools(), self._web(), *replicas], [self._edge()]]
+        return [[self._store()], [self._auth(), *replicas, self._tools(), self._web()], [self._edge()]]
 
     def edge_environment(self) -> dict[str, str]:
         """What the edge's configuration is rendered from."""
@@ -103,6 +113,8 @@ class Stack:
             "TOOLS_ADDRESSES": json.dumps([self._addresses["tools"]]),
             "MODELS": json.dumps({self._model_name: [self._addresses[name] for name in self._replicas]}),
             "WEB_ADDRESS": self._addresses["web"],
+            # Relative to Envoy's working folder, as a socket's whole path may be too long.
+            "ADMIN_ADDRESS": f"{UNIX}run/{ADMIN_SOCKET}",
             **self._tls("edge"),
         }
         return self._environment("PARLEY_EDGE_", own)
@@ -202,7 +214,13 @@ class Stack:
         )
         address = local_address(self._plan.edge_address)
         ready = probes.edge_answers(address, self._authority.certificate_path, INFERENCE)
-        return self._spec("edge", command, self._environment("", {}), ready, address, stop_rank=2)
+        spec = self._spec("edge", command, self._environment("", {}), ready, address, stop_rank=2)
+        return replace(spec, drain=self._drain_edge)
+
+    async def _drain_edge(self) -> None:
+        """Let the edge's calls end, for a while."""
+        admin = Admin(f"{UNIX}{self._plan.home.folder('run') / ADMIN_SOCKET}")
+        await asyncio.to_thread(drain, admin, DRAIN_SECONDS)
 
     def _service(
         self,

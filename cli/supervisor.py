@@ -84,6 +84,12 @@ class Supervised:
         self._life = asyncio.create_task(self._live(), name=f"supervise {self.spec.name}")
         await self._first
 
+    async def drain(self) -> None:
+        """Lets its running calls end, if it is up and has a way to."""
+        if self.spec.drain is not None and self.phase is Phase.READY:
+            with contextlib.suppress(OSError):  # It is to end: one that does not answer has nothing to save.
+                await self.spec.drain()
+
     async def stop(self) -> None:
         """Tells it to end, and makes it after its grace time. Nothing of its group is left."""
         began = time.monotonic()
@@ -188,7 +194,8 @@ class Supervisor:
                     start.cancel()
 
     async def stop(self) -> None:
-        """Ends everything, lowest `stop_rank` first and equal ones together."""
+        """Drains, then ends everything, lowest `stop_rank` first and equal ones together."""
+        await asyncio.gather(*(process.drain() for process in self.processes))
         for rank in sorted({process.spec.stop_rank for process in self.processes}):
             await asyncio.gather(*(p.stop() for p in self.processes if p.spec.stop_rank == rank))
 

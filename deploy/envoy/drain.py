@@ -13,9 +13,11 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
+import os
 import socket
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from deploy.envoy.settings import UNIX, endpoint
@@ -77,13 +79,20 @@ class _UnixConnection(http.client.HTTPConnection):
 
     def __init__(self, path: str) -> None:
         super().__init__("localhost", timeout=ANSWER_SECONDS)
-        self._path = path
+        self._path = Path(path)
 
     def connect(self) -> None:
-        """Connect to the socket instead of a port."""
+        """Connect to the socket instead of a port.
+
+        By way of its folder: the kernel takes paths of at most 107 bytes.
+        """
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(ANSWER_SECONDS)
-        self.sock.connect(self._path)
+        folder = os.open(self._path.parent, os.O_PATH | os.O_DIRECTORY)
+        try:
+            self.sock.connect(f"/proc/self/fd/{folder}/{self._path.name}")
+        finally:
+            os.close(folder)
 
 
 def drain(admin: Admin, seconds: float) -> int:

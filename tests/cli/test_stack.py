@@ -41,7 +41,7 @@ def specs(stack: Stack) -> dict[str, ChildSpec]:
 
 def test_the_edge_comes_last_and_the_store_ends_last(stack: Stack) -> None:
     stages = [[spec.name for spec in stage] for stage in stack.stages()]
-    assert stages == [["store", "auth"], ["tools", "web", "inference-1", "inference-2"], ["edge"]]
+    assert stages == [["store"], ["auth", "inference-1", "inference-2", "tools", "web"], ["edge"]]
     ranks = {spec.name: spec.stop_rank for stage in stack.stages() for spec in stage}
     assert ranks["inference-1"] < ranks["tools"] < ranks["auth"] <= ranks["edge"] < ranks["store"]
 

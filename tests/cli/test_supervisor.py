@@ -3,6 +3,7 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -213,6 +214,25 @@ async def test_stopping_while_a_process_waits_to_start_again_does_not_wait(tmp_p
     async with asyncio.timeout(5):
         await supervisor.stop()
     assert record.count(Phase.STOPPED) == 1
+
+
+async def test_all_are_drained_before_the_first_is_ended(tmp_path, groups, record) -> None:
+    alive_at_drain: list[bool] = []
+
+    async def drain() -> None:
+        alive_at_drain.append(record.count(Phase.STOPPING) + record.count(Phase.STOPPING, "front") == 0)
+
+    async def fail() -> None:
+        alive_at_drain.append(True)
+        raise ConnectionRefusedError
+
+    behind = replace(spec(tmp_path, SERVE), drain=fail)
+    front = replace(spec(tmp_path, SERVE, name="front", stop_rank=1), drain=drain)
+    supervisor = Supervisor([[behind], [front]], groups=groups, report=record)
+    await supervisor.start()
+    await supervisor.stop()
+    assert alive_at_drain == [True, True]
+    assert record.count(Phase.STOPPED) == record.count(Phase.STOPPED, "front") == 1
 
 
 SUPERVISOR_PROGRAM = """
