@@ -5,41 +5,28 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import secrets
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 
-from parley.auth.v1.key_service_pb2_grpc import add_KeyServiceServicer_to_server
-from parley.auth.v1.session_service_pb2_grpc import add_SessionServiceServicer_to_server
-from parley.edge.external_auth_pb2_grpc import add_AuthorizationServicer_to_server
+from services.auth.assembly import Parts, build_server
 from services.auth.clock import Clock, utc_now
-from services.auth.descriptors import platform_services
-from services.auth.edge_servicer import EdgeServicer
 from services.auth.errors import StartError
-from services.auth.exchange import KeyExchange
 from services.auth.first_start import make_first_admin
 from services.auth.health import Observer, PlatformHealth
 from services.auth.housekeeping import Housekeeping
-from services.auth.key_servicer import KeyServicer
 from services.auth.last_use import LastUse
 from services.auth.passwords import Passwords
-from services.auth.private_files import prepare_folder, read_or_make
-from services.auth.session_servicer import SessionServicer
-from services.auth.sessions import Sessions
+from services.auth.private_files import prepare_folder
 from services.auth.settings import AuthSettings
 from services.auth.signing_keys import SigningKeys
 from services.auth.store.database import Database, parse_url
 from services.auth.store.schema import migrate
-from services.auth.throttle import LoginThrottle
-from services.auth.tokens import AccessTokens
 from services.rpc.errors import ServiceError
-from services.rpc.pages import PageTokens
 from services.rpc.server import RpcServer, run
 from services.rpc.settings import SettingsError, load
 from services.rpc.telemetry import configure_logging, serve_metrics
-from services.rpc.verifier import JwksVerifier
 
 
 @asynccontextmanager
@@ -68,7 +55,7 @@ async def serving(settings: AuthSettings, clock: Clock = utc_now) -> AsyncIterat
         stack.push_async_callback(_flush, last_use)
         health = PlatformHealth(settings.replicas)
         await health.begin()
-        server = _server(settings, clock, database, passwords, keys, last_use, health)
+        server = build_server(Parts(settings, clock, database, passwords, keys, last_use, health))
         port = await server.start()
         stack.push_async_callback(server.stop)
         housekeeping = Housekeeping(
@@ -81,39 +68,6 @@ async def serving(settings: AuthSettings, clock: Clock = utc_now) -> AsyncIterat
             stack.push_async_callback(_cancel, task)
         await server.set_serving(True)
         yield server, port
-
-
-def _server(
-    settings: AuthSettings,
-    clock: Clock,
-    database: Database,
-    passwords: Passwords,
-    keys: SigningKeys,
-    last_use: LastUse,
-    health: PlatformHealth,
-) -> RpcServer:
-    """The server with its servicers."""
-    issuer, audience = settings.token_issuer, settings.token_audience
-    tokens = AccessTokens(keys, clock, issuer=issuer, audience=audience, life=settings.access_token_life)
-    sessions = Sessions(
-        database, passwords, LoginThrottle(database, clock), tokens, clock, settings.session_life
-    )
-    exchange = KeyExchange(database, tokens, last_use, clock)
-    server = RpcServer(
-        settings,
-        JwksVerifier(tokens.key_set, issuer=issuer, audience=audience),
-        health_servicer=health,
-        reflected=platform_services(),
-    )
-    # Replicas share the key, so that a page's successor may come from another one.
-    pages = PageTokens(read_or_make(settings.data_path / "page-token-key", lambda: secrets.token_bytes(32)))
-    server.add(
-        add_SessionServiceServicer_to_server,
-        SessionServicer(sessions, tokens, clock, trusted_hops=settings.trusted_hops),
-    )
-    server.add(add_KeyServiceServicer_to_server, KeyServicer(database, exchange, pages, clock))
-    server.add(add_AuthorizationServicer_to_server, EdgeServicer(exchange))
-    return server
 
 
 async def _flush(last_use: LastUse) -> None:

@@ -14,8 +14,22 @@ ADMIN = "admin"
 
 BUILT_IN: Mapping[str, frozenset[str]] = {
     ADMIN: frozenset({"*"}),
-    # Runs the platform: every tool and model, but not other people's identities.
-    "operator": frozenset({"auth.keys", "inference.*", "models.*", "tools.*"}),
+    # Runs the platform: every tool and model; sees identities, but changes nobody else's.
+    "operator": frozenset(
+        {
+            "auth.audit.read",
+            "auth.keys",
+            "auth.quotas.read",
+            "auth.roles.read",
+            "auth.signing_keys.write",
+            "auth.tenants.read",
+            "auth.usage.read",
+            "auth.users.read",
+            "inference.*",
+            "models.*",
+            "tools.*",
+        }
+    ),
     # Talks to every model and uses the tools that touch nothing but the user's workspace.
     "user": frozenset(
         {
@@ -31,8 +45,18 @@ BUILT_IN: Mapping[str, frozenset[str]] = {
             "tools.utility.*",
         }
     ),
-    # Looks, and changes nothing.
-    "viewer": frozenset({"inference.models", "tools.list"}),
+    # Looks, and changes nothing: sees what a user may use, and lacks what using it takes.
+    "viewer": frozenset(
+        {
+            "inference.models",
+            "models.*",
+            "tools.list",
+            "tools.data.*",
+            "tools.file.*",
+            "tools.math.*",
+            "tools.utility.*",
+        }
+    ),
 }
 
 

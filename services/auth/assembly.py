@@ -1,0 +1,89 @@
+"""Puts the service's servicers together from what `__main__` opened."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+
+from parley.auth.v1.key_service_pb2_grpc import add_KeyServiceServicer_to_server
+from parley.auth.v1.session_service_pb2_grpc import add_SessionServiceServicer_to_server
+from parley.edge.external_auth_pb2_grpc import add_AuthorizationServicer_to_server
+from services.auth.clock import Clock
+from services.auth.descriptors import platform_services
+from services.auth.edge_servicer import EdgeServicer
+from services.auth.exchange import KeyExchange
+from services.auth.health import PlatformHealth
+from services.auth.key_servicer import KeyServicer
+from services.auth.last_use import LastUse
+from services.auth.passwords import Passwords
+from services.auth.private_files import read_or_make
+from services.auth.session_servicer import SessionServicer
+from services.auth.sessions import Sessions
+from services.auth.settings import AuthSettings
+from services.auth.signing_keys import SigningKeys
+from services.auth.store.database import Database
+from services.auth.throttle import LoginThrottle
+from services.auth.tokens import AccessTokens
+from services.rpc.pages import PageTokens
+from services.rpc.server import RpcServer
+from services.rpc.verifier import JwksVerifier
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What is opened once and shared by the servicers.
+
+    Attributes:
+        settings: What the service is told.
+        clock: Tells the time.
+        database: Where identities are kept.
+        passwords: Hashes them.
+        keys: What access tokens are signed with.
+        last_use: Notes the use of API keys.
+        health: The health of the platform.
+    """
+
+    settings: AuthSettings
+    clock: Clock
+    database: Database
+    passwords: Passwords
+    keys: SigningKeys
+    last_use: LastUse
+    health: PlatformHealth
+
+
+def build_server(parts: Parts) -> RpcServer:
+    """The server with its servicers, not started yet.
+
+    Raises:
+        StartError: The key of the page tokens cannot be had.
+    """
+    settings, clock = parts.settings, parts.clock
+    issuer, audience = settings.token_issuer, settings.token_audience
+    tokens = AccessTokens(
+        parts.keys, clock, issuer=issuer, audience=audience, life=settings.access_token_life
+    )
+    server = RpcServer(
+        settings,
+        JwksVerifier(tokens.key_set, issuer=issuer, audience=audience),
+        health_servicer=parts.health,
+        reflected=platform_services(),
+    )
+    _add_identity(server, parts, tokens)
+    return server
+
+
+def _add_identity(server: RpcServer, parts: Parts, tokens: AccessTokens) -> None:
+    """Add who callers are and what they call with."""
+    settings, clock, database = parts.settings, parts.clock, parts.database
+    throttle = LoginThrottle(database, clock)
+    sessions = Sessions(database, parts.passwords, throttle, tokens, clock, settings.session_life)
+    exchange = KeyExchange(database, tokens, parts.last_use, clock)
+    # Replicas share the key, so that a page's successor may come from another one.
+    pages = PageTokens(read_or_make(settings.data_path / "page-token-key", lambda: secrets.token_bytes(32)))
+    server.add(
+        add_SessionServiceServicer_to_server,
+        SessionServicer(sessions, tokens, clock, trusted_hops=settings.trusted_hops),
+    )
+    server.add(add_KeyServiceServicer_to_server, KeyServicer(database, exchange, pages, clock))
+    server.add(add_AuthorizationServicer_to_server, EdgeServicer(exchange))
