@@ -30,7 +30,7 @@ from services.rpc.settings import SettingsError, load
 from services.rpc.telemetry import configure_logging, serve_metrics
 from services.rpc.verifier import JwksVerifier, remote_keys
 
-CHILD_SECONDS = 3.0
+CHILD_SECONDS = 1.0
 
 
 async def main() -> None:
