@@ -87,8 +87,10 @@ class Workload:
 async def _compare(workload: Workload, report: Callable[[list[dict[str, Any]]], None]) -> None:
     """Measures both sides in turn (the machine drifts), and reports before it cleans up."""
     model, scratch = workload.model, workload.scratch
-    engine_settings = {"model": str(model), "name": model.name, "kv_cache_bytes": KV_BYTES}
-    threads = share_cores(1)[0].environment() if runs_on_cpu() else {}
+    on_cpu = runs_on_cpu()
+    kv_bytes = KV_BYTES if on_cpu else None
+    engine_settings = {"model": str(model), "name": model.name, "kv_cache_bytes": kv_bytes}
+    threads = share_cores(1)[0].environment() if on_cpu else {}
     async with AsyncExitStack() as stack:
         errors().print("starting the engine alone, then the whole path; this takes a while")
         engine = await stack.enter_async_context(EngineAlone.started(engine_settings, threads, scratch))

@@ -60,7 +60,7 @@ class StackPlan:
         home: Where it keeps everything.
         model: What it serves.
         cores: The cores of each inference replica.
-        kv_bytes: KV cache of each replica.
+        kv_bytes: KV cache of each replica; None leaves it to the engine, which knows its GPU.
         environment: The person's environment: settings of single processes.
         pass_variables: Further variables for every process, by commas.
     """
@@ -68,7 +68,7 @@ class StackPlan:
     home: Home
     model: ModelChoice
     cores: tuple[CoreShare, ...]
-    kv_bytes: int
+    kv_bytes: int | None
     environment: Mapping[str, str] = field(repr=False)
     pass_variables: str = ""
 
@@ -181,8 +181,9 @@ class Stack:
             "STORE_URL": self._store_url,
             "MODEL": self._plan.model.source,
             "MODEL_NAME": self._model_name,
-            "KV_CACHE_BYTES": str(self._plan.kv_bytes),
         }
+        if self._plan.kv_bytes is not None:
+            own["KV_CACHE_BYTES"] = str(self._plan.kv_bytes)
         machine = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", **cores.environment()}
         if Path(self._plan.model.source).is_dir():
             machine["HF_HUB_OFFLINE"] = "1"

@@ -77,7 +77,8 @@ def make_plan(home: Home, model: str, replicas: int, pass_variables: str) -> Sta
     on_cpu = runs_on_cpu()
     cores = share_cores(replicas) if on_cpu else (CoreShare(()),) * replicas
     kv_bytes = int(os.environ.get("PARLEY_INFERENCE_KV_CACHE_BYTES", KV_BYTES))
-    plan = StackPlan(home, chosen, cores, kv_bytes, dict(os.environ), pass_variables)
+    told_bytes = kv_bytes if on_cpu else None
+    plan = StackPlan(home, chosen, cores, told_bytes, dict(os.environ), pass_variables)
     check_files(os.environ)
     host, _, port = plan.edge_address.rpartition(":")
     check_port(host.strip("[]"), int(port))
