@@ -8,6 +8,7 @@ written once, in the contract.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -38,6 +39,25 @@ class FieldViolation:
     description: str
 
 
+@dataclass(frozen=True)
+class QuotaViolation:
+    """A limit that stands in the way.
+
+    Attributes:
+        subject: Whose limit, for example `user/01H…`.
+        description: What it counts and how much may be used, for people.
+        api_service: The service that counts, for example `inference.parley`.
+        dimension: What it counts, for example `tokens_per_day`.
+        value: How much may be used.
+    """
+
+    subject: str
+    description: str
+    api_service: str
+    dimension: str
+    value: int
+
+
 class ReasonEnum(Protocol):
     """An `ErrorReason` enum, as generated code gives it."""
 
@@ -65,6 +85,7 @@ class ServiceError(Exception):
         metadata: Mapping[str, str] | None = None,
         retry_after: timedelta | None = None,
         violations: Sequence[FieldViolation] = (),
+        quota: Sequence[QuotaViolation] = (),
     ) -> None:
         """Make the error.
 
@@ -73,6 +94,7 @@ class ServiceError(Exception):
             metadata: The keys that the reason promises, and no others.
             retry_after: When trying again is worth it, as `google.rpc.RetryInfo`.
             violations: The fields at fault, as `google.rpc.BadRequest`.
+            quota: The limits in the way, as `google.rpc.QuotaFailure`.
 
         Raises:
             ValueError: The metadata's keys are not those the contract promises.
@@ -82,6 +104,7 @@ class ServiceError(Exception):
         self.metadata = dict(metadata or {})
         self.retry_after = retry_after
         self.violations = tuple(violations)
+        self.quota = tuple(quota)
         promised = set(self.policy().metadata_keys)
         if promised != self.metadata.keys():
             raise ValueError(f"{type(self).__name__} promises the metadata {sorted(promised)}")
@@ -129,7 +152,30 @@ class ServiceError(Exception):
             for violation in self.violations:
                 bad_request.field_violations.add(field=violation.field, description=violation.description)
             status.details.add().Pack(bad_request)
+        if self.quota:
+            status.details.add().Pack(_quota_failure(self.quota))
         return status
+
+    def trailers(self) -> tuple[tuple[str, str], ...]:
+        """What callers over HTTP read in headers: `retry-after`, in whole seconds (RFC 9110, 10.2.3)."""
+        if self.retry_after is None:
+            return ()
+        return (("retry-after", str(max(1, math.ceil(self.retry_after.total_seconds())))),)
+
+
+def _quota_failure(violations: Sequence[QuotaViolation]) -> error_details_pb2.QuotaFailure:
+    """The limits in the way, as they travel."""
+    failure = error_details_pb2.QuotaFailure()
+    for violation in violations:
+        failure.violations.add(
+            subject=violation.subject,
+            description=violation.description,
+            api_service=violation.api_service,
+            quota_metric=violation.dimension,
+            quota_id=f"{violation.subject}/{violation.dimension}",
+            quota_value=violation.value,
+        )
+    return failure
 
 
 class PolicyError(ServiceError):
@@ -262,6 +308,15 @@ class Overloaded(PolicyError):
     """The process already serves as many calls as it may."""
 
     reason = error_reason_pb2.ERROR_REASON_OVERLOADED
+
+
+class AuditFull(PolicyError):
+    """The audit cannot take more, and calls without it are not allowed."""
+
+    reason = error_reason_pb2.ERROR_REASON_AUDIT_FULL
+
+    def __init__(self) -> None:
+        super().__init__("The audit is full; try again.", retry_after=timedelta(seconds=1))
 
 
 def status_of(error: grpc.RpcError) -> status_pb2.Status:

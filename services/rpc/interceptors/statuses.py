@@ -40,5 +40,6 @@ class Statuses(CallInterceptor):
 
     async def _abort(self, context: Context, error: ServiceError) -> None:
         status = rpc_status.to_status(error.to_status())
-        trailing = (*(context.trailing_metadata() or ()), *(status.trailing_metadata or ()))
+        known = context.trailing_metadata() or ()
+        trailing = (*known, *error.trailers(), *(status.trailing_metadata or ()))
         await context.abort(status.code, status.details, trailing)

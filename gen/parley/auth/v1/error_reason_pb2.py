@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from parley.policy.v1 import policy_pb2 as parley_dot_policy_dot_v1_dot_policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!parley/auth/v1/error_reason.proto\x12\x0eparley.auth.v1\x1a\x1dparley/policy/v1/policy.proto*\xfb\x02\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12,\n ERROR_REASON_CREDENTIALS_INVALID\x10\x01\x1a\x06\xb2\xfd\x1b\x02\x08\x10\x12.\n\"ERROR_REASON_REFRESH_TOKEN_INVALID\x10\x02\x1a\x06\xb2\xfd\x1b\x02\x08\x10\x12$\n\x18\x45RROR_REASON_KEY_INVALID\x10\x03\x1a\x06\xb2\xfd\x1b\x02\x08\x10\x12.\n\x1a\x45RROR_REASON_KEY_NOT_FOUND\x10\x04\x1a\x0e\xb2\xfd\x1b\n\x08\x05\x12\x06key_id\x12\x38\n ERROR_REASON_SCOPE_EXCEEDS_OWNER\x10\x05\x1a\x12\xb2\xfd\x1b\x0e\x08\x07\x12\npermission\x12\x36\n\x1e\x45RROR_REASON_REQUEST_ID_REUSED\x10\x06\x1a\x12\xb2\xfd\x1b\x0e\x08\x06\x12\nrequest_id\x12(\n\x1c\x45RROR_REASON_LOGIN_THROTTLED\x10\x07\x1a\x06\xb2\xfd\x1b\x02\x08\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!parley/auth/v1/error_reason.proto\x12\x0eparley.auth.v1\x1a\x1dparley/policy/v1/policy.proto*\xe9\x03\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12,\n ERROR_REASON_CREDENTIALS_INVALID\x10\x01\x1a\x06\xb2\xfd\x1b\x02\x08\x10\x12.\n\"ERROR_REASON_REFRESH_TOKEN_INVALID\x10\x02\x1a\x06\xb2\xfd\x1b\x02\x08\x10\x12$\n\x18\x45RROR_REASON_KEY_INVALID\x10\x03\x1a\x06\xb2\xfd\x1b\x02\x08\x10\x12.\n\x1a\x45RROR_REASON_KEY_NOT_FOUND\x10\x04\x1a\x0e\xb2\xfd\x1b\n\x08\x05\x12\x06key_id\x12\x38\n ERROR_REASON_SCOPE_EXCEEDS_OWNER\x10\x05\x1a\x12\xb2\xfd\x1b\x0e\x08\x07\x12\npermission\x12\x36\n\x1e\x45RROR_REASON_REQUEST_ID_REUSED\x10\x06\x1a\x12\xb2\xfd\x1b\x0e\x08\x06\x12\nrequest_id\x12(\n\x1c\x45RROR_REASON_LOGIN_THROTTLED\x10\x07\x1a\x06\xb2\xfd\x1b\x02\x08\x08\x12\x31\n\x1c\x45RROR_REASON_QUOTA_NOT_FOUND\x10(\x1a\x0f\xb2\xfd\x1b\x0b\x08\x05\x12\x07subject\x12\x39\n$ERROR_REASON_QUOTA_SUBJECT_NOT_FOUND\x10)\x1a\x0f\xb2\xfd\x1b\x0b\x08\x05\x12\x07subjectb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,6 +46,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ERRORREASON'].values_by_name["ERROR_REASON_REQUEST_ID_REUSED"]._serialized_options = b'\262\375\033\016\010\006\022\nrequest_id'
   _globals['_ERRORREASON'].values_by_name["ERROR_REASON_LOGIN_THROTTLED"]._loaded_options = None
   _globals['_ERRORREASON'].values_by_name["ERROR_REASON_LOGIN_THROTTLED"]._serialized_options = b'\262\375\033\002\010\010'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_QUOTA_NOT_FOUND"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_QUOTA_NOT_FOUND"]._serialized_options = b'\262\375\033\013\010\005\022\007subject'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_QUOTA_SUBJECT_NOT_FOUND"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_QUOTA_SUBJECT_NOT_FOUND"]._serialized_options = b'\262\375\033\013\010\005\022\007subject'
   _globals['_ERRORREASON']._serialized_start=85
-  _globals['_ERRORREASON']._serialized_end=464
+  _globals['_ERRORREASON']._serialized_end=574
 # @@protoc_insertion_point(module_scope)

@@ -44,6 +44,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """A request id was used before with another request. Metadata: `request_id`."""
     ERROR_REASON_LOGIN_THROTTLED: _ErrorReason.ValueType  # 7
     """Too many logins failed. Wait as `google.rpc.RetryInfo` says."""
+    ERROR_REASON_QUOTA_NOT_FOUND: _ErrorReason.ValueType  # 40
+    """The subject has no quota. Metadata: `subject`."""
+    ERROR_REASON_QUOTA_SUBJECT_NOT_FOUND: _ErrorReason.ValueType  # 41
+    """The tenant has no such user or key. Metadata: `subject`."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons that the auth service gives, in the domain `auth.parley`."""
@@ -70,4 +74,8 @@ ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 6
 """A request id was used before with another request. Metadata: `request_id`."""
 ERROR_REASON_LOGIN_THROTTLED: ErrorReason.ValueType  # 7
 """Too many logins failed. Wait as `google.rpc.RetryInfo` says."""
+ERROR_REASON_QUOTA_NOT_FOUND: ErrorReason.ValueType  # 40
+"""The subject has no quota. Metadata: `subject`."""
+ERROR_REASON_QUOTA_SUBJECT_NOT_FOUND: ErrorReason.ValueType  # 41
+"""The tenant has no such user or key. Metadata: `subject`."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from parley.policy.v1 import policy_pb2 as parley_dot_policy_dot_v1_dot_policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#parley/policy/v1/error_reason.proto\x12\x10parley.policy.v1\x1a\x1dparley/policy/v1/policy.proto*\x88\x05\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12(\n\x1c\x45RROR_REASON_INVALID_REQUEST\x10\x01\x1a\x06\xb2\xfd\x1b\x02\x08\x03\x12&\n\x1a\x45RROR_REASON_TOKEN_MISSING\x10\x02\x1a\x06\xb2\xfd\x1b\x02\x08\x10\x12&\n\x1a\x45RROR_REASON_TOKEN_EXPIRED\x10\x03\x1a\x06\xb2\xfd\x1b\x02\x08\x10\x12&\n\x1a\x45RROR_REASON_TOKEN_INVALID\x10\x04\x1a\x06\xb2\xfd\x1b\x02\x08\x10\x12\x37\n\x1f\x45RROR_REASON_PERMISSION_MISSING\x10\x05\x1a\x12\xb2\xfd\x1b\x0e\x08\x07\x12\npermission\x12)\n\x1d\x45RROR_REASON_PEER_NOT_ALLOWED\x10\x06\x1a\x06\xb2\xfd\x1b\x02\x08\x07\x12*\n\x1e\x45RROR_REASON_DEADLINE_EXCEEDED\x10\x07\x1a\x06\xb2\xfd\x1b\x02\x08\x04\x12\"\n\x16\x45RROR_REASON_CANCELLED\x10\x08\x1a\x06\xb2\xfd\x1b\x02\x08\x01\x12!\n\x15\x45RROR_REASON_DRAINING\x10\t\x1a\x06\xb2\xfd\x1b\x02\x08\x0e\x12\x38\n#ERROR_REASON_DEPENDENCY_UNAVAILABLE\x10\n\x1a\x0f\xb2\xfd\x1b\x0b\x08\x0e\x12\x07service\x12\'\n\x1b\x45RROR_REASON_METHOD_UNKNOWN\x10\x0b\x1a\x06\xb2\xfd\x1b\x02\x08\x0c\x12-\n\x15\x45RROR_REASON_INTERNAL\x10\x0c\x1a\x12\xb2\xfd\x1b\x0e\x08\r\x12\nrequest_id\x12+\n\x1f\x45RROR_REASON_PAGE_TOKEN_INVALID\x10\r\x1a\x06\xb2\xfd\x1b\x02\x08\x03\x12#\n\x17\x45RROR_REASON_OVERLOADED\x10\x0e\x1a\x06\xb2\xfd\x1b\x02\x08\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#parley/policy/v1/error_reason.proto\x12\x10parley.policy.v1\x1a\x1dparley/policy/v1/policy.proto*\x89\x07\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12(\n\x1c\x45RROR_REASON_INVALID_REQUEST\x10\x01\x1a\x06\xb2\xfd\x1b\x02\x08\x03\x12&\n\x1a\x45RROR_REASON_TOKEN_MISSING\x10\x02\x1a\x06\xb2\xfd\x1b\x02\x08\x10\x12&\n\x1a\x45RROR_REASON_TOKEN_EXPIRED\x10\x03\x1a\x06\xb2\xfd\x1b\x02\x08\x10\x12&\n\x1a\x45RROR_REASON_TOKEN_INVALID\x10\x04\x1a\x06\xb2\xfd\x1b\x02\x08\x10\x12\x37\n\x1f\x45RROR_REASON_PERMISSION_MISSING\x10\x05\x1a\x12\xb2\xfd\x1b\x0e\x08\x07\x12\npermission\x12)\n\x1d\x45RROR_REASON_PEER_NOT_ALLOWED\x10\x06\x1a\x06\xb2\xfd\x1b\x02\x08\x07\x12*\n\x1e\x45RROR_REASON_DEADLINE_EXCEEDED\x10\x07\x1a\x06\xb2\xfd\x1b\x02\x08\x04\x12\"\n\x16\x45RROR_REASON_CANCELLED\x10\x08\x1a\x06\xb2\xfd\x1b\x02\x08\x01\x12!\n\x15\x45RROR_REASON_DRAINING\x10\t\x1a\x06\xb2\xfd\x1b\x02\x08\x0e\x12\x38\n#ERROR_REASON_DEPENDENCY_UNAVAILABLE\x10\n\x1a\x0f\xb2\xfd\x1b\x0b\x08\x0e\x12\x07service\x12\'\n\x1b\x45RROR_REASON_METHOD_UNKNOWN\x10\x0b\x1a\x06\xb2\xfd\x1b\x02\x08\x0c\x12-\n\x15\x45RROR_REASON_INTERNAL\x10\x0c\x1a\x12\xb2\xfd\x1b\x0e\x08\r\x12\nrequest_id\x12+\n\x1f\x45RROR_REASON_PAGE_TOKEN_INVALID\x10\r\x1a\x06\xb2\xfd\x1b\x02\x08\x03\x12#\n\x17\x45RROR_REASON_OVERLOADED\x10\x0e\x1a\x06\xb2\xfd\x1b\x02\x08\x08\x12&\n\x1a\x45RROR_REASON_TOKEN_REVOKED\x10\x0f\x1a\x06\xb2\xfd\x1b\x02\x08\x10\x12@\n\x19\x45RROR_REASON_RATE_LIMITED\x10\x14\x1a!\xb2\xfd\x1b\x1d\x08\x08\x12\x07subject\x12\tdimension\x12\x05limit\x12\x44\n\x1d\x45RROR_REASON_BUDGET_EXHAUSTED\x10\x15\x1a!\xb2\xfd\x1b\x1d\x08\x08\x12\x07subject\x12\tdimension\x12\x05limit\x12*\n\x1e\x45RROR_REASON_QUOTA_UNAVAILABLE\x10\x16\x1a\x06\xb2\xfd\x1b\x02\x08\x0e\x12#\n\x17\x45RROR_REASON_AUDIT_FULL\x10\x10\x1a\x06\xb2\xfd\x1b\x02\x08\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -60,6 +60,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ERRORREASON'].values_by_name["ERROR_REASON_PAGE_TOKEN_INVALID"]._serialized_options = b'\262\375\033\002\010\003'
   _globals['_ERRORREASON'].values_by_name["ERROR_REASON_OVERLOADED"]._loaded_options = None
   _globals['_ERRORREASON'].values_by_name["ERROR_REASON_OVERLOADED"]._serialized_options = b'\262\375\033\002\010\010'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_TOKEN_REVOKED"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_TOKEN_REVOKED"]._serialized_options = b'\262\375\033\002\010\020'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_RATE_LIMITED"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_RATE_LIMITED"]._serialized_options = b'\262\375\033\035\010\010\022\007subject\022\tdimension\022\005limit'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_BUDGET_EXHAUSTED"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_BUDGET_EXHAUSTED"]._serialized_options = b'\262\375\033\035\010\010\022\007subject\022\tdimension\022\005limit'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_QUOTA_UNAVAILABLE"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_QUOTA_UNAVAILABLE"]._serialized_options = b'\262\375\033\002\010\016'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_AUDIT_FULL"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_AUDIT_FULL"]._serialized_options = b'\262\375\033\002\010\010'
   _globals['_ERRORREASON']._serialized_start=89
-  _globals['_ERRORREASON']._serialized_end=737
+  _globals['_ERRORREASON']._serialized_end=994
 # @@protoc_insertion_point(module_scope)

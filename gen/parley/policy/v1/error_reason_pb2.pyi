@@ -60,6 +60,29 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The process already serves as many calls as it may. Retry after the delay
     in `google.rpc.RetryInfo`.
     """
+    ERROR_REASON_TOKEN_REVOKED: _ErrorReason.ValueType  # 15
+    """The token's key, session, user or tenant was ended. An open call ends with
+    it too. Log in again, or use another key.
+    """
+    ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 20
+    """Too many requests, tokens or streams for now. `google.rpc.QuotaFailure`
+    says whose; retry after the delay in `google.rpc.RetryInfo`, if there is
+    one. Metadata: `subject`, whose limit; `dimension`, what it counts;
+    `limit`, how much may be used.
+    """
+    ERROR_REASON_BUDGET_EXHAUSTED: _ErrorReason.ValueType  # 21
+    """A budget of a day or a month has too little left. Otherwise as
+    RATE_LIMITED.
+    """
+    ERROR_REASON_QUOTA_UNAVAILABLE: _ErrorReason.ValueType  # 22
+    """What the caller has left cannot be found out, so nothing more is spent.
+    Retry after the delay in `google.rpc.RetryInfo`.
+    """
+    ERROR_REASON_AUDIT_FULL: _ErrorReason.ValueType  # 16
+    """What the call does could not be written into the audit, and the service
+    was told to refuse it then. Retry after the delay in
+    `google.rpc.RetryInfo`.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons that any service can give, in the domain `policy.parley`. They travel
@@ -103,5 +126,28 @@ ERROR_REASON_PAGE_TOKEN_INVALID: ErrorReason.ValueType  # 13
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 14
 """The process already serves as many calls as it may. Retry after the delay
 in `google.rpc.RetryInfo`.
+"""
+ERROR_REASON_TOKEN_REVOKED: ErrorReason.ValueType  # 15
+"""The token's key, session, user or tenant was ended. An open call ends with
+it too. Log in again, or use another key.
+"""
+ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 20
+"""Too many requests, tokens or streams for now. `google.rpc.QuotaFailure`
+says whose; retry after the delay in `google.rpc.RetryInfo`, if there is
+one. Metadata: `subject`, whose limit; `dimension`, what it counts;
+`limit`, how much may be used.
+"""
+ERROR_REASON_BUDGET_EXHAUSTED: ErrorReason.ValueType  # 21
+"""A budget of a day or a month has too little left. Otherwise as
+RATE_LIMITED.
+"""
+ERROR_REASON_QUOTA_UNAVAILABLE: ErrorReason.ValueType  # 22
+"""What the caller has left cannot be found out, so nothing more is spent.
+Retry after the delay in `google.rpc.RetryInfo`.
+"""
+ERROR_REASON_AUDIT_FULL: ErrorReason.ValueType  # 16
+"""What the call does could not be written into the audit, and the service
+was told to refuse it then. Retry after the delay in
+`google.rpc.RetryInfo`.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
