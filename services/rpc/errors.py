@@ -217,6 +217,15 @@ class TokenInvalid(PolicyError):
         super().__init__("The token is not one that this deployment made for this service.")
 
 
+class TokenRevoked(PolicyError):
+    """The token's key, session, user or tenant was ended."""
+
+    reason = error_reason_pb2.ERROR_REASON_TOKEN_REVOKED
+
+    def __init__(self) -> None:
+        super().__init__("The token was revoked: log in again, or use another key.")
+
+
 class PermissionMissing(PolicyError):
     """The token does not hold a permission."""
 
