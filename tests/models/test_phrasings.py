@@ -1,4 +1,3 @@
-import pytest
 from parley_demo import judging
 from parley_demo.composing import Composer, training_kind
 from parley_demo.dialogue import Dialogue
@@ -42,7 +41,6 @@ def test_held_out_wordings_share_no_four_words_with_any_known_wording() -> None:
 
 def test_training_refuses_what_held_out_questions_say() -> None:
     # Joined questions and loose words have runs that no known wording has, so the feed checks each dialogue.
-    pytest.importorskip("torch")
     from parley_demo.batches import Feed
     from parley_demo.rendering import MODEL_FOLDER
     from tokenizers import Tokenizer

@@ -1,9 +1,6 @@
 from typing import Any
 
 import pytest
-
-pytest.importorskip("jinja2")
-
 from parley_demo.composing import KINDS, Composer
 from parley_demo.dialogue import Message
 from parley_demo.invented import Stock, seeded

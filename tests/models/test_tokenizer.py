@@ -1,7 +1,4 @@
 import pytest
-
-pytest.importorskip("tokenizers")
-
 from parley_demo.invented import Stock, seeded
 from parley_demo.rendering import MODEL_FOLDER
 from tokenizers import Tokenizer
