@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from services.rpc.errors import TokenMissing
+from services.rpc.errors import ServiceError, TokenMissing
 from services.rpc.principal import Principal
 
 REQUEST_ID = "x-request-id"
@@ -23,6 +23,10 @@ class Call:
             seconds. None where it waits for ever.
         peer: Name of the mTLS identity that opened the connection.
         principal: The caller, once the token was verified.
+        client_address: The caller's IP address as the edge states it; empty inside the mesh.
+        admitted: Whether peer, token, permission and request were found good.
+        refusal: Why the call was refused, where the refusal is an answer and no error.
+        facts: What the audit shall know that neither request nor answer tells: ids and names, no content.
     """
 
     request_id: str
@@ -30,6 +34,10 @@ class Call:
     deadline: float | None = None
     peer: str = ""
     principal: Principal | None = None
+    client_address: str = ""
+    admitted: bool = False
+    refusal: ServiceError | None = None
+    facts: dict[str, str] = field(default_factory=dict)
 
 
 _current: ContextVar[Call] = ContextVar("parley_call")

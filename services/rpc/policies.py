@@ -34,10 +34,11 @@ class Access:
 
 
 # Protocols that are not ours carry no option, so their rules stand here. Envoy
-# asks for its decisions itself; anyone of the mesh may look at health; what
+# asks for its decisions and tells of its own itself; anyone of the mesh may look at health; what
 # services exist is told to whoever may log in.
 FOREIGN: Mapping[str, Access] = {
     "envoy.service.auth.v3.Authorization": Access(EDGE_ALONE, needs_token=False),
+    "envoy.service.accesslog.v3.AccessLogService": Access(EDGE_ALONE, needs_token=False),
     "grpc.health.v1.Health": Access(EVERYONE, needs_token=False),
     "grpc.reflection.v1alpha.ServerReflection": Access(EDGE_ALONE | {"operator"}, needs_token=True),
     "grpc.reflection.v1.ServerReflection": Access(EDGE_ALONE | {"operator"}, needs_token=True),

@@ -15,6 +15,7 @@ from google.protobuf import descriptor_pool
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
+from services.rpc.audit import AuditSink
 from services.rpc.errors import MethodUnknown
 from services.rpc.interceptors.chain import interceptor_chain
 from services.rpc.policies import access_table
@@ -42,6 +43,7 @@ class RpcServer:
         *,
         health_servicer: health.aio.HealthServicer | None = None,
         reflected: Iterable[str] = (),
+        audit: AuditSink | None = None,
     ) -> None:
         """Make a server.
 
@@ -50,11 +52,13 @@ class RpcServer:
             verifier: Takes the callers' tokens.
             health_servicer: Holds the health of this server, and of whatever else its owner sets there.
             reflected: Services to describe beside those that are served here.
+            audit: Takes what is decided and done; None where nobody does.
         """
         self._settings = settings
         self._verifier = verifier
         self._health = health_servicer or health.aio.HealthServicer()
         self._reflected = set(reflected)
+        self._audit = audit
         self._added: list[tuple[AddToServer, object]] = []
         self._server: grpc.aio.Server | None = None
         self._stop_asked = asyncio.Event()
@@ -112,6 +116,8 @@ class RpcServer:
             self._verifier,
             trust_domain=settings.trust_domain,
             unary_deadline_seconds=settings.unary_deadline_seconds,
+            audit=self._audit,
+            audit_content=settings.audit_content == "full",
         )
         return grpc.aio.server(
             interceptors=interceptors,

@@ -37,6 +37,13 @@ class ServiceSettings(BaseSettings):
     )
     max_concurrent_calls: int = Field(4096, ge=1, le=1_000_000, description="calls served at once")
     max_message_bytes: int = Field(16 * 2**20, ge=2**10, le=2**30, description="size of one message")
+    audit_queue: int = Field(8192, ge=1, le=1_000_000, description="audit events that may wait to be written")
+    audit_when_full: Literal["count", "refuse"] = Field(
+        "count", description="when more wait: count and drop them, or refuse calls until they are written"
+    )
+    audit_content: Literal["digest", "full"] = Field(
+        "digest", description="what the audit keeps of prompts and arguments: a SHA-256 digest, or all of it"
+    )
     token_issuer: str = Field("parley", description="the only issuer whose tokens are taken")
     token_audience: str = Field("parley", description="the audience that tokens must name")
 

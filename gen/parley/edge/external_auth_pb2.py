@@ -26,7 +26,7 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fparley/edge/external_auth.proto\x12\x15\x65nvoy.service.auth.v3\x1a\x1cgoogle/protobuf/struct.proto\x1a\x17google/rpc/status.proto\"K\n\x0c\x43heckRequest\x12;\n\nattributes\x18\x01 \x01(\x0b\x32\'.envoy.service.auth.v3.AttributeContext\"\xd6\x03\n\x10\x41ttributeContext\x12<\n\x06source\x18\x01 \x01(\x0b\x32,.envoy.service.auth.v3.AttributeContext.Peer\x12@\n\x07request\x18\x04 \x01(\x0b\x32/.envoy.service.auth.v3.AttributeContext.Request\x1a\x37\n\x04Peer\x12/\n\x07\x61\x64\x64ress\x18\x01 \x01(\x0b\x32\x1e.envoy.service.auth.v3.Address\x1aL\n\x07Request\x12\x41\n\x04http\x18\x02 \x01(\x0b\x32\x33.envoy.service.auth.v3.AttributeContext.HttpRequest\x1a\xba\x01\n\x0bHttpRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12Q\n\x07headers\x18\x03 \x03(\x0b\x32@.envoy.service.auth.v3.AttributeContext.HttpRequest.HeadersEntry\x12\x0c\n\x04path\x18\x04 \x01(\t\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"T\n\x07\x41\x64\x64ress\x12>\n\x0esocket_address\x18\x01 \x01(\x0b\x32$.envoy.service.auth.v3.SocketAddressH\x00\x42\t\n\x07\x61\x64\x64ress\"H\n\rSocketAddress\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x14\n\nport_value\x18\x03 \x01(\rH\x00\x42\x10\n\x0eport_specifier\"\xfb\x01\n\rCheckResponse\x12\"\n\x06status\x18\x01 \x01(\x0b\x32\x12.google.rpc.Status\x12\x44\n\x0f\x64\x65nied_response\x18\x02 \x01(\x0b\x32).envoy.service.auth.v3.DeniedHttpResponseH\x00\x12<\n\x0bok_response\x18\x03 \x01(\x0b\x32%.envoy.service.auth.v3.OkHttpResponseH\x00\x12\x31\n\x10\x64ynamic_metadata\x18\x04 \x01(\x0b\x32\x17.google.protobuf.StructB\x0f\n\rhttp_response\"f\n\x0eOkHttpResponse\x12\x39\n\x07headers\x18\x02 \x03(\x0b\x32(.envoy.service.auth.v3.HeaderValueOption\x12\x19\n\x11headers_to_remove\x18\x05 \x03(\t\"\x90\x01\n\x12\x44\x65niedHttpResponse\x12\x31\n\x06status\x18\x01 \x01(\x0b\x32!.envoy.service.auth.v3.HttpStatus\x12\x39\n\x07headers\x18\x02 \x03(\x0b\x32(.envoy.service.auth.v3.HeaderValueOption\x12\x0c\n\x04\x62ody\x18\x03 \x01(\t\"\x1a\n\nHttpStatus\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\"\x9a\x02\n\x11HeaderValueOption\x12\x32\n\x06header\x18\x01 \x01(\x0b\x32\".envoy.service.auth.v3.HeaderValue\x12R\n\rappend_action\x18\x03 \x01(\x0e\x32;.envoy.service.auth.v3.HeaderValueOption.HeaderAppendAction\"}\n\x12HeaderAppendAction\x12\x1b\n\x17\x41PPEND_IF_EXISTS_OR_ADD\x10\x00\x12\x11\n\rADD_IF_ABSENT\x10\x01\x12\x1e\n\x1aOVERWRITE_IF_EXISTS_OR_ADD\x10\x02\x12\x17\n\x13OVERWRITE_IF_EXISTS\x10\x03\")\n\x0bHeaderValue\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t2c\n\rAuthorization\x12R\n\x05\x43heck\x12#.envoy.service.auth.v3.CheckRequest\x1a$.envoy.service.auth.v3.CheckResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fparley/edge/external_auth.proto\x12\x15\x65nvoy.service.auth.v3\x1a\x1cgoogle/protobuf/struct.proto\x1a\x17google/rpc/status.proto\"K\n\x0c\x43heckRequest\x12;\n\nattributes\x18\x01 \x01(\x0b\x32\'.envoy.service.auth.v3.AttributeContext\"\xe0\x03\n\x10\x41ttributeContext\x12<\n\x06source\x18\x01 \x01(\x0b\x32,.envoy.service.auth.v3.AttributeContext.Peer\x12@\n\x07request\x18\x04 \x01(\x0b\x32/.envoy.service.auth.v3.AttributeContext.Request\x1a\x37\n\x04Peer\x12/\n\x07\x61\x64\x64ress\x18\x01 \x01(\x0b\x32\x1e.envoy.service.auth.v3.Address\x1aL\n\x07Request\x12\x41\n\x04http\x18\x02 \x01(\x0b\x32\x33.envoy.service.auth.v3.AttributeContext.HttpRequest\x1a\xc4\x01\n\x0bHttpRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12V\n\x07headers\x18\x03 \x03(\x0b\x32@.envoy.service.auth.v3.AttributeContext.HttpRequest.HeadersEntryB\x03\x80\x01\x01\x12\x11\n\x04path\x18\x04 \x01(\tB\x03\x80\x01\x01\x1a.\n\x0cHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"T\n\x07\x41\x64\x64ress\x12>\n\x0esocket_address\x18\x01 \x01(\x0b\x32$.envoy.service.auth.v3.SocketAddressH\x00\x42\t\n\x07\x61\x64\x64ress\"H\n\rSocketAddress\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x14\n\nport_value\x18\x03 \x01(\rH\x00\x42\x10\n\x0eport_specifier\"\xfb\x01\n\rCheckResponse\x12\"\n\x06status\x18\x01 \x01(\x0b\x32\x12.google.rpc.Status\x12\x44\n\x0f\x64\x65nied_response\x18\x02 \x01(\x0b\x32).envoy.service.auth.v3.DeniedHttpResponseH\x00\x12<\n\x0bok_response\x18\x03 \x01(\x0b\x32%.envoy.service.auth.v3.OkHttpResponseH\x00\x12\x31\n\x10\x64ynamic_metadata\x18\x04 \x01(\x0b\x32\x17.google.protobuf.StructB\x0f\n\rhttp_response\"f\n\x0eOkHttpResponse\x12\x39\n\x07headers\x18\x02 \x03(\x0b\x32(.envoy.service.auth.v3.HeaderValueOption\x12\x19\n\x11headers_to_remove\x18\x05 \x03(\t\"\x90\x01\n\x12\x44\x65niedHttpResponse\x12\x31\n\x06status\x18\x01 \x01(\x0b\x32!.envoy.service.auth.v3.HttpStatus\x12\x39\n\x07headers\x18\x02 \x03(\x0b\x32(.envoy.service.auth.v3.HeaderValueOption\x12\x0c\n\x04\x62ody\x18\x03 \x01(\t\"\x1a\n\nHttpStatus\x12\x0c\n\x04\x63ode\x18\x01 \x01(\r\"\x9a\x02\n\x11HeaderValueOption\x12\x32\n\x06header\x18\x01 \x01(\x0b\x32\".envoy.service.auth.v3.HeaderValue\x12R\n\rappend_action\x18\x03 \x01(\x0e\x32;.envoy.service.auth.v3.HeaderValueOption.HeaderAppendAction\"}\n\x12HeaderAppendAction\x12\x1b\n\x17\x41PPEND_IF_EXISTS_OR_ADD\x10\x00\x12\x11\n\rADD_IF_ABSENT\x10\x01\x12\x1e\n\x1aOVERWRITE_IF_EXISTS_OR_ADD\x10\x02\x12\x17\n\x13OVERWRITE_IF_EXISTS\x10\x03\")\n\x0bHeaderValue\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t2c\n\rAuthorization\x12R\n\x05\x43heck\x12#.envoy.service.auth.v3.CheckRequest\x1a$.envoy.service.auth.v3.CheckResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,36 +35,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ATTRIBUTECONTEXT_HTTPREQUEST_HEADERSENTRY']._loaded_options = None
   _globals['_ATTRIBUTECONTEXT_HTTPREQUEST_HEADERSENTRY']._serialized_options = b'8\001'
+  _globals['_ATTRIBUTECONTEXT_HTTPREQUEST'].fields_by_name['headers']._loaded_options = None
+  _globals['_ATTRIBUTECONTEXT_HTTPREQUEST'].fields_by_name['headers']._serialized_options = b'\200\001\001'
+  _globals['_ATTRIBUTECONTEXT_HTTPREQUEST'].fields_by_name['path']._loaded_options = None
+  _globals['_ATTRIBUTECONTEXT_HTTPREQUEST'].fields_by_name['path']._serialized_options = b'\200\001\001'
   _globals['_CHECKREQUEST']._serialized_start=113
   _globals['_CHECKREQUEST']._serialized_end=188
   _globals['_ATTRIBUTECONTEXT']._serialized_start=191
-  _globals['_ATTRIBUTECONTEXT']._serialized_end=661
+  _globals['_ATTRIBUTECONTEXT']._serialized_end=671
   _globals['_ATTRIBUTECONTEXT_PEER']._serialized_start=339
   _globals['_ATTRIBUTECONTEXT_PEER']._serialized_end=394
   _globals['_ATTRIBUTECONTEXT_REQUEST']._serialized_start=396
   _globals['_ATTRIBUTECONTEXT_REQUEST']._serialized_end=472
   _globals['_ATTRIBUTECONTEXT_HTTPREQUEST']._serialized_start=475
-  _globals['_ATTRIBUTECONTEXT_HTTPREQUEST']._serialized_end=661
-  _globals['_ATTRIBUTECONTEXT_HTTPREQUEST_HEADERSENTRY']._serialized_start=615
-  _globals['_ATTRIBUTECONTEXT_HTTPREQUEST_HEADERSENTRY']._serialized_end=661
-  _globals['_ADDRESS']._serialized_start=663
-  _globals['_ADDRESS']._serialized_end=747
-  _globals['_SOCKETADDRESS']._serialized_start=749
-  _globals['_SOCKETADDRESS']._serialized_end=821
-  _globals['_CHECKRESPONSE']._serialized_start=824
-  _globals['_CHECKRESPONSE']._serialized_end=1075
-  _globals['_OKHTTPRESPONSE']._serialized_start=1077
-  _globals['_OKHTTPRESPONSE']._serialized_end=1179
-  _globals['_DENIEDHTTPRESPONSE']._serialized_start=1182
-  _globals['_DENIEDHTTPRESPONSE']._serialized_end=1326
-  _globals['_HTTPSTATUS']._serialized_start=1328
-  _globals['_HTTPSTATUS']._serialized_end=1354
-  _globals['_HEADERVALUEOPTION']._serialized_start=1357
-  _globals['_HEADERVALUEOPTION']._serialized_end=1639
-  _globals['_HEADERVALUEOPTION_HEADERAPPENDACTION']._serialized_start=1514
-  _globals['_HEADERVALUEOPTION_HEADERAPPENDACTION']._serialized_end=1639
-  _globals['_HEADERVALUE']._serialized_start=1641
-  _globals['_HEADERVALUE']._serialized_end=1682
-  _globals['_AUTHORIZATION']._serialized_start=1684
-  _globals['_AUTHORIZATION']._serialized_end=1783
+  _globals['_ATTRIBUTECONTEXT_HTTPREQUEST']._serialized_end=671
+  _globals['_ATTRIBUTECONTEXT_HTTPREQUEST_HEADERSENTRY']._serialized_start=625
+  _globals['_ATTRIBUTECONTEXT_HTTPREQUEST_HEADERSENTRY']._serialized_end=671
+  _globals['_ADDRESS']._serialized_start=673
+  _globals['_ADDRESS']._serialized_end=757
+  _globals['_SOCKETADDRESS']._serialized_start=759
+  _globals['_SOCKETADDRESS']._serialized_end=831
+  _globals['_CHECKRESPONSE']._serialized_start=834
+  _globals['_CHECKRESPONSE']._serialized_end=1085
+  _globals['_OKHTTPRESPONSE']._serialized_start=1087
+  _globals['_OKHTTPRESPONSE']._serialized_end=1189
+  _globals['_DENIEDHTTPRESPONSE']._serialized_start=1192
+  _globals['_DENIEDHTTPRESPONSE']._serialized_end=1336
+  _globals['_HTTPSTATUS']._serialized_start=1338
+  _globals['_HTTPSTATUS']._serialized_end=1364
+  _globals['_HEADERVALUEOPTION']._serialized_start=1367
+  _globals['_HEADERVALUEOPTION']._serialized_end=1649
+  _globals['_HEADERVALUEOPTION_HEADERAPPENDACTION']._serialized_start=1524
+  _globals['_HEADERVALUEOPTION_HEADERAPPENDACTION']._serialized_end=1649
+  _globals['_HEADERVALUE']._serialized_start=1651
+  _globals['_HEADERVALUE']._serialized_end=1692
+  _globals['_AUTHORIZATION']._serialized_start=1694
+  _globals['_AUTHORIZATION']._serialized_end=1793
 # @@protoc_insertion_point(module_scope)

@@ -124,10 +124,10 @@ class AttributeContext(_message.Message):
         method: _builtins.str
         """HTTP method, upper case."""
         path: _builtins.str
-        """Path with query."""
+        """Path with query, where callers may have put anything."""
         @_builtins.property
         def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-            """Headers by lower-case name, pseudo headers included."""
+            """Headers by lower-case name, pseudo headers included; keys among them."""
 
         def __init__(
             self,

@@ -17,8 +17,9 @@ class CallInterceptor(AsyncServerInterceptor):
     """Surrounds a call, whatever its shape.
 
     A subclass overrides `around`, which is entered before the servicer (or the
-    next interceptor) runs and left when the answer is whole or has failed, and
-    `on_request`, which sees each message that comes in before anyone else.
+    next interceptor) runs and left when the answer is whole or has failed;
+    `on_request`, which sees each message that comes in before anyone else; and
+    `on_answer`, which sees the answer of a call that is no stream.
     """
 
     def around(self, context: Context, method: str) -> AbstractAsyncContextManager[None]:
@@ -27,6 +28,9 @@ class CallInterceptor(AsyncServerInterceptor):
 
     def on_request(self, message: Message) -> None:
         """Look at a message that came in. An exception raised here ends the call."""
+
+    def on_answer(self, message: Message) -> None:
+        """Look at a unary answer, within `around`."""
 
     async def intercept(
         self, method: Callable[..., Any], request_or_iterator: Any, context: Context, method_name: str
@@ -42,7 +46,9 @@ class CallInterceptor(AsyncServerInterceptor):
             return self._stream(response, context, method_name)
         try:
             async with self.around(context, method_name):
-                return await response
+                answer = await response
+                self.on_answer(answer)
+                return answer
         finally:
             response.close()  # a refused call's was never awaited, of which Python would warn
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping
 
+from services.rpc.audit import AuditSink
 from services.rpc.interceptors.access import PeerCheck, PrincipalCheck
 from services.rpc.interceptors.access_log import AccessLog
 from services.rpc.interceptors.around import CallInterceptor
+from services.rpc.interceptors.audit import Audit, AuditAdmission
 from services.rpc.interceptors.deadline import Deadline
 from services.rpc.interceptors.identify import Identify
 from services.rpc.interceptors.metrics import Metrics
@@ -23,6 +25,8 @@ def interceptor_chain(
     *,
     trust_domain: str,
     unary_deadline_seconds: float,
+    audit: AuditSink | None = None,
+    audit_content: bool = False,
 ) -> list[CallInterceptor]:
     """The interceptors of a server, outermost first.
 
@@ -32,14 +36,19 @@ def interceptor_chain(
         verifier: Takes the callers' tokens.
         trust_domain: The mesh's trust domain.
         unary_deadline_seconds: Time for a unary call without a deadline.
+        audit: Takes what is decided and done; None where nobody does.
+        audit_content: Whether it gets requests in full, without what is redacted.
     """
     return [
         Identify(),  # first: everything after it logs and fails under the request id
         AccessLog(),  # sees every call, refused ones too, with the status they leave with
         Metrics(table),  # before the checks, so that refusals are counted
         Statuses(),  # inside those two, so that they see statuses; outside all that raises
+        # inside the statuses, so that it sees reasons; outside the checks, so that it sees refusals
+        *([Audit(audit, keep_content=audit_content)] if audit is not None else []),
         PeerCheck(table, trust_domain),  # cheapest refusal; unknown methods end here
         Deadline(streams, unary_deadline_seconds),  # before the first thing that can wait
         PrincipalCheck(table, verifier),  # before validation: strangers learn nothing of the rules
-        Validation(),  # last: servicers see only valid messages
+        Validation(),  # before the servicers, which see only valid messages
+        AuditAdmission(audit, streams),  # last: whoever comes this far was let in
     ]
