@@ -20,13 +20,11 @@ from pydantic.fields import FieldInfo
 
 from deploy.envoy.settings import EdgeSettings
 from parley.auth.v1 import error_reason_pb2 as auth_reasons
-from parley.auth.v1 import key_service_pb2, session_service_pb2
 from parley.inference.v1 import error_reason_pb2 as inference_reasons
-from parley.inference.v1 import inference_service_pb2
 from parley.policy.v1 import error_reason_pb2 as policy_reasons
 from parley.policy.v1 import policy_pb2
 from parley.tools.v1 import error_reason_pb2 as tools_reasons
-from parley.tools.v1 import tool_service_pb2
+from services.auth.descriptors import CONTRACTS
 from services.auth.roles import BUILT_IN, permissions_of
 from services.auth.settings import AuthSettings
 from services.inference.settings import InferenceSettings
@@ -37,7 +35,6 @@ from services.tools.settings import ToolsSettings
 from web.settings import WebSettings
 
 GUIDE = Path(__file__).parent / "guide"
-SERVICES = (inference_service_pb2, tool_service_pb2, session_service_pb2, key_service_pb2)
 REASONS = (policy_reasons, inference_reasons, tools_reasons, auth_reasons)
 SETTINGS = (AuthSettings, ToolsSettings, InferenceSettings, WebSettings, EdgeSettings)
 NOTE = "<!-- Made by docs/generate.py; change the contracts or the settings instead. -->"
@@ -86,7 +83,7 @@ def method_lines() -> Iterator[str]:
     yield ""
     yield f"| Method | JSON | Needs | {' | '.join(roles)} |"
     yield "|---|---|---|" + "---|" * len(roles)
-    for module in SERVICES:
+    for module in CONTRACTS:
         for service in module.DESCRIPTOR.services_by_name.values():
             table = access_table([service.full_name])
             for method in service.methods:

@@ -11,27 +11,14 @@ import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool
 from google.protobuf.descriptor import ServiceDescriptor
 
-from parley.auth.v1 import key_service_pb2, revocation_service_pb2, session_service_pb2, token_service_pb2
-from parley.inference.v1 import inference_service_pb2
-from parley.tools.v1 import tool_service_pb2
 from protos.generate import GENERATED, PROTOS, compile_image, main, report_drift
+from services.auth.descriptors import CONTRACTS
 from services.rpc.policies import access_table
 
 BUF = Path(sys.executable).parent / "buf"
 CONFIGURATION = PROTOS / "buf.yaml"
 BASELINE = PROTOS / "baseline.binpb"
-SERVICES = [
-    service
-    for module in (
-        inference_service_pb2,
-        tool_service_pb2,
-        session_service_pb2,
-        key_service_pb2,
-        revocation_service_pb2,
-        token_service_pb2,
-    )
-    for service in module.DESCRIPTOR.services_by_name.values()
-]
+SERVICES = [service for module in CONTRACTS for service in module.DESCRIPTOR.services_by_name.values()]
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +114,12 @@ def test_secrets_are_marked_for_redaction() -> None:
         "parley.auth.v1.TokenPair.access_token",
         "parley.auth.v1.TokenPair.refresh_token",
         "parley.auth.v1.CreateKeyResponse.secret",
+        "parley.auth.v1.RotateKeyResponse.secret",
+        "parley.auth.v1.ChangePasswordRequest.current_password",
+        "parley.auth.v1.ChangePasswordRequest.new_password",
+        "parley.auth.v1.CreateTenantResponse.one_time_password",
+        "parley.auth.v1.CreateUserResponse.one_time_password",
+        "parley.auth.v1.ResetPasswordResponse.one_time_password",
         "parley.auth.v1.ExchangeTokenRequest.subject_token",
         "parley.auth.v1.ExchangeTokenResponse.access_token",
     ]

@@ -9,15 +9,13 @@ from google.api import annotations_pb2, http_pb2
 from google.protobuf import descriptor_pb2, descriptor_pool
 
 from deploy.envoy.contract import DESCRIPTORS, HttpBinding, load_contract, with_error_details
-from parley.auth.v1 import key_service_pb2, session_service_pb2
-from parley.inference.v1 import inference_service_pb2
-from parley.tools.v1 import tool_service_pb2
+from services.auth.descriptors import CONTRACTS
 from services.rpc.policies import FOREIGN, PolicyMissing, access_table
 
 CONTRACT = load_contract()
 OURS = [
     f"{module.DESCRIPTOR.package}.{name}"
-    for module in (inference_service_pb2, key_service_pb2, session_service_pb2, tool_service_pb2)
+    for module in CONTRACTS
     for name in module.DESCRIPTOR.services_by_name
 ]
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from parley.policy.v1 import policy_pb2 as parley_dot_policy_dot_v1_dot_policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!parley/auth/v1/error_reason.proto\x12\x0eparley.auth.v1\x1a\x1dparley/policy/v1/policy.proto*\xe9\x03\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12,\n ERROR_REASON_CREDENTIALS_INVALID\x10\x01\x1a\x06\xb2\xfd\x1b\x02\x08\x10\x12.\n\"ERROR_REASON_REFRESH_TOKEN_INVALID\x10\x02\x1a\x06\xb2\xfd\x1b\x02\x08\x10\x12$\n\x18\x45RROR_REASON_KEY_INVALID\x10\x03\x1a\x06\xb2\xfd\x1b\x02\x08\x10\x12.\n\x1a\x45RROR_REASON_KEY_NOT_FOUND\x10\x04\x1a\x0e\xb2\xfd\x1b\n\x08\x05\x12\x06key_id\x12\x38\n ERROR_REASON_SCOPE_EXCEEDS_OWNER\x10\x05\x1a\x12\xb2\xfd\x1b\x0e\x08\x07\x12\npermission\x12\x36\n\x1e\x45RROR_REASON_REQUEST_ID_REUSED\x10\x06\x1a\x12\xb2\xfd\x1b\x0e\x08\x06\x12\nrequest_id\x12(\n\x1c\x45RROR_REASON_LOGIN_THROTTLED\x10\x07\x1a\x06\xb2\xfd\x1b\x02\x08\x08\x12\x31\n\x1c\x45RROR_REASON_QUOTA_NOT_FOUND\x10(\x1a\x0f\xb2\xfd\x1b\x0b\x08\x05\x12\x07subject\x12\x39\n$ERROR_REASON_QUOTA_SUBJECT_NOT_FOUND\x10)\x1a\x0f\xb2\xfd\x1b\x0b\x08\x05\x12\x07subjectb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!parley/auth/v1/error_reason.proto\x12\x0eparley.auth.v1\x1a\x1dparley/policy/v1/policy.proto*\xe4\n\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12,\n ERROR_REASON_CREDENTIALS_INVALID\x10\x01\x1a\x06\xb2\xfd\x1b\x02\x08\x10\x12.\n\"ERROR_REASON_REFRESH_TOKEN_INVALID\x10\x02\x1a\x06\xb2\xfd\x1b\x02\x08\x10\x12$\n\x18\x45RROR_REASON_KEY_INVALID\x10\x03\x1a\x06\xb2\xfd\x1b\x02\x08\x10\x12.\n\x1a\x45RROR_REASON_KEY_NOT_FOUND\x10\x04\x1a\x0e\xb2\xfd\x1b\n\x08\x05\x12\x06key_id\x12\x38\n ERROR_REASON_SCOPE_EXCEEDS_OWNER\x10\x05\x1a\x12\xb2\xfd\x1b\x0e\x08\x07\x12\npermission\x12\x36\n\x1e\x45RROR_REASON_REQUEST_ID_REUSED\x10\x06\x1a\x12\xb2\xfd\x1b\x0e\x08\x06\x12\nrequest_id\x12(\n\x1c\x45RROR_REASON_LOGIN_THROTTLED\x10\x07\x1a\x06\xb2\xfd\x1b\x02\x08\x08\x12\x30\n\x1b\x45RROR_REASON_USER_NOT_FOUND\x10\x08\x1a\x0f\xb2\xfd\x1b\x0b\x08\x05\x12\x07user_id\x12\x34\n\x1d\x45RROR_REASON_TENANT_NOT_FOUND\x10\t\x1a\x11\xb2\xfd\x1b\r\x08\x05\x12\ttenant_id\x12-\n\x1b\x45RROR_REASON_ROLE_NOT_FOUND\x10\n\x1a\x0c\xb2\xfd\x1b\x08\x08\x05\x12\x04role\x12\x36\n\x1e\x45RROR_REASON_SESSION_NOT_FOUND\x10\x0b\x1a\x12\xb2\xfd\x1b\x0e\x08\x05\x12\nsession_id\x12\x39\n!ERROR_REASON_GRANT_EXCEEDS_CALLER\x10\x0c\x1a\x12\xb2\xfd\x1b\x0e\x08\x07\x12\npermission\x12,\n\x17\x45RROR_REASON_LAST_ADMIN\x10\r\x1a\x0f\xb2\xfd\x1b\x0b\x08\t\x12\x07user_id\x12)\n\x17\x45RROR_REASON_NAME_TAKEN\x10\x0e\x1a\x0c\xb2\xfd\x1b\x08\x08\x06\x12\x04name\x12,\n\x1a\x45RROR_REASON_ROLE_BUILT_IN\x10\x0f\x1a\x0c\xb2\xfd\x1b\x08\x08\t\x12\x04role\x12*\n\x18\x45RROR_REASON_ROLE_IN_USE\x10\x10\x1a\x0c\xb2\xfd\x1b\x08\x08\t\x12\x04role\x12,\n\x1a\x45RROR_REASON_ETAG_MISMATCH\x10\x11\x1a\x0c\xb2\xfd\x1b\x08\x08\n\x12\x04\x65tag\x12)\n\x1d\x45RROR_REASON_ROOT_TENANT_ONLY\x10\x12\x1a\x06\xb2\xfd\x1b\x02\x08\x07\x12\x39\n\"ERROR_REASON_ROOT_TENANT_PROTECTED\x10\x13\x1a\x11\xb2\xfd\x1b\r\x08\t\x12\ttenant_id\x12\x39\n$ERROR_REASON_KEY_ADDRESS_NOT_ALLOWED\x10\x14\x1a\x0f\xb2\xfd\x1b\x0b\x08\x07\x12\x07\x61\x64\x64ress\x12)\n\x1d\x45RROR_REASON_SESSION_REQUIRED\x10\x15\x1a\x06\xb2\xfd\x1b\x02\x08\t\x12\x31\n\x1c\x45RROR_REASON_USER_NOT_PERSON\x10\x16\x1a\x0f\xb2\xfd\x1b\x0b\x08\t\x12\x07user_id\x12\x37\n\"ERROR_REASON_KEY_OWNER_NOT_SERVICE\x10\x17\x1a\x0f\xb2\xfd\x1b\x0b\x08\t\x12\x07user_id\x12\'\n\x1b\x45RROR_REASON_PASSWORD_WRONG\x10\x18\x1a\x06\xb2\xfd\x1b\x02\x08\x03\x12-\n\x19\x45RROR_REASON_KEY_NOT_LIVE\x10\x19\x1a\x0e\xb2\xfd\x1b\n\x08\t\x12\x06key_id\x12\x31\n\x1c\x45RROR_REASON_QUOTA_NOT_FOUND\x10(\x1a\x0f\xb2\xfd\x1b\x0b\x08\x05\x12\x07subject\x12\x39\n$ERROR_REASON_QUOTA_SUBJECT_NOT_FOUND\x10)\x1a\x0f\xb2\xfd\x1b\x0b\x08\x05\x12\x07subjectb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,10 +46,46 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ERRORREASON'].values_by_name["ERROR_REASON_REQUEST_ID_REUSED"]._serialized_options = b'\262\375\033\016\010\006\022\nrequest_id'
   _globals['_ERRORREASON'].values_by_name["ERROR_REASON_LOGIN_THROTTLED"]._loaded_options = None
   _globals['_ERRORREASON'].values_by_name["ERROR_REASON_LOGIN_THROTTLED"]._serialized_options = b'\262\375\033\002\010\010'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_USER_NOT_FOUND"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_USER_NOT_FOUND"]._serialized_options = b'\262\375\033\013\010\005\022\007user_id'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_TENANT_NOT_FOUND"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_TENANT_NOT_FOUND"]._serialized_options = b'\262\375\033\r\010\005\022\ttenant_id'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_ROLE_NOT_FOUND"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_ROLE_NOT_FOUND"]._serialized_options = b'\262\375\033\010\010\005\022\004role'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_SESSION_NOT_FOUND"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_SESSION_NOT_FOUND"]._serialized_options = b'\262\375\033\016\010\005\022\nsession_id'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_GRANT_EXCEEDS_CALLER"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_GRANT_EXCEEDS_CALLER"]._serialized_options = b'\262\375\033\016\010\007\022\npermission'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_LAST_ADMIN"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_LAST_ADMIN"]._serialized_options = b'\262\375\033\013\010\t\022\007user_id'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_NAME_TAKEN"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_NAME_TAKEN"]._serialized_options = b'\262\375\033\010\010\006\022\004name'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_ROLE_BUILT_IN"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_ROLE_BUILT_IN"]._serialized_options = b'\262\375\033\010\010\t\022\004role'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_ROLE_IN_USE"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_ROLE_IN_USE"]._serialized_options = b'\262\375\033\010\010\t\022\004role'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_ETAG_MISMATCH"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_ETAG_MISMATCH"]._serialized_options = b'\262\375\033\010\010\n\022\004etag'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_ROOT_TENANT_ONLY"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_ROOT_TENANT_ONLY"]._serialized_options = b'\262\375\033\002\010\007'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_ROOT_TENANT_PROTECTED"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_ROOT_TENANT_PROTECTED"]._serialized_options = b'\262\375\033\r\010\t\022\ttenant_id'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_KEY_ADDRESS_NOT_ALLOWED"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_KEY_ADDRESS_NOT_ALLOWED"]._serialized_options = b'\262\375\033\013\010\007\022\007address'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_SESSION_REQUIRED"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_SESSION_REQUIRED"]._serialized_options = b'\262\375\033\002\010\t'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_USER_NOT_PERSON"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_USER_NOT_PERSON"]._serialized_options = b'\262\375\033\013\010\t\022\007user_id'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_KEY_OWNER_NOT_SERVICE"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_KEY_OWNER_NOT_SERVICE"]._serialized_options = b'\262\375\033\013\010\t\022\007user_id'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_PASSWORD_WRONG"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_PASSWORD_WRONG"]._serialized_options = b'\262\375\033\002\010\003'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_KEY_NOT_LIVE"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_KEY_NOT_LIVE"]._serialized_options = b'\262\375\033\n\010\t\022\006key_id'
   _globals['_ERRORREASON'].values_by_name["ERROR_REASON_QUOTA_NOT_FOUND"]._loaded_options = None
   _globals['_ERRORREASON'].values_by_name["ERROR_REASON_QUOTA_NOT_FOUND"]._serialized_options = b'\262\375\033\013\010\005\022\007subject'
   _globals['_ERRORREASON'].values_by_name["ERROR_REASON_QUOTA_SUBJECT_NOT_FOUND"]._loaded_options = None
   _globals['_ERRORREASON'].values_by_name["ERROR_REASON_QUOTA_SUBJECT_NOT_FOUND"]._serialized_options = b'\262\375\033\013\010\005\022\007subject'
   _globals['_ERRORREASON']._serialized_start=85
-  _globals['_ERRORREASON']._serialized_end=574
+  _globals['_ERRORREASON']._serialized_end=1465
 # @@protoc_insertion_point(module_scope)

@@ -44,6 +44,58 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """A request id was used before with another request. Metadata: `request_id`."""
     ERROR_REASON_LOGIN_THROTTLED: _ErrorReason.ValueType  # 7
     """Too many logins failed. Wait as `google.rpc.RetryInfo` says."""
+    ERROR_REASON_USER_NOT_FOUND: _ErrorReason.ValueType  # 8
+    """The caller's tenant has no user with this id. Metadata: `user_id`."""
+    ERROR_REASON_TENANT_NOT_FOUND: _ErrorReason.ValueType  # 9
+    """There is no tenant with this id that the caller may know of. Metadata:
+    `tenant_id`.
+    """
+    ERROR_REASON_ROLE_NOT_FOUND: _ErrorReason.ValueType  # 10
+    """The caller's tenant has no role of this name. Metadata: `role`."""
+    ERROR_REASON_SESSION_NOT_FOUND: _ErrorReason.ValueType  # 11
+    """No session that lives and that the caller may end has this id. Metadata:
+    `session_id`.
+    """
+    ERROR_REASON_GRANT_EXCEEDS_CALLER: _ErrorReason.ValueType  # 12
+    """The change concerns a permission that the caller does not hold. Metadata:
+    `permission`, the first one beyond.
+    """
+    ERROR_REASON_LAST_ADMIN: _ErrorReason.ValueType  # 13
+    """The tenant would be left without anyone active who has the role admin and
+    can log in. Make another one first. Metadata: `user_id`.
+    """
+    ERROR_REASON_NAME_TAKEN: _ErrorReason.ValueType  # 14
+    """The name is taken; user names are the same over all tenants. Metadata:
+    `name`.
+    """
+    ERROR_REASON_ROLE_BUILT_IN: _ErrorReason.ValueType  # 15
+    """A built-in role cannot be changed. Metadata: `role`."""
+    ERROR_REASON_ROLE_IN_USE: _ErrorReason.ValueType  # 16
+    """Someone still has the role. Metadata: `role`."""
+    ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 17
+    """The resource changed since the state that the update is based on. Read it
+    again. Metadata: `etag`, the present one.
+    """
+    ERROR_REASON_ROOT_TENANT_ONLY: _ErrorReason.ValueType  # 18
+    """Only users of the root tenant may do this."""
+    ERROR_REASON_ROOT_TENANT_PROTECTED: _ErrorReason.ValueType  # 19
+    """The root tenant cannot be disabled. Metadata: `tenant_id`."""
+    ERROR_REASON_KEY_ADDRESS_NOT_ALLOWED: _ErrorReason.ValueType  # 20
+    """The API key is good, but not from this address. Metadata: `address`."""
+    ERROR_REASON_SESSION_REQUIRED: _ErrorReason.ValueType  # 21
+    """The method needs the token of a login; an API key has no session."""
+    ERROR_REASON_USER_NOT_PERSON: _ErrorReason.ValueType  # 22
+    """A service account has no password. Metadata: `user_id`."""
+    ERROR_REASON_KEY_OWNER_NOT_SERVICE: _ErrorReason.ValueType  # 23
+    """Keys are made for oneself or for a service account, not for another
+    person. Metadata: `user_id`.
+    """
+    ERROR_REASON_PASSWORD_WRONG: _ErrorReason.ValueType  # 24
+    """The present password is another one."""
+    ERROR_REASON_KEY_NOT_LIVE: _ErrorReason.ValueType  # 25
+    """The API key is revoked or over, so that nothing can follow it. Metadata:
+    `key_id`.
+    """
     ERROR_REASON_QUOTA_NOT_FOUND: _ErrorReason.ValueType  # 40
     """The subject has no quota. Metadata: `subject`."""
     ERROR_REASON_QUOTA_SUBJECT_NOT_FOUND: _ErrorReason.ValueType  # 41
@@ -74,6 +126,58 @@ ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 6
 """A request id was used before with another request. Metadata: `request_id`."""
 ERROR_REASON_LOGIN_THROTTLED: ErrorReason.ValueType  # 7
 """Too many logins failed. Wait as `google.rpc.RetryInfo` says."""
+ERROR_REASON_USER_NOT_FOUND: ErrorReason.ValueType  # 8
+"""The caller's tenant has no user with this id. Metadata: `user_id`."""
+ERROR_REASON_TENANT_NOT_FOUND: ErrorReason.ValueType  # 9
+"""There is no tenant with this id that the caller may know of. Metadata:
+`tenant_id`.
+"""
+ERROR_REASON_ROLE_NOT_FOUND: ErrorReason.ValueType  # 10
+"""The caller's tenant has no role of this name. Metadata: `role`."""
+ERROR_REASON_SESSION_NOT_FOUND: ErrorReason.ValueType  # 11
+"""No session that lives and that the caller may end has this id. Metadata:
+`session_id`.
+"""
+ERROR_REASON_GRANT_EXCEEDS_CALLER: ErrorReason.ValueType  # 12
+"""The change concerns a permission that the caller does not hold. Metadata:
+`permission`, the first one beyond.
+"""
+ERROR_REASON_LAST_ADMIN: ErrorReason.ValueType  # 13
+"""The tenant would be left without anyone active who has the role admin and
+can log in. Make another one first. Metadata: `user_id`.
+"""
+ERROR_REASON_NAME_TAKEN: ErrorReason.ValueType  # 14
+"""The name is taken; user names are the same over all tenants. Metadata:
+`name`.
+"""
+ERROR_REASON_ROLE_BUILT_IN: ErrorReason.ValueType  # 15
+"""A built-in role cannot be changed. Metadata: `role`."""
+ERROR_REASON_ROLE_IN_USE: ErrorReason.ValueType  # 16
+"""Someone still has the role. Metadata: `role`."""
+ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 17
+"""The resource changed since the state that the update is based on. Read it
+again. Metadata: `etag`, the present one.
+"""
+ERROR_REASON_ROOT_TENANT_ONLY: ErrorReason.ValueType  # 18
+"""Only users of the root tenant may do this."""
+ERROR_REASON_ROOT_TENANT_PROTECTED: ErrorReason.ValueType  # 19
+"""The root tenant cannot be disabled. Metadata: `tenant_id`."""
+ERROR_REASON_KEY_ADDRESS_NOT_ALLOWED: ErrorReason.ValueType  # 20
+"""The API key is good, but not from this address. Metadata: `address`."""
+ERROR_REASON_SESSION_REQUIRED: ErrorReason.ValueType  # 21
+"""The method needs the token of a login; an API key has no session."""
+ERROR_REASON_USER_NOT_PERSON: ErrorReason.ValueType  # 22
+"""A service account has no password. Metadata: `user_id`."""
+ERROR_REASON_KEY_OWNER_NOT_SERVICE: ErrorReason.ValueType  # 23
+"""Keys are made for oneself or for a service account, not for another
+person. Metadata: `user_id`.
+"""
+ERROR_REASON_PASSWORD_WRONG: ErrorReason.ValueType  # 24
+"""The present password is another one."""
+ERROR_REASON_KEY_NOT_LIVE: ErrorReason.ValueType  # 25
+"""The API key is revoked or over, so that nothing can follow it. Metadata:
+`key_id`.
+"""
 ERROR_REASON_QUOTA_NOT_FOUND: ErrorReason.ValueType  # 40
 """The subject has no quota. Metadata: `subject`."""
 ERROR_REASON_QUOTA_SUBJECT_NOT_FOUND: ErrorReason.ValueType  # 41

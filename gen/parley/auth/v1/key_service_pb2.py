@@ -24,11 +24,12 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from parley.policy.v1 import policy_pb2 as parley_dot_policy_dot_v1_dot_policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n parley/auth/v1/key_service.proto\x12\x0eparley.auth.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dparley/policy/v1/policy.proto\"\x89\x02\n\x03Key\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06prefix\x18\x03 \x01(\t\x12\x0e\n\x06scopes\x18\x04 \x03(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rlast_use_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brevoke_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xd0\x01\n\x10\x43reateKeyRequest\x12\x18\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\x12\x46\n\x06scopes\x18\x02 \x03(\tB6\xbaH3\x92\x01\x30\x10\x80\x01\x18\x01\")r\'\x18\x80\x02\x32\"^([a-z0-9_-]+\\.)*([a-z0-9_-]+|\\*)$\x12\x39\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x08\xbaH\x05\xb2\x01\x02@\x01\x12\x1f\n\nrequest_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"J\n\x11\x43reateKeyResponse\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.parley.auth.v1.Key\x12\x13\n\x06secret\x18\x02 \x01(\tB\x03\x80\x01\x01\"L\n\x0fListKeysRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\rB\x08\xbaH\x05*\x03\x18\xe8\x07\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"N\n\x10ListKeysResponse\x12!\n\x04keys\x18\x01 \x03(\x0b\x32\x13.parley.auth.v1.Key\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"C\n\x10RevokeKeyRequest\x12/\n\x06key_id\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a\x32\x18^[0-9A-HJKMNP-TV-Z]{26}$\"5\n\x11RevokeKeyResponse\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.parley.auth.v1.Key2\x8b\x03\n\nKeyService\x12x\n\tCreateKey\x12 .parley.auth.v1.CreateKeyRequest\x1a!.parley.auth.v1.CreateKeyResponse\"&\xaa\xfd\x1b\x0b\n\tauth.keys\x82\xd3\xe4\x93\x02\x11\"\x0c/api/v1/keys:\x01*\x12u\n\x08ListKeys\x12\x1f.parley.auth.v1.ListKeysRequest\x1a .parley.auth.v1.ListKeysResponse\"&\x90\x02\x01\xaa\xfd\x1b\x0b\n\tauth.keys\x82\xd3\xe4\x93\x02\x0e\x12\x0c/api/v1/keys\x12\x8b\x01\n\tRevokeKey\x12 .parley.auth.v1.RevokeKeyRequest\x1a!.parley.auth.v1.RevokeKeyResponse\"9\x90\x02\x02\xaa\xfd\x1b\x0b\n\tauth.keys\x82\xd3\xe4\x93\x02!\"\x1c/api/v1/keys/{key_id}:revoke:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n parley/auth/v1/key_service.proto\x12\x0eparley.auth.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dparley/policy/v1/policy.proto\"\xce\x02\n\x03Key\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06prefix\x18\x03 \x01(\t\x12\x0e\n\x06scopes\x18\x04 \x03(\t\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rlast_use_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brevoke_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07user_id\x18\t \x01(\t\x12\x19\n\x11\x61llowed_addresses\x18\n \x03(\t\x12\x17\n\x0freplaces_key_id\x18\x0b \x01(\t\"\xc2\x02\n\x10\x43reateKeyRequest\x12\x18\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\x12T\n\x06scopes\x18\x02 \x03(\tBD\xbaHA\x92\x01>\x10\x80\x01\x18\x01\"7r5\x18\x80\x02\x32\x30^([A-Za-z0-9_/:@+-]+\\.)*([A-Za-z0-9_/:@+-]+|\\*)$\x12\x39\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x08\xbaH\x05\xb2\x01\x02@\x01\x12\x1f\n\nrequest_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\x12\x33\n\x07user_id\x18\x05 \x01(\tB\"\xbaH\x1fr\x1a\x32\x18^[0-9A-HJKMNP-TV-Z]{26}$\xd8\x01\x01\x12-\n\x11\x61llowed_addresses\x18\x06 \x03(\tB\x12\xbaH\x0f\x92\x01\x0c\x10 \x18\x01\"\x06r\x04\x10\x02\x18+\"J\n\x11\x43reateKeyResponse\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.parley.auth.v1.Key\x12\x13\n\x06secret\x18\x02 \x01(\tB\x03\x80\x01\x01\"\x85\x01\n\x0fListKeysRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\rB\x08\xbaH\x05*\x03\x18\xe8\x07\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x37\n\x07user_id\x18\x03 \x01(\tB&\xbaH#r\x1e\x32\x1c^([0-9A-HJKMNP-TV-Z]{26}|-)$\xd8\x01\x01\"N\n\x10ListKeysResponse\x12!\n\x04keys\x18\x01 \x03(\x0b\x32\x13.parley.auth.v1.Key\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"C\n\x10RevokeKeyRequest\x12/\n\x06key_id\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a\x32\x18^[0-9A-HJKMNP-TV-Z]{26}$\"5\n\x11RevokeKeyResponse\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.parley.auth.v1.Key\"\xa1\x01\n\x10RotateKeyRequest\x12/\n\x06key_id\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a\x32\x18^[0-9A-HJKMNP-TV-Z]{26}$\x12;\n\x07overlap\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x05\x08\x80\x9a\x9e\x01\x32\x00\x12\x1f\n\nrequest_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"u\n\x11RotateKeyResponse\x12 \n\x03key\x18\x01 \x01(\x0b\x32\x13.parley.auth.v1.Key\x12\x13\n\x06secret\x18\x02 \x01(\tB\x03\x80\x01\x01\x12)\n\x0creplaced_key\x18\x03 \x01(\x0b\x32\x13.parley.auth.v1.Key2\x96\x04\n\nKeyService\x12x\n\tCreateKey\x12 .parley.auth.v1.CreateKeyRequest\x1a!.parley.auth.v1.CreateKeyResponse\"&\xaa\xfd\x1b\x0b\n\tauth.keys\x82\xd3\xe4\x93\x02\x11\"\x0c/api/v1/keys:\x01*\x12u\n\x08ListKeys\x12\x1f.parley.auth.v1.ListKeysRequest\x1a .parley.auth.v1.ListKeysResponse\"&\x90\x02\x01\xaa\xfd\x1b\x0b\n\tauth.keys\x82\xd3\xe4\x93\x02\x0e\x12\x0c/api/v1/keys\x12\x8b\x01\n\tRevokeKey\x12 .parley.auth.v1.RevokeKeyRequest\x1a!.parley.auth.v1.RevokeKeyResponse\"9\x90\x02\x02\xaa\xfd\x1b\x0b\n\tauth.keys\x82\xd3\xe4\x93\x02!\"\x1c/api/v1/keys/{key_id}:revoke:\x01*\x12\x88\x01\n\tRotateKey\x12 .parley.auth.v1.RotateKeyRequest\x1a!.parley.auth.v1.RotateKeyResponse\"6\xaa\xfd\x1b\x0b\n\tauth.keys\x82\xd3\xe4\x93\x02!\"\x1c/api/v1/keys/{key_id}:rotate:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,39 +39,59 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATEKEYREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_CREATEKEYREQUEST'].fields_by_name['name']._serialized_options = b'\272H\007r\005\020\001\030\200\001'
   _globals['_CREATEKEYREQUEST'].fields_by_name['scopes']._loaded_options = None
-  _globals['_CREATEKEYREQUEST'].fields_by_name['scopes']._serialized_options = b'\272H3\222\0010\020\200\001\030\001\")r\'\030\200\0022\"^([a-z0-9_-]+\\.)*([a-z0-9_-]+|\\*)$'
+  _globals['_CREATEKEYREQUEST'].fields_by_name['scopes']._serialized_options = b'\272HA\222\001>\020\200\001\030\001\"7r5\030\200\00220^([A-Za-z0-9_/:@+-]+\\.)*([A-Za-z0-9_/:@+-]+|\\*)$'
   _globals['_CREATEKEYREQUEST'].fields_by_name['expire_time']._loaded_options = None
   _globals['_CREATEKEYREQUEST'].fields_by_name['expire_time']._serialized_options = b'\272H\005\262\001\002@\001'
   _globals['_CREATEKEYREQUEST'].fields_by_name['request_id']._loaded_options = None
   _globals['_CREATEKEYREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
+  _globals['_CREATEKEYREQUEST'].fields_by_name['user_id']._loaded_options = None
+  _globals['_CREATEKEYREQUEST'].fields_by_name['user_id']._serialized_options = b'\272H\037r\0322\030^[0-9A-HJKMNP-TV-Z]{26}$\330\001\001'
+  _globals['_CREATEKEYREQUEST'].fields_by_name['allowed_addresses']._loaded_options = None
+  _globals['_CREATEKEYREQUEST'].fields_by_name['allowed_addresses']._serialized_options = b'\272H\017\222\001\014\020 \030\001\"\006r\004\020\002\030+'
   _globals['_CREATEKEYRESPONSE'].fields_by_name['secret']._loaded_options = None
   _globals['_CREATEKEYRESPONSE'].fields_by_name['secret']._serialized_options = b'\200\001\001'
   _globals['_LISTKEYSREQUEST'].fields_by_name['page_size']._loaded_options = None
   _globals['_LISTKEYSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\005*\003\030\350\007'
   _globals['_LISTKEYSREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTKEYSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\010'
+  _globals['_LISTKEYSREQUEST'].fields_by_name['user_id']._loaded_options = None
+  _globals['_LISTKEYSREQUEST'].fields_by_name['user_id']._serialized_options = b'\272H#r\0362\034^([0-9A-HJKMNP-TV-Z]{26}|-)$\330\001\001'
   _globals['_REVOKEKEYREQUEST'].fields_by_name['key_id']._loaded_options = None
   _globals['_REVOKEKEYREQUEST'].fields_by_name['key_id']._serialized_options = b'\272H\034r\0322\030^[0-9A-HJKMNP-TV-Z]{26}$'
+  _globals['_ROTATEKEYREQUEST'].fields_by_name['key_id']._loaded_options = None
+  _globals['_ROTATEKEYREQUEST'].fields_by_name['key_id']._serialized_options = b'\272H\034r\0322\030^[0-9A-HJKMNP-TV-Z]{26}$'
+  _globals['_ROTATEKEYREQUEST'].fields_by_name['overlap']._loaded_options = None
+  _globals['_ROTATEKEYREQUEST'].fields_by_name['overlap']._serialized_options = b'\272H\014\252\001\t\"\005\010\200\232\236\0012\000'
+  _globals['_ROTATEKEYREQUEST'].fields_by_name['request_id']._loaded_options = None
+  _globals['_ROTATEKEYREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
+  _globals['_ROTATEKEYRESPONSE'].fields_by_name['secret']._loaded_options = None
+  _globals['_ROTATEKEYRESPONSE'].fields_by_name['secret']._serialized_options = b'\200\001\001'
   _globals['_KEYSERVICE'].methods_by_name['CreateKey']._loaded_options = None
   _globals['_KEYSERVICE'].methods_by_name['CreateKey']._serialized_options = b'\252\375\033\013\n\tauth.keys\202\323\344\223\002\021\"\014/api/v1/keys:\001*'
   _globals['_KEYSERVICE'].methods_by_name['ListKeys']._loaded_options = None
   _globals['_KEYSERVICE'].methods_by_name['ListKeys']._serialized_options = b'\220\002\001\252\375\033\013\n\tauth.keys\202\323\344\223\002\016\022\014/api/v1/keys'
   _globals['_KEYSERVICE'].methods_by_name['RevokeKey']._loaded_options = None
   _globals['_KEYSERVICE'].methods_by_name['RevokeKey']._serialized_options = b'\220\002\002\252\375\033\013\n\tauth.keys\202\323\344\223\002!\"\034/api/v1/keys/{key_id}:revoke:\001*'
-  _globals['_KEY']._serialized_start=176
-  _globals['_KEY']._serialized_end=441
-  _globals['_CREATEKEYREQUEST']._serialized_start=444
-  _globals['_CREATEKEYREQUEST']._serialized_end=652
-  _globals['_CREATEKEYRESPONSE']._serialized_start=654
-  _globals['_CREATEKEYRESPONSE']._serialized_end=728
-  _globals['_LISTKEYSREQUEST']._serialized_start=730
-  _globals['_LISTKEYSREQUEST']._serialized_end=806
-  _globals['_LISTKEYSRESPONSE']._serialized_start=808
-  _globals['_LISTKEYSRESPONSE']._serialized_end=886
-  _globals['_REVOKEKEYREQUEST']._serialized_start=888
-  _globals['_REVOKEKEYREQUEST']._serialized_end=955
-  _globals['_REVOKEKEYRESPONSE']._serialized_start=957
-  _globals['_REVOKEKEYRESPONSE']._serialized_end=1010
-  _globals['_KEYSERVICE']._serialized_start=1013
-  _globals['_KEYSERVICE']._serialized_end=1408
+  _globals['_KEYSERVICE'].methods_by_name['RotateKey']._loaded_options = None
+  _globals['_KEYSERVICE'].methods_by_name['RotateKey']._serialized_options = b'\252\375\033\013\n\tauth.keys\202\323\344\223\002!\"\034/api/v1/keys/{key_id}:rotate:\001*'
+  _globals['_KEY']._serialized_start=208
+  _globals['_KEY']._serialized_end=542
+  _globals['_CREATEKEYREQUEST']._serialized_start=545
+  _globals['_CREATEKEYREQUEST']._serialized_end=867
+  _globals['_CREATEKEYRESPONSE']._serialized_start=869
+  _globals['_CREATEKEYRESPONSE']._serialized_end=943
+  _globals['_LISTKEYSREQUEST']._serialized_start=946
+  _globals['_LISTKEYSREQUEST']._serialized_end=1079
+  _globals['_LISTKEYSRESPONSE']._serialized_start=1081
+  _globals['_LISTKEYSRESPONSE']._serialized_end=1159
+  _globals['_REVOKEKEYREQUEST']._serialized_start=1161
+  _globals['_REVOKEKEYREQUEST']._serialized_end=1228
+  _globals['_REVOKEKEYRESPONSE']._serialized_start=1230
+  _globals['_REVOKEKEYRESPONSE']._serialized_end=1283
+  _globals['_ROTATEKEYREQUEST']._serialized_start=1286
+  _globals['_ROTATEKEYREQUEST']._serialized_end=1447
+  _globals['_ROTATEKEYRESPONSE']._serialized_start=1449
+  _globals['_ROTATEKEYRESPONSE']._serialized_end=1566
+  _globals['_KEYSERVICE']._serialized_start=1569
+  _globals['_KEYSERVICE']._serialized_end=2103
 # @@protoc_insertion_point(module_scope)

@@ -26,7 +26,9 @@ if _version_not_supported:
 
 
 class KeyServiceStub:
-    """Manages the caller's API keys. The edge exchanges a key for an access token.
+    """Manages API keys: the caller's own, and, with `auth.users.read` and
+    `auth.users.write`, those of the tenant. A key of another tenant is not
+    found. The edge exchanges a key for an access token.
     """
 
     def __init__(self, channel):
@@ -50,28 +52,48 @@ class KeyServiceStub:
                 request_serializer=parley_dot_auth_dot_v1_dot_key__service__pb2.RevokeKeyRequest.SerializeToString,
                 response_deserializer=parley_dot_auth_dot_v1_dot_key__service__pb2.RevokeKeyResponse.FromString,
                 _registered_method=True)
+        self.RotateKey = channel.unary_unary(
+                '/parley.auth.v1.KeyService/RotateKey',
+                request_serializer=parley_dot_auth_dot_v1_dot_key__service__pb2.RotateKeyRequest.SerializeToString,
+                response_deserializer=parley_dot_auth_dot_v1_dot_key__service__pb2.RotateKeyResponse.FromString,
+                _registered_method=True)
 
 
 class KeyServiceServicer:
-    """Manages the caller's API keys. The edge exchanges a key for an access token.
+    """Manages API keys: the caller's own, and, with `auth.users.read` and
+    `auth.users.write`, those of the tenant. A key of another tenant is not
+    found. The edge exchanges a key for an access token.
     """
 
     def CreateKey(self, request, context):
-        """Makes a key. Its secret is in this answer and nowhere after.
+        """Makes a key for the caller, or, with `auth.users.write`, for a service
+        account. Its secret is in this answer and nowhere after.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListKeys(self, request, context):
-        """Lists the caller's keys, newest first, without secrets.
+        """Lists keys, newest first, without secrets: the caller's, or, with
+        `auth.users.read`, those of another user or of the whole tenant.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RevokeKey(self, request, context):
-        """Ends a key of the caller. Ending it again changes nothing.
+        """Ends a key of the caller, or, with `auth.users.write`, of the tenant, and
+        every token made from it, within a second. Ending it again changes
+        nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RotateKey(self, request, context):
+        """Makes a key that follows another one: of the same owner, with the same
+        name, scopes, addresses and end. The old one goes on for a while, so that
+        programs can be given the new one meanwhile.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -95,6 +117,11 @@ def add_KeyServiceServicer_to_server(servicer, server):
                     request_deserializer=parley_dot_auth_dot_v1_dot_key__service__pb2.RevokeKeyRequest.FromString,
                     response_serializer=parley_dot_auth_dot_v1_dot_key__service__pb2.RevokeKeyResponse.SerializeToString,
             ),
+            'RotateKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateKey,
+                    request_deserializer=parley_dot_auth_dot_v1_dot_key__service__pb2.RotateKeyRequest.FromString,
+                    response_serializer=parley_dot_auth_dot_v1_dot_key__service__pb2.RotateKeyResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'parley.auth.v1.KeyService', rpc_method_handlers)
@@ -104,7 +131,9 @@ def add_KeyServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class KeyService:
-    """Manages the caller's API keys. The edge exchanges a key for an access token.
+    """Manages API keys: the caller's own, and, with `auth.users.read` and
+    `auth.users.write`, those of the tenant. A key of another tenant is not
+    found. The edge exchanges a key for an access token.
     """
 
     @staticmethod
@@ -178,6 +207,33 @@ class KeyService:
             '/parley.auth.v1.KeyService/RevokeKey',
             parley_dot_auth_dot_v1_dot_key__service__pb2.RevokeKeyRequest.SerializeToString,
             parley_dot_auth_dot_v1_dot_key__service__pb2.RevokeKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.auth.v1.KeyService/RotateKey',
+            parley_dot_auth_dot_v1_dot_key__service__pb2.RotateKeyRequest.SerializeToString,
+            parley_dot_auth_dot_v1_dot_key__service__pb2.RotateKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,33 +27,66 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class KeyServiceStub:
-    """Manages the caller's API keys. The edge exchanges a key for an access token."""
+    """Manages API keys: the caller's own, and, with `auth.users.read` and
+    `auth.users.write`, those of the tenant. A key of another tenant is not
+    found. The edge exchanges a key for an access token.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> KeyServiceAsyncStub: ...
     CreateKey: _grpc.UnaryUnaryMultiCallable[_key_service_pb2.CreateKeyRequest, _key_service_pb2.CreateKeyResponse]
-    """Makes a key. Its secret is in this answer and nowhere after."""
+    """Makes a key for the caller, or, with `auth.users.write`, for a service
+    account. Its secret is in this answer and nowhere after.
+    """
     ListKeys: _grpc.UnaryUnaryMultiCallable[_key_service_pb2.ListKeysRequest, _key_service_pb2.ListKeysResponse]
-    """Lists the caller's keys, newest first, without secrets."""
+    """Lists keys, newest first, without secrets: the caller's, or, with
+    `auth.users.read`, those of another user or of the whole tenant.
+    """
     RevokeKey: _grpc.UnaryUnaryMultiCallable[_key_service_pb2.RevokeKeyRequest, _key_service_pb2.RevokeKeyResponse]
-    """Ends a key of the caller. Ending it again changes nothing."""
+    """Ends a key of the caller, or, with `auth.users.write`, of the tenant, and
+    every token made from it, within a second. Ending it again changes
+    nothing.
+    """
+    RotateKey: _grpc.UnaryUnaryMultiCallable[_key_service_pb2.RotateKeyRequest, _key_service_pb2.RotateKeyResponse]
+    """Makes a key that follows another one: of the same owner, with the same
+    name, scopes, addresses and end. The old one goes on for a while, so that
+    programs can be given the new one meanwhile.
+    """
 
 @_typing.type_check_only
 class KeyServiceAsyncStub(KeyServiceStub):
-    """Manages the caller's API keys. The edge exchanges a key for an access token."""
+    """Manages API keys: the caller's own, and, with `auth.users.read` and
+    `auth.users.write`, those of the tenant. A key of another tenant is not
+    found. The edge exchanges a key for an access token.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateKey: _aio.UnaryUnaryMultiCallable[_key_service_pb2.CreateKeyRequest, _key_service_pb2.CreateKeyResponse]  # type: ignore[assignment]
-    """Makes a key. Its secret is in this answer and nowhere after."""
+    """Makes a key for the caller, or, with `auth.users.write`, for a service
+    account. Its secret is in this answer and nowhere after.
+    """
     ListKeys: _aio.UnaryUnaryMultiCallable[_key_service_pb2.ListKeysRequest, _key_service_pb2.ListKeysResponse]  # type: ignore[assignment]
-    """Lists the caller's keys, newest first, without secrets."""
+    """Lists keys, newest first, without secrets: the caller's, or, with
+    `auth.users.read`, those of another user or of the whole tenant.
+    """
     RevokeKey: _aio.UnaryUnaryMultiCallable[_key_service_pb2.RevokeKeyRequest, _key_service_pb2.RevokeKeyResponse]  # type: ignore[assignment]
-    """Ends a key of the caller. Ending it again changes nothing."""
+    """Ends a key of the caller, or, with `auth.users.write`, of the tenant, and
+    every token made from it, within a second. Ending it again changes
+    nothing.
+    """
+    RotateKey: _aio.UnaryUnaryMultiCallable[_key_service_pb2.RotateKeyRequest, _key_service_pb2.RotateKeyResponse]  # type: ignore[assignment]
+    """Makes a key that follows another one: of the same owner, with the same
+    name, scopes, addresses and end. The old one goes on for a while, so that
+    programs can be given the new one meanwhile.
+    """
 
 class KeyServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Manages the caller's API keys. The edge exchanges a key for an access token."""
+    """Manages API keys: the caller's own, and, with `auth.users.read` and
+    `auth.users.write`, those of the tenant. A key of another tenant is not
+    found. The edge exchanges a key for an access token.
+    """
 
     @_abc_1.abstractmethod
     def CreateKey(
@@ -61,7 +94,9 @@ class KeyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _key_service_pb2.CreateKeyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_key_service_pb2.CreateKeyResponse, _abc.Awaitable[_key_service_pb2.CreateKeyResponse]]:
-        """Makes a key. Its secret is in this answer and nowhere after."""
+        """Makes a key for the caller, or, with `auth.users.write`, for a service
+        account. Its secret is in this answer and nowhere after.
+        """
 
     @_abc_1.abstractmethod
     def ListKeys(
@@ -69,7 +104,9 @@ class KeyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _key_service_pb2.ListKeysRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_key_service_pb2.ListKeysResponse, _abc.Awaitable[_key_service_pb2.ListKeysResponse]]:
-        """Lists the caller's keys, newest first, without secrets."""
+        """Lists keys, newest first, without secrets: the caller's, or, with
+        `auth.users.read`, those of another user or of the whole tenant.
+        """
 
     @_abc_1.abstractmethod
     def RevokeKey(
@@ -77,6 +114,20 @@ class KeyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _key_service_pb2.RevokeKeyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_key_service_pb2.RevokeKeyResponse, _abc.Awaitable[_key_service_pb2.RevokeKeyResponse]]:
-        """Ends a key of the caller. Ending it again changes nothing."""
+        """Ends a key of the caller, or, with `auth.users.write`, of the tenant, and
+        every token made from it, within a second. Ending it again changes
+        nothing.
+        """
+
+    @_abc_1.abstractmethod
+    def RotateKey(
+        self,
+        request: _key_service_pb2.RotateKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_key_service_pb2.RotateKeyResponse, _abc.Awaitable[_key_service_pb2.RotateKeyResponse]]:
+        """Makes a key that follows another one: of the same owner, with the same
+        name, scopes, addresses and end. The old one goes on for a while, so that
+        programs can be given the new one meanwhile.
+        """
 
 def add_KeyServiceServicer_to_server(servicer: KeyServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

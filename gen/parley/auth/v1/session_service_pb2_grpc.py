@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class SessionServiceStub:
-    """Turns credentials into short-lived tokens.
+    """Turns credentials into short-lived tokens, and manages the sessions that
+    logins begin.
     """
 
     def __init__(self, channel):
@@ -50,6 +51,26 @@ class SessionServiceStub:
                 request_serializer=parley_dot_auth_dot_v1_dot_session__service__pb2.WhoAmIRequest.SerializeToString,
                 response_deserializer=parley_dot_auth_dot_v1_dot_session__service__pb2.WhoAmIResponse.FromString,
                 _registered_method=True)
+        self.Logout = channel.unary_unary(
+                '/parley.auth.v1.SessionService/Logout',
+                request_serializer=parley_dot_auth_dot_v1_dot_session__service__pb2.LogoutRequest.SerializeToString,
+                response_deserializer=parley_dot_auth_dot_v1_dot_session__service__pb2.LogoutResponse.FromString,
+                _registered_method=True)
+        self.ListSessions = channel.unary_unary(
+                '/parley.auth.v1.SessionService/ListSessions',
+                request_serializer=parley_dot_auth_dot_v1_dot_session__service__pb2.ListSessionsRequest.SerializeToString,
+                response_deserializer=parley_dot_auth_dot_v1_dot_session__service__pb2.ListSessionsResponse.FromString,
+                _registered_method=True)
+        self.EndSession = channel.unary_unary(
+                '/parley.auth.v1.SessionService/EndSession',
+                request_serializer=parley_dot_auth_dot_v1_dot_session__service__pb2.EndSessionRequest.SerializeToString,
+                response_deserializer=parley_dot_auth_dot_v1_dot_session__service__pb2.EndSessionResponse.FromString,
+                _registered_method=True)
+        self.EndSessions = channel.unary_unary(
+                '/parley.auth.v1.SessionService/EndSessions',
+                request_serializer=parley_dot_auth_dot_v1_dot_session__service__pb2.EndSessionsRequest.SerializeToString,
+                response_deserializer=parley_dot_auth_dot_v1_dot_session__service__pb2.EndSessionsResponse.FromString,
+                _registered_method=True)
         self.GetJwks = channel.unary_unary(
                 '/parley.auth.v1.SessionService/GetJwks',
                 request_serializer=parley_dot_auth_dot_v1_dot_session__service__pb2.GetJwksRequest.SerializeToString,
@@ -58,7 +79,8 @@ class SessionServiceStub:
 
 
 class SessionServiceServicer:
-    """Turns credentials into short-lived tokens.
+    """Turns credentials into short-lived tokens, and manages the sessions that
+    logins begin.
     """
 
     def Login(self, request, context):
@@ -78,6 +100,37 @@ class SessionServiceServicer:
 
     def WhoAmI(self, request, context):
         """Says who the caller is and what the caller may do.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Logout(self, request, context):
+        """Ends the session that the caller's token belongs to, with its tokens.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSessions(self, request, context):
+        """Lists sessions that live, newest first: the caller's, or, with
+        `auth.users.read`, those of another user of the tenant.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EndSession(self, request, context):
+        """Ends a session of the caller, or, with `auth.sessions.write`, of the
+        tenant. Its tokens are refused within a second.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EndSessions(self, request, context):
+        """Ends every session of the caller, or, with `auth.sessions.write`, of
+        another user of the tenant.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -108,6 +161,26 @@ def add_SessionServiceServicer_to_server(servicer, server):
                     request_deserializer=parley_dot_auth_dot_v1_dot_session__service__pb2.WhoAmIRequest.FromString,
                     response_serializer=parley_dot_auth_dot_v1_dot_session__service__pb2.WhoAmIResponse.SerializeToString,
             ),
+            'Logout': grpc.unary_unary_rpc_method_handler(
+                    servicer.Logout,
+                    request_deserializer=parley_dot_auth_dot_v1_dot_session__service__pb2.LogoutRequest.FromString,
+                    response_serializer=parley_dot_auth_dot_v1_dot_session__service__pb2.LogoutResponse.SerializeToString,
+            ),
+            'ListSessions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSessions,
+                    request_deserializer=parley_dot_auth_dot_v1_dot_session__service__pb2.ListSessionsRequest.FromString,
+                    response_serializer=parley_dot_auth_dot_v1_dot_session__service__pb2.ListSessionsResponse.SerializeToString,
+            ),
+            'EndSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.EndSession,
+                    request_deserializer=parley_dot_auth_dot_v1_dot_session__service__pb2.EndSessionRequest.FromString,
+                    response_serializer=parley_dot_auth_dot_v1_dot_session__service__pb2.EndSessionResponse.SerializeToString,
+            ),
+            'EndSessions': grpc.unary_unary_rpc_method_handler(
+                    servicer.EndSessions,
+                    request_deserializer=parley_dot_auth_dot_v1_dot_session__service__pb2.EndSessionsRequest.FromString,
+                    response_serializer=parley_dot_auth_dot_v1_dot_session__service__pb2.EndSessionsResponse.SerializeToString,
+            ),
             'GetJwks': grpc.unary_unary_rpc_method_handler(
                     servicer.GetJwks,
                     request_deserializer=parley_dot_auth_dot_v1_dot_session__service__pb2.GetJwksRequest.FromString,
@@ -122,7 +195,8 @@ def add_SessionServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SessionService:
-    """Turns credentials into short-lived tokens.
+    """Turns credentials into short-lived tokens, and manages the sessions that
+    logins begin.
     """
 
     @staticmethod
@@ -196,6 +270,114 @@ class SessionService:
             '/parley.auth.v1.SessionService/WhoAmI',
             parley_dot_auth_dot_v1_dot_session__service__pb2.WhoAmIRequest.SerializeToString,
             parley_dot_auth_dot_v1_dot_session__service__pb2.WhoAmIResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Logout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.auth.v1.SessionService/Logout',
+            parley_dot_auth_dot_v1_dot_session__service__pb2.LogoutRequest.SerializeToString,
+            parley_dot_auth_dot_v1_dot_session__service__pb2.LogoutResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSessions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.auth.v1.SessionService/ListSessions',
+            parley_dot_auth_dot_v1_dot_session__service__pb2.ListSessionsRequest.SerializeToString,
+            parley_dot_auth_dot_v1_dot_session__service__pb2.ListSessionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EndSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.auth.v1.SessionService/EndSession',
+            parley_dot_auth_dot_v1_dot_session__service__pb2.EndSessionRequest.SerializeToString,
+            parley_dot_auth_dot_v1_dot_session__service__pb2.EndSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EndSessions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.auth.v1.SessionService/EndSessions',
+            parley_dot_auth_dot_v1_dot_session__service__pb2.EndSessionsRequest.SerializeToString,
+            parley_dot_auth_dot_v1_dot_session__service__pb2.EndSessionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,7 +27,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class SessionServiceStub:
-    """Turns credentials into short-lived tokens."""
+    """Turns credentials into short-lived tokens, and manages the sessions that
+    logins begin.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -41,12 +43,28 @@ class SessionServiceStub:
     """
     WhoAmI: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.WhoAmIRequest, _session_service_pb2.WhoAmIResponse]
     """Says who the caller is and what the caller may do."""
+    Logout: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.LogoutRequest, _session_service_pb2.LogoutResponse]
+    """Ends the session that the caller's token belongs to, with its tokens."""
+    ListSessions: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.ListSessionsRequest, _session_service_pb2.ListSessionsResponse]
+    """Lists sessions that live, newest first: the caller's, or, with
+    `auth.users.read`, those of another user of the tenant.
+    """
+    EndSession: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.EndSessionRequest, _session_service_pb2.EndSessionResponse]
+    """Ends a session of the caller, or, with `auth.sessions.write`, of the
+    tenant. Its tokens are refused within a second.
+    """
+    EndSessions: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.EndSessionsRequest, _session_service_pb2.EndSessionsResponse]
+    """Ends every session of the caller, or, with `auth.sessions.write`, of
+    another user of the tenant.
+    """
     GetJwks: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.GetJwksRequest, _session_service_pb2.GetJwksResponse]
     """Gives the public keys that access tokens are signed with (RFC 7517)."""
 
 @_typing.type_check_only
 class SessionServiceAsyncStub(SessionServiceStub):
-    """Turns credentials into short-lived tokens."""
+    """Turns credentials into short-lived tokens, and manages the sessions that
+    logins begin.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Login: _aio.UnaryUnaryMultiCallable[_session_service_pb2.LoginRequest, _session_service_pb2.LoginResponse]  # type: ignore[assignment]
@@ -57,11 +75,27 @@ class SessionServiceAsyncStub(SessionServiceStub):
     """
     WhoAmI: _aio.UnaryUnaryMultiCallable[_session_service_pb2.WhoAmIRequest, _session_service_pb2.WhoAmIResponse]  # type: ignore[assignment]
     """Says who the caller is and what the caller may do."""
+    Logout: _aio.UnaryUnaryMultiCallable[_session_service_pb2.LogoutRequest, _session_service_pb2.LogoutResponse]  # type: ignore[assignment]
+    """Ends the session that the caller's token belongs to, with its tokens."""
+    ListSessions: _aio.UnaryUnaryMultiCallable[_session_service_pb2.ListSessionsRequest, _session_service_pb2.ListSessionsResponse]  # type: ignore[assignment]
+    """Lists sessions that live, newest first: the caller's, or, with
+    `auth.users.read`, those of another user of the tenant.
+    """
+    EndSession: _aio.UnaryUnaryMultiCallable[_session_service_pb2.EndSessionRequest, _session_service_pb2.EndSessionResponse]  # type: ignore[assignment]
+    """Ends a session of the caller, or, with `auth.sessions.write`, of the
+    tenant. Its tokens are refused within a second.
+    """
+    EndSessions: _aio.UnaryUnaryMultiCallable[_session_service_pb2.EndSessionsRequest, _session_service_pb2.EndSessionsResponse]  # type: ignore[assignment]
+    """Ends every session of the caller, or, with `auth.sessions.write`, of
+    another user of the tenant.
+    """
     GetJwks: _aio.UnaryUnaryMultiCallable[_session_service_pb2.GetJwksRequest, _session_service_pb2.GetJwksResponse]  # type: ignore[assignment]
     """Gives the public keys that access tokens are signed with (RFC 7517)."""
 
 class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Turns credentials into short-lived tokens."""
+    """Turns credentials into short-lived tokens, and manages the sessions that
+    logins begin.
+    """
 
     @_abc_1.abstractmethod
     def Login(
@@ -88,6 +122,44 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_session_service_pb2.WhoAmIResponse, _abc.Awaitable[_session_service_pb2.WhoAmIResponse]]:
         """Says who the caller is and what the caller may do."""
+
+    @_abc_1.abstractmethod
+    def Logout(
+        self,
+        request: _session_service_pb2.LogoutRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_session_service_pb2.LogoutResponse, _abc.Awaitable[_session_service_pb2.LogoutResponse]]:
+        """Ends the session that the caller's token belongs to, with its tokens."""
+
+    @_abc_1.abstractmethod
+    def ListSessions(
+        self,
+        request: _session_service_pb2.ListSessionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_session_service_pb2.ListSessionsResponse, _abc.Awaitable[_session_service_pb2.ListSessionsResponse]]:
+        """Lists sessions that live, newest first: the caller's, or, with
+        `auth.users.read`, those of another user of the tenant.
+        """
+
+    @_abc_1.abstractmethod
+    def EndSession(
+        self,
+        request: _session_service_pb2.EndSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_session_service_pb2.EndSessionResponse, _abc.Awaitable[_session_service_pb2.EndSessionResponse]]:
+        """Ends a session of the caller, or, with `auth.sessions.write`, of the
+        tenant. Its tokens are refused within a second.
+        """
+
+    @_abc_1.abstractmethod
+    def EndSessions(
+        self,
+        request: _session_service_pb2.EndSessionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_session_service_pb2.EndSessionsResponse, _abc.Awaitable[_session_service_pb2.EndSessionsResponse]]:
+        """Ends every session of the caller, or, with `auth.sessions.write`, of
+        another user of the tenant.
+        """
 
     @_abc_1.abstractmethod
     def GetJwks(
