@@ -83,7 +83,7 @@ def calculated(kind: str, wording: str, gaps: dict[str, str], expression: str) -
 def _symbols(stock: Stock) -> tuple[str, str]:
     """An expression as typed with symbols, and as the calculator wants it."""
     rng = stock.rng
-    terms = [stock.number(rng.choice((1, 2, 2, 3, 4, 5))) for _ in range(rng.choice((2, 2, 2, 2, 3, 3, 4)))]
+    terms = [stock.number(rng.choice((1, 2, 2, 2, 3, 3, 4))) for _ in range(rng.choice((2, 2, 2, 2, 2, 3)))]
     signs = [rng.choice("++--***//%") for _ in terms[1:]]
     if rng.random() < 0.08:
         terms, signs = [str(rng.randint(2, 12)), str(rng.randint(2, 9))], ["**"]

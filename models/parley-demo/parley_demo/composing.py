@@ -7,7 +7,7 @@ from parley_demo import arithmetic, clock, failures, files, smalltalk, statistic
 from parley_demo.dialogue import TOOLS, Dialogue, Request, thought_of
 from parley_demo.grammar import expand, fill
 from parley_demo.invented import Stock
-from parley_demo.phrasebook import Phrasebook
+from parley_demo.phrasebook import Phrasebook, loose
 
 Maker = Callable[[Stock, str], Request | None]
 
@@ -69,6 +69,8 @@ class Composer:
 
     def __init__(self, stock: Stock, book: Phrasebook) -> None:
         self._stock, self._book, self._rng = stock, book, stock.rng
+        # Joined questions come without the small talk around each.
+        self._terse = book.without("why", "hey", "tail", "end")
 
     def dialogue(self, kind: str) -> Dialogue:
         """A dialogue whose last request is of this kind."""
@@ -95,28 +97,31 @@ class Composer:
             return failures.failed(self._stock, self._any_call())
         return self._two_calls() if kind == "two calls" else self._single(kind)
 
-    def _any_call(self) -> Request:
-        return self._single(self._rng.choice(tuple(SINGLE)))
+    def _any_call(self, book: Phrasebook | None = None) -> Request:
+        return self._single(self._rng.choice(tuple(SINGLE)), book)
 
-    def _wording(self, kind: str) -> str:
-        return _upper_first(self._expanded(kind))
+    def _wording(self, kind: str, book: Phrasebook | None = None) -> str:
+        return _upper_first(self._expanded(kind, book or self._book))
 
-    def _expanded(self, kind: str) -> str:
-        return expand(self._rng.choice(self._book.patterns[kind]), self._book.rules, self._rng).strip()
+    def _expanded(self, kind: str, book: Phrasebook) -> str:
+        pattern = self._rng.choice(book.patterns[kind])
+        if loose(pattern) and self._stock.chance(0.5):
+            pattern = self._rng.choice(book.patterns[kind])
+        return expand(pattern, book.rules, self._rng).strip()
 
-    def _single(self, kind: str) -> Request:
+    def _single(self, kind: str, book: Phrasebook | None = None) -> Request:
         makers = SINGLE[kind]
         while True:
             name = self._rng.choices(list(makers), [WEIGHTS.get(name, 1.0) for name in makers])[0]
-            request = makers[name](self._stock, self._wording(name))
+            request = makers[name](self._stock, self._wording(name, book))
             if request is not None:
                 return request
 
     def _two_calls(self) -> Request:
-        one, two = self._any_call(), self._any_call()
+        one, two = self._any_call(self._terse), self._any_call(self._terse)
         if self._stock.chance(0.08):
             two = failures.failed(self._stock, two)
-        join = self._expanded("join")
+        join = self._expanded("join", self._book)
         first, second = one.wording.rstrip(".?!"), _lower_first(two.wording)
         gaps = {f"one_{gap}": text for gap, text in one.gaps.items()}
         gaps |= {f"two_{gap}": text for gap, text in two.gaps.items()}

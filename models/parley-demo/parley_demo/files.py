@@ -10,9 +10,9 @@ def _content(stock: Stock) -> str:
     rng = stock.rng
     if rng.random() < 0.03:
         return ""
-    lines = [stock.line() for _ in range(rng.choice((1, 1, 2, 2, 3, 4)))]
-    if rng.random() < 0.22:
-        lines += [stock.sentence(12) for _ in range(rng.choice((2, 4, 6, 10)))]
+    lines = [stock.line() for _ in range(rng.choice((1, 1, 1, 2, 2, 3)))]
+    if rng.random() < 0.15:
+        lines += [stock.sentence(12) for _ in range(rng.choice((2, 3, 4, 6)))]
     return "\n".join(lines) + ("" if rng.random() < 0.2 else "\n")
 
 
@@ -72,7 +72,7 @@ def list_answer(directory: str, result: str, pattern: str | None = None) -> str:
 
 def listing(kind: str, wording: str, stock: Stock, directory: str, extension: str | None) -> Request:
     """A request for the entries of a folder, all or those with an extension."""
-    count = stock.rng.choice((0, 1, 1, 2, 2, 2, 3, 3, 4, 5, 7))
+    count = stock.rng.choice((0, 1, 1, 1, 2, 2, 2, 3, 3, 4))
     entries = [_entry(stock, extension) for _ in range(count)]
     arguments = {"directory": directory}
     pattern = f"*.{extension}" if extension else None

@@ -48,7 +48,7 @@ class Stock:
     def number(self, digits: int = 3) -> str:
         """A number as a user types it: mostly whole, sometimes with decimals."""
         text = str(self.whole(digits))
-        if self.chance(0.2):
+        if self.chance(0.12):
             text += "." + self.rng.choice(
                 ("5", "25", "75", str(self.rng.randint(1, 9)), f"{self.rng.randint(0, 9)}3")
             )
@@ -57,8 +57,8 @@ class Stock:
     def pseudo_word(self) -> str:
         """A pronounceable word that no dictionary has, or now and then a run of letters."""
         rng = self.rng
-        if self.chance(0.2):
-            return "".join(rng.choice(_LETTERS) for _ in range(rng.randint(2, 8)))
+        if self.chance(0.1):
+            return "".join(rng.choice(_LETTERS) for _ in range(rng.randint(2, 5)))
         parts = (
             rng.choice(part)
             for _ in range(rng.randint(1, 3))
@@ -70,7 +70,7 @@ class Stock:
         """A plain word, in training often an invented one so that copying is learnt rather than a list."""
         if self.held_out:
             return self.rng.choice(names()["held_out_words"])
-        return self.pseudo_word() if self.chance(0.45) else self.rng.choice(names()["words"])
+        return self.pseudo_word() if self.chance(0.35) else self.rng.choice(names()["words"])
 
     def city(self) -> str:
         """A city or IANA zone, in training often an invented one."""
@@ -79,7 +79,7 @@ class Stock:
             return rng.choice(names()["held_out_cities"])
         if self.chance(0.5):
             return rng.choice(names()["cities"])
-        name = " ".join(self.pseudo_word().capitalize() for _ in range(rng.choice((1, 1, 1, 1, 2, 3))))
+        name = " ".join(self.pseudo_word().capitalize() for _ in range(rng.choice((1, 1, 1, 1, 2))))
         if self.chance(0.2):
             return f"{rng.choice(ZONE_AREAS)}/{name.replace(' ', '_')}"
         return name.lower() if " " not in name and self.chance(0.25) else name
@@ -87,17 +87,17 @@ class Stock:
     def stem(self) -> str:
         """A file or folder name without its extension."""
         rng, name = self.rng, self.word()
-        if self.chance(0.3):
+        if self.chance(0.2):
             name += rng.choice("-_") + self.word()
-        if self.chance(0.25):
+        if self.chance(0.15):
             name += rng.choice(("", "-", "_")) + str(self.whole(4))
-        if not self.held_out and self.chance(0.15):
+        if not self.held_out and self.chance(0.1):
             name = rng.choice((name.upper(), name.capitalize()))
         return name
 
     def directory(self) -> str:
         """A relative folder, one or two levels deep."""
-        return "/".join(self.stem() for _ in range(self.rng.choice((1, 1, 1, 2))))
+        return "/".join(self.stem() for _ in range(self.rng.choice((1, 1, 1, 1, 1, 2))))
 
     def file_name(self) -> str:
         """A file name with its extension."""
@@ -111,12 +111,12 @@ class Stock:
 
     def path(self) -> str:
         """A relative file path, with or without folders."""
-        return f"{self.directory()}/{self.file_name()}" if self.chance(0.4) else self.file_name()
+        return f"{self.directory()}/{self.file_name()}" if self.chance(0.3) else self.file_name()
 
     def sentence(self, longest: int = 7) -> str:
         """Words in a row, at times with a number, a capital or a full stop."""
         parts = [self.word() for _ in range(self.rng.randint(1, longest))]
-        if self.chance(0.25):
+        if self.chance(0.15):
             parts.insert(self.rng.randrange(len(parts) + 1), self.number(4))
         text = " ".join(parts)
         if self.chance(0.4):
@@ -126,8 +126,8 @@ class Stock:
     def line(self) -> str:
         """One line of a file: prose, a list item, a CSV row, a setting or a bit of code."""
         rng = self.rng
-        shape = rng.randrange(8)
-        if shape < 4:
+        shape = rng.choice((0, 0, 0, 0, 0, 0, 4, 4, 5, 6, 7))
+        if not shape:
             return self.sentence()
         if shape == 4:
             return rng.choice(("- ", "* ", "# ", "## ", f"{rng.randint(1, 9)}. ", "[ ] ")) + self.sentence()

@@ -21,6 +21,15 @@ class Phrasebook:
     patterns: dict[str, tuple[str, ...]]
     rules: dict[str, tuple[str, ...]]
 
+    def without(self, *rules: str) -> "Phrasebook":
+        """The same wordings, where these rules say nothing."""
+        return Phrasebook(self.patterns, self.rules | dict.fromkeys(rules, ("",)))
+
+
+def loose(pattern: str) -> bool:
+    """Whether a pattern has words in any order, which nobody would say."""
+    return any(rule in pattern for rule in _LOOSE)
+
 
 @cache
 def training() -> Phrasebook:
@@ -33,8 +42,7 @@ def known() -> Phrasebook:
     """Training's wordings but for the loose ones, which nobody would say: what judging asks of."""
     book = training()
     patterns = {
-        kind: tuple(each for each in patterns if not any(loose in each for loose in _LOOSE))
-        for kind, patterns in book.patterns.items()
+        kind: tuple(each for each in patterns if not loose(each)) for kind, patterns in book.patterns.items()
     }
     return Phrasebook(patterns, book.rules)
 

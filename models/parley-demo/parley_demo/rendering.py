@@ -62,7 +62,7 @@ def messages_of(dialogue: Dialogue, thinking: bool = True) -> list[Message]:
 
 def pieces(dialogue: Dialogue, rng: random.Random) -> list[Piece]:
     """The dialogue as text for training, with or without reasoning in what came before the learnt turn."""
-    if rng.random() < 0.75:
+    if rng.random() < 0.9:
         return _reasoned(dialogue)
     return _one_turn(dialogue, rng)
 

@@ -44,16 +44,16 @@ def _figure(operation: str, data: Sequence[float]) -> float:
 
 def _numbers(stock: Stock) -> list[str]:
     rng = stock.rng
-    digits, decimals = rng.choice((1, 2, 2, 2, 3, 4)), rng.random() < 0.15
-    count = rng.choice((3, 3, 4, 4, 5, 5, 6, 7, 8))
+    digits, decimals = rng.choice((1, 1, 2, 2, 2, 2, 3)), rng.random() < 0.1
+    count = rng.choice((3, 3, 3, 4, 4, 4, 5, 5, 6))
     numbers = [str(stock.whole(digits)) for _ in range(count)]
-    if not stock.held_out and rng.random() < 0.3:
+    if not stock.held_out and rng.random() < 0.15:
         # Numbers that resemble each other are the hardest to copy in order.
         lowest = rng.choice((1, 11, 22, 40, 99, 101, 250, 888, 1000))
         numbers = [str(lowest + rng.randrange(8)) for _ in range(count)]
     if decimals:
         numbers = [f"{number}.{rng.randint(1, 9)}" for number in numbers]
-    if rng.random() < 0.1:
+    if rng.random() < 0.04:
         numbers = [rng.choice(("", "-")) + number for number in numbers]
     return numbers
 

@@ -22,7 +22,7 @@ class Plan:
 
     minutes: float
     seed: int = 1
-    batch_tokens: int = 2200
+    batch_tokens: int = 3600
     muon_rate: float = 0.012
     adam_rate: float = 3e-3
     warm_steps: int = 60

@@ -9,7 +9,7 @@ def careless(wording: str, rng: random.Random) -> str:
         wording = wording[:1].lower() + wording[1:]
     if rng.random() < 0.15:
         wording = wording.rstrip(".?!")
-    if rng.random() < 0.12:
+    if rng.random() < 0.05:
         wording = _with_slip(wording, rng)
     return wording
 
