@@ -4,6 +4,8 @@ from pathlib import Path
 
 import grpc
 
+from parley_client.retries import service_config
+
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 """The largest message either side may send; the edge holds the same limit."""
 
@@ -15,6 +17,7 @@ _OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.primary_user_agent", "parley-client"),
+    ("grpc.service_config", service_config()),
 )
 
 

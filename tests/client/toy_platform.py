@@ -82,6 +82,8 @@ class ToyPlatform:
     """Whether a chat goes on for ever after its events."""
     failures: dict[str, status_pb2.Status] = field(default_factory=dict)
     """Method name to the status that it fails with."""
+    lapses: int = 0
+    """Calls that the platform is unavailable for before it answers."""
     token_seconds: int = 900
     requests: list[Any] = field(default_factory=list)
     metadata: dict[str, str] = field(default_factory=dict)
@@ -98,6 +100,9 @@ class ToyPlatform:
         status = self.failures.get(type(request).__name__.removesuffix("Request"))
         if status is not None:
             await fail(context, status)
+        if self.lapses:
+            self.lapses -= 1
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "no healthy upstream")
 
     def sent(self, events: Iterable[chat_pb2.ChatEvent]) -> list[chat_pb2.ChatEvent]:
         """The events as they go out: numbered from 1."""

@@ -1,0 +1,50 @@
+"""Which calls the channel repeats by itself.
+
+A call that the contract declares free of side effects or idempotent may be
+sent again when the platform was unavailable; gRPC does so when the channel
+tells it (gRFC A6, service config). Nothing else is ever sent twice.
+"""
+
+import json
+from collections.abc import Iterable
+
+from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
+from google.protobuf.descriptor_pb2 import MethodOptions
+
+from parley.auth.v1 import key_service_pb2, session_service_pb2
+from parley.inference.v1 import inference_service_pb2
+from parley.tools.v1 import tool_service_pb2
+
+CONTRACT: tuple[FileDescriptor, ...] = (
+    inference_service_pb2.DESCRIPTOR,
+    tool_service_pb2.DESCRIPTOR,
+    key_service_pb2.DESCRIPTOR,
+    session_service_pb2.DESCRIPTOR,
+)
+"""The files whose services the client calls."""
+
+_RETRY = {
+    "maxAttempts": 4,
+    "initialBackoff": "0.1s",
+    "maxBackoff": "2s",
+    "backoffMultiplier": 3,
+    "retryableStatusCodes": ["UNAVAILABLE"],
+}
+_REPEATABLE = (MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT)
+
+
+def service_config(files: Iterable[FileDescriptor] = CONTRACT) -> str:
+    """The channel's service config, as JSON: a retry policy for every unary call that may be repeated."""
+    names = [
+        {"service": service.full_name, "method": method.name}
+        for file in files
+        for service in file.services_by_name.values()
+        for method in service.methods
+        if _repeatable(method)
+    ]
+    return json.dumps({"methodConfig": [{"name": names, "retryPolicy": _RETRY}]})
+
+
+def _repeatable(method: MethodDescriptor) -> bool:
+    streams = method.client_streaming or method.server_streaming
+    return not streams and method.GetOptions().idempotency_level in _REPEATABLE
