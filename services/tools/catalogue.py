@@ -16,8 +16,8 @@ import bisect
 import difflib
 import inspect
 import json
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
 from typing import Any, get_type_hints
@@ -28,7 +28,7 @@ from pydantic_core import core_schema
 
 from parley.tools.v1 import tool_pb2
 from services.rpc.principal import Principal
-from services.tools.errors import ToolNotFound
+from services.tools.errors import ToolDisabled, ToolNotFound
 from services.tools.events import Report, Reporter
 from services.tools.workspace import Owner, Workspaces
 
@@ -100,6 +100,32 @@ class LoopCall:
 
 
 @dataclass(frozen=True)
+class Example:
+    """A call that works: shown to people and models, and run by the test suite.
+
+    Attributes:
+        title: What the call is for.
+        arguments: What it is called with.
+        result: What it gives.
+        varies: The result depends on time or machine; only its fields are promised.
+        files: Texts of workspace files that it needs, by path.
+    """
+
+    title: str
+    arguments: Mapping[str, Any]
+    result: Mapping[str, Any]
+    varies: bool = False
+    files: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def message(self) -> tool_pb2.ToolExample:
+        """The example as the contract describes it."""
+        return tool_pb2.ToolExample(
+            title=self.title, arguments=compact_json(self.arguments), result=compact_json(self.result)
+        )
+
+
+@dataclass(frozen=True)
 class Tool:
     """A tool.
 
@@ -117,6 +143,8 @@ class Tool:
         max_output_bytes: Bytes that its result, and what it outputs on the way,
             may have.
         idempotent: Calling it twice is the same as calling it once.
+        examples: Calls that work.
+        unavailable: Why it cannot be called on this machine; empty where it can.
     """
 
     name: str
@@ -129,6 +157,8 @@ class Tool:
     timeout_seconds: float
     max_output_bytes: int
     idempotent: bool
+    examples: Sequence[Example] = ()
+    unavailable: str = ""
 
     @property
     def permission(self) -> str:
@@ -158,6 +188,8 @@ class Tool:
             max_output_bytes=self.max_output_bytes,
             idempotent=self.idempotent,
             permission=self.permission,
+            examples=[example.message for example in self.examples],
+            unavailable=self.unavailable,
         )
         message.timeout.FromNanoseconds(int(self.timeout_seconds * 1e9))
         return message
@@ -170,6 +202,7 @@ def tool(
     timeout_seconds: float,
     max_output_bytes: int = DEFAULT_MAX_OUTPUT_BYTES,
     idempotent: bool = True,
+    examples: Sequence[Example] = (),
 ) -> Callable[[Callable[..., Any]], Tool]:
     """Make a function a tool.
 
@@ -190,6 +223,7 @@ def tool(
             timeout_seconds=timeout_seconds,
             max_output_bytes=max_output_bytes,
             idempotent=idempotent,
+            examples=examples,
         )
 
     return make
@@ -232,6 +266,19 @@ class Catalogue:
         principal.require(found.permission)
         return found
 
+    def find_callable(self, name: str, principal: Principal) -> Tool:
+        """The tool of this name, if the caller may use it and this machine can run it.
+
+        Raises:
+            ToolNotFound: There is none; names the nearest that the caller may use.
+            PermissionMissing: The caller may not.
+            ToolDisabled: This machine cannot.
+        """
+        found = self.find(name, principal)
+        if found.unavailable:
+            raise ToolDisabled(name, found.unavailable)
+        return found
+
     def permitted(self, principal: Principal, category: int, after: str) -> Iterator[Tool]:
         """The tools that the caller may use, by name.
 
@@ -266,5 +313,9 @@ class _PlainSchema(GenerateJsonSchema):
 
 def schema_text(model: type[BaseModel], mode: Any) -> str:
     """The model's JSON Schema (2020-12) as compact JSON text."""
-    schema = model.model_json_schema(schema_generator=_PlainSchema, mode=mode)
-    return json.dumps(schema, separators=(",", ":"), ensure_ascii=False)
+    return compact_json(model.model_json_schema(schema_generator=_PlainSchema, mode=mode))
+
+
+def compact_json(value: Mapping[str, Any]) -> str:
+    """The value as JSON text without spaces."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)

@@ -120,8 +120,8 @@ class ExpressionInvalid(ToolsError):
 
     reason = error_reason_pb2.ERROR_REASON_EXPRESSION_INVALID
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, metadata={"tool": "calculator"})
+    def __init__(self, message: str, tool: str = "calculator") -> None:
+        super().__init__(message, metadata={"tool": tool})
 
 
 class TimezoneUnknown(ToolsError):
@@ -134,6 +134,95 @@ class TimezoneUnknown(ToolsError):
         super().__init__(
             f"No time zone is called {timezone}.{hint}", metadata={"timezone": timezone, "nearest": nearest}
         )
+
+
+class FileExists(ToolsError):
+    """Something of this name is there already."""
+
+    reason = error_reason_pb2.ERROR_REASON_FILE_EXISTS
+
+    def __init__(self, path: str) -> None:
+        path = quoted(path)
+        super().__init__(f"{path} exists already; choose another name.", metadata={"path": path})
+
+
+class FolderNotEmpty(ToolsError):
+    """The folder holds something, and the call does not say that it may go too."""
+
+    reason = error_reason_pb2.ERROR_REASON_FOLDER_NOT_EMPTY
+
+    def __init__(self, path: str) -> None:
+        path = quoted(path)
+        super().__init__(
+            f"The folder {path} is not empty; say recursive to delete all that is in it.",
+            metadata={"path": path},
+        )
+
+
+class PatchRejected(ToolsError):
+    """The patch is no unified diff, or does not fit the file."""
+
+    reason = error_reason_pb2.ERROR_REASON_PATCH_REJECTED
+
+    def __init__(self, path: str, why: str, line: int | None = None) -> None:
+        path = quoted(path)
+        super().__init__(
+            f"The patch cannot be applied to {path}: {why}.",
+            metadata={"path": path, "line": str(line or "")},
+        )
+
+
+class PatternInvalid(ToolsError):
+    """The regular expression is none."""
+
+    reason = error_reason_pb2.ERROR_REASON_PATTERN_INVALID
+
+    def __init__(self, tool: str, why: str) -> None:
+        super().__init__(f"The pattern is no regular expression: {quoted(why)}.", metadata={"tool": tool})
+
+
+class PatternTooSlow(ToolsError):
+    """Matching took longer than it may."""
+
+    reason = error_reason_pb2.ERROR_REASON_PATTERN_TOO_SLOW
+
+    def __init__(self, tool: str, timeout_seconds: float) -> None:
+        super().__init__(
+            f"Matching took longer than {timeout_seconds:g} s; use a simpler pattern or less text.",
+            metadata={"tool": tool, "timeout_seconds": f"{timeout_seconds:g}"},
+        )
+
+
+class DataInvalid(ToolsError):
+    """The data is not what its format promises."""
+
+    reason = error_reason_pb2.ERROR_REASON_DATA_INVALID
+
+    def __init__(self, tool: str, data_format: str, why: str) -> None:
+        super().__init__(
+            f"The data is not valid {data_format}: {quoted(why)}.",
+            metadata={"tool": tool, "format": data_format},
+        )
+
+
+class DataTooLarge(ToolsError):
+    """The data is larger than the tool takes."""
+
+    reason = error_reason_pb2.ERROR_REASON_DATA_TOO_LARGE
+
+    def __init__(self, tool: str, limit: str) -> None:
+        super().__init__(
+            f"The data is larger than {tool} takes: {limit}.", metadata={"tool": tool, "limit": limit}
+        )
+
+
+class QueryInvalid(ToolsError):
+    """The query is not valid, or asks for what queries may not."""
+
+    reason = error_reason_pb2.ERROR_REASON_QUERY_INVALID
+
+    def __init__(self, tool: str, why: str) -> None:
+        super().__init__(f"The query cannot be answered: {why}", metadata={"tool": tool})
 
 
 _BY_REASON: Mapping[int, type[ToolsError]] = {error.reason: error for error in ToolsError.__subclasses__()}

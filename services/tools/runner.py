@@ -76,7 +76,7 @@ class Runner:
         Raises:
             ServiceError: The call ends badly.
         """
-        tool = self._catalogue.find(invocation.tool, principal)
+        tool = self._catalogue.find_callable(invocation.tool, principal)
         with _counted(tool):
             async with _until(deadline):
                 return await self._run(tool, invocation, principal, emit)

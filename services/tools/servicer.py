@@ -48,6 +48,13 @@ class ToolServicer(ToolServiceServicer):
             response.next_page_token = self._page_tokens.encode(last, request, principal.user_id)
         return response
 
+    async def GetTool(
+        self, request: tool_service_pb2.GetToolRequest, context: Context
+    ) -> tool_service_pb2.GetToolResponse:
+        """See the contract."""
+        found = self._catalogue.find(request.name, current_principal())
+        return tool_service_pb2.GetToolResponse(tool=found.message)
+
     async def Execute(
         self, request: tool_service_pb2.ExecuteRequest, context: Context
     ) -> AsyncIterator[tool_service_pb2.ExecuteResponse]:

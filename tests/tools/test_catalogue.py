@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -12,13 +13,14 @@ from services.tools.catalogue import (
     Arguments,
     Catalogue,
     Category,
+    Example,
     LoopCall,
     SafetyLevel,
     ToolResult,
     WorkerCall,
     tool,
 )
-from services.tools.errors import ToolNotFound
+from services.tools.errors import ToolDisabled, ToolNotFound
 from tests.conftest import TokenMaker
 from tests.tools import sample_tools
 
@@ -61,6 +63,18 @@ def test_a_function_says_all_there_is_to_say_of_a_tool() -> None:
     assert double.in_worker
     assert double.reference == "tests.tools.test_catalogue:double"
     assert not nameless.in_worker
+
+
+def test_examples_and_what_a_machine_lacks_travel_too(tokens: TokenMaker) -> None:
+    example = Example("Twice three", {"number": 3}, {"number": 6})
+    shown = replace(double, examples=(example,), unavailable="it has no fingers")
+    assert shown.message.examples[0].arguments == '{"number":3}'
+    assert shown.message.examples[0].result == '{"number":6}'
+    assert shown.message.unavailable == "it has no fingers"
+    catalogue = Catalogue((shown,))
+    assert catalogue.find("double", tokens.principal("*")) is shown
+    with pytest.raises(ToolDisabled, match="it has no fingers"):
+        catalogue.find_callable("double", tokens.principal("*"))
 
 
 def test_schemas_are_plain_and_compact() -> None:

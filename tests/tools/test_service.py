@@ -119,6 +119,27 @@ async def test_a_peer_that_may_not_call_is_refused(service: Service) -> None:
     assert outcome(caught.value) == (grpc.StatusCode.PERMISSION_DENIED, "PEER_NOT_ALLOWED")
 
 
+async def get_tool(service: Service, name: str, *permissions: str) -> tool_service_pb2.GetToolResponse:
+    async with service.stub() as stub:
+        return await stub.GetTool(
+            tool_service_pb2.GetToolRequest(name=name),
+            metadata=service.metadata(*permissions),
+            timeout=SECONDS,
+        )
+
+
+async def test_one_tool_is_described(service: Service) -> None:
+    described = (await get_tool(service, "calculator", "tools.list", "tools.math.*")).tool
+    assert described.permission == "tools.math.calculator"
+    assert not described.unavailable
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await get_tool(service, "calculatr", "tools.list", "tools.math.*")
+    assert outcome(caught.value) == (grpc.StatusCode.NOT_FOUND, "TOOL_NOT_FOUND")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await get_tool(service, "calculator", "tools.list")
+    assert outcome(caught.value) == (grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_MISSING")
+
+
 async def list_tools(
     service: Service, *permissions: str, **query: object
 ) -> tool_service_pb2.ListToolsResponse:

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from parley.policy.v1 import policy_pb2 as parley_dot_policy_dot_v1_dot_policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"parley/tools/v1/error_reason.proto\x12\x0fparley.tools.v1\x1a\x1dparley/policy/v1/policy.proto*\xed\x04\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x36\n\x1b\x45RROR_REASON_TOOL_NOT_FOUND\x10\x01\x1a\x15\xb2\xfd\x1b\x11\x08\x05\x12\x04tool\x12\x07nearest\x12\x30\n\x1e\x45RROR_REASON_INVALID_ARGUMENTS\x10\x02\x1a\x0c\xb2\xfd\x1b\x08\x08\x03\x12\x04tool\x12*\n\x18\x45RROR_REASON_TOOL_FAILED\x10\x03\x1a\x0c\xb2\xfd\x1b\x08\x08\t\x12\x04tool\x12<\n\x19\x45RROR_REASON_TOOL_TIMEOUT\x10\x04\x1a\x1d\xb2\xfd\x1b\x19\x08\x04\x12\x04tool\x12\x0ftimeout_seconds\x12<\n\x1d\x45RROR_REASON_OUTPUT_TOO_LARGE\x10\x05\x1a\x19\xb2\xfd\x1b\x15\x08\x08\x12\x04tool\x12\x0blimit_bytes\x12,\n\x1a\x45RROR_REASON_TOOL_DISABLED\x10\x06\x1a\x0c\xb2\xfd\x1b\x08\x08\t\x12\x04tool\x12/\n\x1a\x45RROR_REASON_CALL_ID_TAKEN\x10\x07\x1a\x0f\xb2\xfd\x1b\x0b\x08\x06\x12\x07\x63\x61ll_id\x12-\n\x1b\x45RROR_REASON_FILE_NOT_FOUND\x10\x08\x1a\x0c\xb2\xfd\x1b\x08\x08\x05\x12\x04path\x12/\n\x1d\x45RROR_REASON_PATH_NOT_ALLOWED\x10\t\x1a\x0c\xb2\xfd\x1b\x08\x08\x07\x12\x04path\x12\x31\n\x1f\x45RROR_REASON_EXPRESSION_INVALID\x10\n\x1a\x0c\xb2\xfd\x1b\x08\x08\x03\x12\x04tool\x12<\n\x1d\x45RROR_REASON_TIMEZONE_UNKNOWN\x10\x0b\x1a\x19\xb2\xfd\x1b\x15\x08\x03\x12\x08timezone\x12\x07nearestb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"parley/tools/v1/error_reason.proto\x12\x0fparley.tools.v1\x1a\x1dparley/policy/v1/policy.proto*\x8a\x08\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12\x36\n\x1b\x45RROR_REASON_TOOL_NOT_FOUND\x10\x01\x1a\x15\xb2\xfd\x1b\x11\x08\x05\x12\x04tool\x12\x07nearest\x12\x30\n\x1e\x45RROR_REASON_INVALID_ARGUMENTS\x10\x02\x1a\x0c\xb2\xfd\x1b\x08\x08\x03\x12\x04tool\x12*\n\x18\x45RROR_REASON_TOOL_FAILED\x10\x03\x1a\x0c\xb2\xfd\x1b\x08\x08\t\x12\x04tool\x12<\n\x19\x45RROR_REASON_TOOL_TIMEOUT\x10\x04\x1a\x1d\xb2\xfd\x1b\x19\x08\x04\x12\x04tool\x12\x0ftimeout_seconds\x12<\n\x1d\x45RROR_REASON_OUTPUT_TOO_LARGE\x10\x05\x1a\x19\xb2\xfd\x1b\x15\x08\x08\x12\x04tool\x12\x0blimit_bytes\x12,\n\x1a\x45RROR_REASON_TOOL_DISABLED\x10\x06\x1a\x0c\xb2\xfd\x1b\x08\x08\t\x12\x04tool\x12/\n\x1a\x45RROR_REASON_CALL_ID_TAKEN\x10\x07\x1a\x0f\xb2\xfd\x1b\x0b\x08\x06\x12\x07\x63\x61ll_id\x12-\n\x1b\x45RROR_REASON_FILE_NOT_FOUND\x10\x08\x1a\x0c\xb2\xfd\x1b\x08\x08\x05\x12\x04path\x12/\n\x1d\x45RROR_REASON_PATH_NOT_ALLOWED\x10\t\x1a\x0c\xb2\xfd\x1b\x08\x08\x07\x12\x04path\x12\x31\n\x1f\x45RROR_REASON_EXPRESSION_INVALID\x10\n\x1a\x0c\xb2\xfd\x1b\x08\x08\x03\x12\x04tool\x12<\n\x1d\x45RROR_REASON_TIMEZONE_UNKNOWN\x10\x0b\x1a\x19\xb2\xfd\x1b\x15\x08\x03\x12\x08timezone\x12\x07nearest\x12*\n\x18\x45RROR_REASON_FILE_EXISTS\x10<\x1a\x0c\xb2\xfd\x1b\x08\x08\x06\x12\x04path\x12/\n\x1d\x45RROR_REASON_FOLDER_NOT_EMPTY\x10=\x1a\x0c\xb2\xfd\x1b\x08\x08\t\x12\x04path\x12\x33\n\x1b\x45RROR_REASON_PATCH_REJECTED\x10>\x1a\x12\xb2\xfd\x1b\x0e\x08\t\x12\x04path\x12\x04line\x12.\n\x1c\x45RROR_REASON_PATTERN_INVALID\x10?\x1a\x0c\xb2\xfd\x1b\x08\x08\x03\x12\x04tool\x12@\n\x1d\x45RROR_REASON_PATTERN_TOO_SLOW\x10@\x1a\x1d\xb2\xfd\x1b\x19\x08\x04\x12\x04tool\x12\x0ftimeout_seconds\x12\x33\n\x19\x45RROR_REASON_DATA_INVALID\x10\x41\x1a\x14\xb2\xfd\x1b\x10\x08\x03\x12\x04tool\x12\x06\x66ormat\x12\x34\n\x1b\x45RROR_REASON_DATA_TOO_LARGE\x10\x42\x1a\x13\xb2\xfd\x1b\x0f\x08\x03\x12\x04tool\x12\x05limit\x12,\n\x1a\x45RROR_REASON_QUERY_INVALID\x10\x43\x1a\x0c\xb2\xfd\x1b\x08\x08\x03\x12\x04toolb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -54,6 +54,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ERRORREASON'].values_by_name["ERROR_REASON_EXPRESSION_INVALID"]._serialized_options = b'\262\375\033\010\010\003\022\004tool'
   _globals['_ERRORREASON'].values_by_name["ERROR_REASON_TIMEZONE_UNKNOWN"]._loaded_options = None
   _globals['_ERRORREASON'].values_by_name["ERROR_REASON_TIMEZONE_UNKNOWN"]._serialized_options = b'\262\375\033\025\010\003\022\010timezone\022\007nearest'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_FILE_EXISTS"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_FILE_EXISTS"]._serialized_options = b'\262\375\033\010\010\006\022\004path'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_FOLDER_NOT_EMPTY"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_FOLDER_NOT_EMPTY"]._serialized_options = b'\262\375\033\010\010\t\022\004path'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_PATCH_REJECTED"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_PATCH_REJECTED"]._serialized_options = b'\262\375\033\016\010\t\022\004path\022\004line'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_PATTERN_INVALID"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_PATTERN_INVALID"]._serialized_options = b'\262\375\033\010\010\003\022\004tool'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_PATTERN_TOO_SLOW"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_PATTERN_TOO_SLOW"]._serialized_options = b'\262\375\033\031\010\004\022\004tool\022\017timeout_seconds'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_DATA_INVALID"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_DATA_INVALID"]._serialized_options = b'\262\375\033\020\010\003\022\004tool\022\006format'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_DATA_TOO_LARGE"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_DATA_TOO_LARGE"]._serialized_options = b'\262\375\033\017\010\003\022\004tool\022\005limit'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_QUERY_INVALID"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_QUERY_INVALID"]._serialized_options = b'\262\375\033\010\010\003\022\004tool'
   _globals['_ERRORREASON']._serialized_start=87
-  _globals['_ERRORREASON']._serialized_end=708
+  _globals['_ERRORREASON']._serialized_end=1121
 # @@protoc_insertion_point(module_scope)

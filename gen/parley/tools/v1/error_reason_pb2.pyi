@@ -60,6 +60,32 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """No time zone has this name. Metadata: `timezone`; `nearest`, the closest
     name that exists, or empty.
     """
+    ERROR_REASON_FILE_EXISTS: _ErrorReason.ValueType  # 60
+    """Something of this name is there already. Metadata: `path`."""
+    ERROR_REASON_FOLDER_NOT_EMPTY: _ErrorReason.ValueType  # 61
+    """The folder holds something, and the call does not say that it may go too.
+    Metadata: `path`.
+    """
+    ERROR_REASON_PATCH_REJECTED: _ErrorReason.ValueType  # 62
+    """The patch is no unified diff, or does not fit the file. Metadata: `path`;
+    `line`, the line of the file where it does not, or empty.
+    """
+    ERROR_REASON_PATTERN_INVALID: _ErrorReason.ValueType  # 63
+    """The regular expression is none. Metadata: `tool`."""
+    ERROR_REASON_PATTERN_TOO_SLOW: _ErrorReason.ValueType  # 64
+    """Matching took longer than it may; ask for a simpler pattern or less text.
+    Metadata: `tool`, `timeout_seconds`.
+    """
+    ERROR_REASON_DATA_INVALID: _ErrorReason.ValueType  # 65
+    """The data is not what its format promises; the message says where.
+    Metadata: `tool`, `format`.
+    """
+    ERROR_REASON_DATA_TOO_LARGE: _ErrorReason.ValueType  # 66
+    """The data is larger than the tool takes, or than the workspace file may be.
+    Metadata: `tool`, `limit`.
+    """
+    ERROR_REASON_QUERY_INVALID: _ErrorReason.ValueType  # 67
+    """The query is not valid, or asks for what queries may not. Metadata: `tool`."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons that the tools service gives, in the domain `tools.parley`."""
@@ -102,4 +128,30 @@ ERROR_REASON_TIMEZONE_UNKNOWN: ErrorReason.ValueType  # 11
 """No time zone has this name. Metadata: `timezone`; `nearest`, the closest
 name that exists, or empty.
 """
+ERROR_REASON_FILE_EXISTS: ErrorReason.ValueType  # 60
+"""Something of this name is there already. Metadata: `path`."""
+ERROR_REASON_FOLDER_NOT_EMPTY: ErrorReason.ValueType  # 61
+"""The folder holds something, and the call does not say that it may go too.
+Metadata: `path`.
+"""
+ERROR_REASON_PATCH_REJECTED: ErrorReason.ValueType  # 62
+"""The patch is no unified diff, or does not fit the file. Metadata: `path`;
+`line`, the line of the file where it does not, or empty.
+"""
+ERROR_REASON_PATTERN_INVALID: ErrorReason.ValueType  # 63
+"""The regular expression is none. Metadata: `tool`."""
+ERROR_REASON_PATTERN_TOO_SLOW: ErrorReason.ValueType  # 64
+"""Matching took longer than it may; ask for a simpler pattern or less text.
+Metadata: `tool`, `timeout_seconds`.
+"""
+ERROR_REASON_DATA_INVALID: ErrorReason.ValueType  # 65
+"""The data is not what its format promises; the message says where.
+Metadata: `tool`, `format`.
+"""
+ERROR_REASON_DATA_TOO_LARGE: ErrorReason.ValueType  # 66
+"""The data is larger than the tool takes, or than the workspace file may be.
+Metadata: `tool`, `limit`.
+"""
+ERROR_REASON_QUERY_INVALID: ErrorReason.ValueType  # 67
+"""The query is not valid, or asks for what queries may not. Metadata: `tool`."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -3,9 +3,11 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
@@ -106,6 +108,8 @@ class Tool(_message.Message):
     MAX_OUTPUT_BYTES_FIELD_NUMBER: _builtins.int
     IDEMPOTENT_FIELD_NUMBER: _builtins.int
     PERMISSION_FIELD_NUMBER: _builtins.int
+    EXAMPLES_FIELD_NUMBER: _builtins.int
+    UNAVAILABLE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The name by which it is called: 1 to 64 letters, digits, `_` and `-`."""
     category: Global___Category.ValueType
@@ -124,9 +128,15 @@ class Tool(_message.Message):
     """True where calling it twice is the same as calling it once."""
     permission: _builtins.str
     """The permission it needs: `tools.<category>.<name>`."""
+    unavailable: _builtins.str
+    """Why it cannot be called on this machine, for people. Empty where it can."""
     @_builtins.property
     def timeout(self) -> _duration_pb2.Duration:
         """Time that one call may take."""
+
+    @_builtins.property
+    def examples(self) -> _containers.RepeatedCompositeFieldContainer[Global___ToolExample]:
+        """Calls that work. May be empty."""
 
     def __init__(
         self,
@@ -141,11 +151,45 @@ class Tool(_message.Message):
         max_output_bytes: _builtins.int = ...,
         idempotent: _builtins.bool = ...,
         permission: _builtins.str = ...,
+        examples: _abc.Iterable[Global___ToolExample] | None = ...,
+        unavailable: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "description", b"description", "idempotent", b"idempotent", "max_output_bytes", b"max_output_bytes", "name", b"name", "parameters_schema", b"parameters_schema", "permission", b"permission", "result_schema", b"result_schema", "safety_level", b"safety_level", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "description", b"description", "examples", b"examples", "idempotent", b"idempotent", "max_output_bytes", b"max_output_bytes", "name", b"name", "parameters_schema", b"parameters_schema", "permission", b"permission", "result_schema", b"result_schema", "safety_level", b"safety_level", "timeout", b"timeout", "unavailable", b"unavailable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Tool: _TypeAlias = Tool  # noqa: Y015
+
+@_typing.final
+class ToolExample(_message.Message):
+    """A call that works, and what it gives."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TITLE_FIELD_NUMBER: _builtins.int
+    ARGUMENTS_FIELD_NUMBER: _builtins.int
+    RESULT_FIELD_NUMBER: _builtins.int
+    title: _builtins.str
+    """What the call is for."""
+    arguments: _builtins.str
+    """The arguments as JSON text."""
+    result: _builtins.str
+    """The result as JSON text. Where it depends on time or machine, one that it
+    could be.
+    """
+    def __init__(
+        self,
+        *,
+        title: _builtins.str = ...,
+        arguments: _builtins.str = ...,
+        result: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "result", b"result", "title", b"title"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ToolExample: _TypeAlias = ToolExample  # noqa: Y015

@@ -29,7 +29,7 @@ from parley.tools.v1 import execution_pb2 as parley_dot_tools_dot_v1_dot_executi
 from parley.tools.v1 import tool_pb2 as parley_dot_tools_dot_v1_dot_tool__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"parley/tools/v1/tool_service.proto\x12\x0fparley.tools.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1dparley/policy/v1/policy.proto\x1a\x1fparley/tools/v1/execution.proto\x1a\x1aparley/tools/v1/tool.proto\"\x84\x01\n\x10ListToolsRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\rB\x08\xbaH\x05*\x03\x18\xe8\x07\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x35\n\x08\x63\x61tegory\x18\x03 \x01(\x0e\x32\x19.parley.tools.v1.CategoryB\x08\xbaH\x05\x82\x01\x02\x10\x01\"R\n\x11ListToolsResponse\x12$\n\x05tools\x18\x01 \x03(\x0b\x32\x15.parley.tools.v1.Tool\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"G\n\x0e\x45xecuteRequest\x12\x35\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x1f.parley.tools.v1.ToolInvocationB\x06\xbaH\x03\xc8\x01\x01\"<\n\x0f\x45xecuteResponse\x12)\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1a.parley.tools.v1.ToolEvent\"\x85\x01\n\x12\x45xecuteManyRequest\x12/\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x1f.parley.tools.v1.ToolInvocationH\x00\x12-\n\x06\x63\x61ncel\x18\x02 \x01(\x0b\x32\x1b.parley.tools.v1.CancelCallH\x00\x42\x0f\n\x06\x61\x63tion\x12\x05\xbaH\x02\x08\x01\")\n\nCancelCall\x12\x1b\n\x07\x63\x61ll_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\"@\n\x13\x45xecuteManyResponse\x12)\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1a.parley.tools.v1.ToolEvent2\x91\x03\n\x0bToolService\x12\x80\x01\n\tListTools\x12!.parley.tools.v1.ListToolsRequest\x1a\".parley.tools.v1.ListToolsResponse\",\x90\x02\x01\xaa\xfd\x1b\x10\n\ntools.list\"\x02\x01\x02\x82\xd3\xe4\x93\x02\x0f\x12\r/api/v1/tools\x12\x87\x01\n\x07\x45xecute\x12\x1f.parley.tools.v1.ExecuteRequest\x1a .parley.tools.v1.ExecuteResponse\"7\xaa\xfd\x1b\x13\n\rtools.execute\"\x02\x01\x02\x82\xd3\xe4\x93\x02\x1a\"\x15/api/v1/tools:execute:\x01*0\x01\x12u\n\x0b\x45xecuteMany\x12#.parley.tools.v1.ExecuteManyRequest\x1a$.parley.tools.v1.ExecuteManyResponse\"\x17\xaa\xfd\x1b\x13\n\rtools.execute\"\x02\x01\x02(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"parley/tools/v1/tool_service.proto\x12\x0fparley.tools.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1dparley/policy/v1/policy.proto\x1a\x1fparley/tools/v1/execution.proto\x1a\x1aparley/tools/v1/tool.proto\"\x84\x01\n\x10ListToolsRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\rB\x08\xbaH\x05*\x03\x18\xe8\x07\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x35\n\x08\x63\x61tegory\x18\x03 \x01(\x0e\x32\x19.parley.tools.v1.CategoryB\x08\xbaH\x05\x82\x01\x02\x10\x01\"R\n\x11ListToolsResponse\x12$\n\x05tools\x18\x01 \x03(\x0b\x32\x15.parley.tools.v1.Tool\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"<\n\x0eGetToolRequest\x12*\n\x04name\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[a-zA-Z0-9_-]{1,64}$\"6\n\x0fGetToolResponse\x12#\n\x04tool\x18\x01 \x01(\x0b\x32\x15.parley.tools.v1.Tool\"G\n\x0e\x45xecuteRequest\x12\x35\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x1f.parley.tools.v1.ToolInvocationB\x06\xbaH\x03\xc8\x01\x01\"<\n\x0f\x45xecuteResponse\x12)\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1a.parley.tools.v1.ToolEvent\"\x85\x01\n\x12\x45xecuteManyRequest\x12/\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x1f.parley.tools.v1.ToolInvocationH\x00\x12-\n\x06\x63\x61ncel\x18\x02 \x01(\x0b\x32\x1b.parley.tools.v1.CancelCallH\x00\x42\x0f\n\x06\x61\x63tion\x12\x05\xbaH\x02\x08\x01\")\n\nCancelCall\x12\x1b\n\x07\x63\x61ll_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\"@\n\x13\x45xecuteManyResponse\x12)\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1a.parley.tools.v1.ToolEvent2\x95\x04\n\x0bToolService\x12\x80\x01\n\tListTools\x12!.parley.tools.v1.ListToolsRequest\x1a\".parley.tools.v1.ListToolsResponse\",\x90\x02\x01\xaa\xfd\x1b\x10\n\ntools.list\"\x02\x01\x02\x82\xd3\xe4\x93\x02\x0f\x12\r/api/v1/tools\x12\x81\x01\n\x07GetTool\x12\x1f.parley.tools.v1.GetToolRequest\x1a .parley.tools.v1.GetToolResponse\"3\x90\x02\x01\xaa\xfd\x1b\x10\n\ntools.list\"\x02\x01\x02\x82\xd3\xe4\x93\x02\x16\x12\x14/api/v1/tools/{name}\x12\x87\x01\n\x07\x45xecute\x12\x1f.parley.tools.v1.ExecuteRequest\x1a .parley.tools.v1.ExecuteResponse\"7\xaa\xfd\x1b\x13\n\rtools.execute\"\x02\x01\x02\x82\xd3\xe4\x93\x02\x1a\"\x15/api/v1/tools:execute:\x01*0\x01\x12u\n\x0b\x45xecuteMany\x12#.parley.tools.v1.ExecuteManyRequest\x1a$.parley.tools.v1.ExecuteManyResponse\"\x17\xaa\xfd\x1b\x13\n\rtools.execute\"\x02\x01\x02(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,6 +42,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTTOOLSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\010'
   _globals['_LISTTOOLSREQUEST'].fields_by_name['category']._loaded_options = None
   _globals['_LISTTOOLSREQUEST'].fields_by_name['category']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_GETTOOLREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_GETTOOLREQUEST'].fields_by_name['name']._serialized_options = b'\272H\031r\0272\025^[a-zA-Z0-9_-]{1,64}$'
   _globals['_EXECUTEREQUEST'].fields_by_name['call']._loaded_options = None
   _globals['_EXECUTEREQUEST'].fields_by_name['call']._serialized_options = b'\272H\003\310\001\001'
   _globals['_EXECUTEMANYREQUEST'].oneofs_by_name['action']._loaded_options = None
@@ -50,6 +52,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CANCELCALL'].fields_by_name['call_id']._serialized_options = b'\272H\007r\005\020\001\030\200\001'
   _globals['_TOOLSERVICE'].methods_by_name['ListTools']._loaded_options = None
   _globals['_TOOLSERVICE'].methods_by_name['ListTools']._serialized_options = b'\220\002\001\252\375\033\020\n\ntools.list\"\002\001\002\202\323\344\223\002\017\022\r/api/v1/tools'
+  _globals['_TOOLSERVICE'].methods_by_name['GetTool']._loaded_options = None
+  _globals['_TOOLSERVICE'].methods_by_name['GetTool']._serialized_options = b'\220\002\001\252\375\033\020\n\ntools.list\"\002\001\002\202\323\344\223\002\026\022\024/api/v1/tools/{name}'
   _globals['_TOOLSERVICE'].methods_by_name['Execute']._loaded_options = None
   _globals['_TOOLSERVICE'].methods_by_name['Execute']._serialized_options = b'\252\375\033\023\n\rtools.execute\"\002\001\002\202\323\344\223\002\032\"\025/api/v1/tools:execute:\001*'
   _globals['_TOOLSERVICE'].methods_by_name['ExecuteMany']._loaded_options = None
@@ -58,16 +62,20 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTTOOLSREQUEST']._serialized_end=339
   _globals['_LISTTOOLSRESPONSE']._serialized_start=341
   _globals['_LISTTOOLSRESPONSE']._serialized_end=423
-  _globals['_EXECUTEREQUEST']._serialized_start=425
-  _globals['_EXECUTEREQUEST']._serialized_end=496
-  _globals['_EXECUTERESPONSE']._serialized_start=498
-  _globals['_EXECUTERESPONSE']._serialized_end=558
-  _globals['_EXECUTEMANYREQUEST']._serialized_start=561
-  _globals['_EXECUTEMANYREQUEST']._serialized_end=694
-  _globals['_CANCELCALL']._serialized_start=696
-  _globals['_CANCELCALL']._serialized_end=737
-  _globals['_EXECUTEMANYRESPONSE']._serialized_start=739
-  _globals['_EXECUTEMANYRESPONSE']._serialized_end=803
-  _globals['_TOOLSERVICE']._serialized_start=806
-  _globals['_TOOLSERVICE']._serialized_end=1207
+  _globals['_GETTOOLREQUEST']._serialized_start=425
+  _globals['_GETTOOLREQUEST']._serialized_end=485
+  _globals['_GETTOOLRESPONSE']._serialized_start=487
+  _globals['_GETTOOLRESPONSE']._serialized_end=541
+  _globals['_EXECUTEREQUEST']._serialized_start=543
+  _globals['_EXECUTEREQUEST']._serialized_end=614
+  _globals['_EXECUTERESPONSE']._serialized_start=616
+  _globals['_EXECUTERESPONSE']._serialized_end=676
+  _globals['_EXECUTEMANYREQUEST']._serialized_start=679
+  _globals['_EXECUTEMANYREQUEST']._serialized_end=812
+  _globals['_CANCELCALL']._serialized_start=814
+  _globals['_CANCELCALL']._serialized_end=855
+  _globals['_EXECUTEMANYRESPONSE']._serialized_start=857
+  _globals['_EXECUTEMANYRESPONSE']._serialized_end=921
+  _globals['_TOOLSERVICE']._serialized_start=924
+  _globals['_TOOLSERVICE']._serialized_end=1457
 # @@protoc_insertion_point(module_scope)

@@ -41,6 +41,11 @@ class ToolServiceStub:
                 request_serializer=parley_dot_tools_dot_v1_dot_tool__service__pb2.ListToolsRequest.SerializeToString,
                 response_deserializer=parley_dot_tools_dot_v1_dot_tool__service__pb2.ListToolsResponse.FromString,
                 _registered_method=True)
+        self.GetTool = channel.unary_unary(
+                '/parley.tools.v1.ToolService/GetTool',
+                request_serializer=parley_dot_tools_dot_v1_dot_tool__service__pb2.GetToolRequest.SerializeToString,
+                response_deserializer=parley_dot_tools_dot_v1_dot_tool__service__pb2.GetToolResponse.FromString,
+                _registered_method=True)
         self.Execute = channel.unary_stream(
                 '/parley.tools.v1.ToolService/Execute',
                 request_serializer=parley_dot_tools_dot_v1_dot_tool__service__pb2.ExecuteRequest.SerializeToString,
@@ -60,6 +65,13 @@ class ToolServiceServicer:
 
     def ListTools(self, request, context):
         """Lists the tools that the caller may use.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTool(self, request, context):
+        """Describes one tool that the caller may use.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -89,6 +101,11 @@ def add_ToolServiceServicer_to_server(servicer, server):
                     servicer.ListTools,
                     request_deserializer=parley_dot_tools_dot_v1_dot_tool__service__pb2.ListToolsRequest.FromString,
                     response_serializer=parley_dot_tools_dot_v1_dot_tool__service__pb2.ListToolsResponse.SerializeToString,
+            ),
+            'GetTool': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTool,
+                    request_deserializer=parley_dot_tools_dot_v1_dot_tool__service__pb2.GetToolRequest.FromString,
+                    response_serializer=parley_dot_tools_dot_v1_dot_tool__service__pb2.GetToolResponse.SerializeToString,
             ),
             'Execute': grpc.unary_stream_rpc_method_handler(
                     servicer.Execute,
@@ -130,6 +147,33 @@ class ToolService:
             '/parley.tools.v1.ToolService/ListTools',
             parley_dot_tools_dot_v1_dot_tool__service__pb2.ListToolsRequest.SerializeToString,
             parley_dot_tools_dot_v1_dot_tool__service__pb2.ListToolsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTool(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.tools.v1.ToolService/GetTool',
+            parley_dot_tools_dot_v1_dot_tool__service__pb2.GetToolRequest.SerializeToString,
+            parley_dot_tools_dot_v1_dot_tool__service__pb2.GetToolResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,8 @@ class ToolServiceStub:
     def __new__(cls, channel: _aio.Channel) -> ToolServiceAsyncStub: ...
     ListTools: _grpc.UnaryUnaryMultiCallable[_tool_service_pb2.ListToolsRequest, _tool_service_pb2.ListToolsResponse]
     """Lists the tools that the caller may use."""
+    GetTool: _grpc.UnaryUnaryMultiCallable[_tool_service_pb2.GetToolRequest, _tool_service_pb2.GetToolResponse]
+    """Describes one tool that the caller may use."""
     Execute: _grpc.UnaryStreamMultiCallable[_tool_service_pb2.ExecuteRequest, _tool_service_pb2.ExecuteResponse]
     """Runs one call and streams what happens. A call that fails ends the stream
     with its status. Closing the stream ends the tool.
@@ -56,6 +58,8 @@ class ToolServiceAsyncStub(ToolServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListTools: _aio.UnaryUnaryMultiCallable[_tool_service_pb2.ListToolsRequest, _tool_service_pb2.ListToolsResponse]  # type: ignore[assignment]
     """Lists the tools that the caller may use."""
+    GetTool: _aio.UnaryUnaryMultiCallable[_tool_service_pb2.GetToolRequest, _tool_service_pb2.GetToolResponse]  # type: ignore[assignment]
+    """Describes one tool that the caller may use."""
     Execute: _aio.UnaryStreamMultiCallable[_tool_service_pb2.ExecuteRequest, _tool_service_pb2.ExecuteResponse]  # type: ignore[assignment]
     """Runs one call and streams what happens. A call that fails ends the stream
     with its status. Closing the stream ends the tool.
@@ -78,6 +82,14 @@ class ToolServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_tool_service_pb2.ListToolsResponse, _abc.Awaitable[_tool_service_pb2.ListToolsResponse]]:
         """Lists the tools that the caller may use."""
+
+    @_abc_1.abstractmethod
+    def GetTool(
+        self,
+        request: _tool_service_pb2.GetToolRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tool_service_pb2.GetToolResponse, _abc.Awaitable[_tool_service_pb2.GetToolResponse]]:
+        """Describes one tool that the caller may use."""
 
     @_abc_1.abstractmethod
     def Execute(
