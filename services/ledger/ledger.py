@@ -1,0 +1,359 @@
+"""The one client of the store's ledger: each step one atomic script, and time the store's own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, cast
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.exceptions import RedisError, ResponseError
+
+from services.ledger.limits import (
+    DIMENSIONS,
+    MOST_TOKENS,
+    NANOS_PER_MICRO,
+    Account,
+    Dimension,
+    Payer,
+    Price,
+    Rule,
+    Terms,
+)
+from services.ledger.metrics import CALL_SECONDS, FAILURES, UP
+
+SCRIPTS = Path(__file__).with_name("scripts")
+# One tag for all: a settlement and its record are one step, so they lie in one slot of a cluster.
+PREFIX = "parley:{ledger}:"
+LEASES = f"{PREFIX}leases"
+READY = f"{PREFIX}ready"
+USAGE = f"{PREFIX}usage"
+
+STORE_SECONDS = 1.0
+CONNECTIONS = 32
+MOST_RECORDS = 1_000_000
+SETTLED_FOR = timedelta(hours=1)
+NO_RULE = -1
+
+
+class LedgerUnavailable(Exception):
+    """The store does not answer, or is not ready: nothing is known of what was used."""
+
+
+class LeaseGone(Exception):
+    """The lease is settled, expired or unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a limit stands.
+
+    Attributes:
+        subject: Whose limit.
+        dimension: What it counts.
+        limit: How much may be used.
+        left: How much is left; negative where more was used.
+        reset: Until nothing of it is used; until it suffices, where it is in
+            the way; None where it never does.
+    """
+
+    subject: str
+    dimension: Dimension
+    limit: int
+    left: int
+    reset: timedelta | None
+
+
+class LimitReached(Exception):
+    """A limit stands in the way; nothing was counted."""
+
+    def __init__(self, standing: Standing) -> None:
+        super().__init__(f"{standing.subject} {standing.dimension}")
+        self.standing = standing
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a lease may use in all.
+
+    Attributes:
+        prompt: Tokens of its prompts.
+        completion: Tokens of its answers.
+        standing: The limit nearest to its end; None where nothing limits it.
+    """
+
+    prompt: int
+    completion: int
+    standing: Standing | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """A lease that nobody renewed or settled.
+
+    Attributes:
+        lease_id: Its name.
+        payer: Who asked.
+        terms: What it was held to.
+        grant: What it had reserved.
+    """
+
+    lease_id: str
+    payer: Payer
+    terms: Terms
+    grant: Grant
+
+
+def open_store(url: str) -> Redis:
+    """A client of the store whose connections are bounded, in number and in time."""
+    pool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=CONNECTIONS,
+        timeout=STORE_SECONDS,
+        socket_connect_timeout=STORE_SECONDS,
+        socket_timeout=STORE_SECONDS,
+    )
+    return Redis.from_pool(pool)
+
+
+class Ledger:
+    """Reserves, extends and settles leases.
+
+    Every method raises `LedgerUnavailable` when the store does not answer
+    within `STORE_SECONDS`, and `ValueError` for numbers out of range.
+    """
+
+    def __init__(self, store: Redis) -> None:
+        """Use this store; it must never evict."""
+        self._store = store
+        self._scripts = {name: _Script(store, name) for name in ("reserve", "extend", "settle", "status")}
+        self._restore = _Script(store, "restore")
+
+    async def reserve(
+        self, lease_id: str, payer: Payer, terms: Terms, *, prompt: int, wanted: int, seconds: float
+    ) -> Grant:
+        """Let a request in; asking again with the same id gives the same lease.
+
+        Args:
+            lease_id: Names the lease.
+            payer: Who asks.
+            terms: What the request is held to.
+            prompt: Tokens of its prompt, granted whole.
+            wanted: Tokens of answer; fewer may be granted, at least one if any is wanted.
+            seconds: When it expires unless it is renewed.
+
+        Raises:
+            LimitReached: A limit stands in the way.
+            LeaseGone: The lease was settled already.
+        """
+        _check(prompt, wanted)
+        keys = [_lease_key(lease_id), LEASES, READY, *_account_keys(terms)]
+        kept = _encode(payer, terms)
+        arguments = [lease_id, _microseconds(seconds), prompt, wanted, *_price(terms), kept, *_rules(terms)]
+        answer = await self._run("reserve", keys, arguments)
+        match answer[0]:
+            case b"granted":
+                return Grant(prompt, int(answer[1]), _standing(terms, answer[2]))
+            case b"refused":
+                raise LimitReached(cast("Standing", _standing(terms, answer[1])))
+            case b"settled":
+                raise LeaseGone(lease_id)
+        raise LedgerUnavailable("the ledger waits for its budgets to be restored")
+
+    async def extend(self, lease_id: str, terms: Terms, *, prompt: int, wanted: int, seconds: float) -> Grant:
+        """Renew a lease, and give it as much of what it wants in all as its budgets have.
+
+        Raises:
+            LeaseGone: It is settled, expired or unknown.
+        """
+        _check(prompt, wanted)
+        keys = [_lease_key(lease_id), LEASES, *_account_keys(terms)]
+        arguments = [lease_id, _microseconds(seconds), prompt, wanted, *_price(terms), *_rules(terms)]
+        answer = await self._run("extend", keys, arguments)
+        if answer[0] == b"gone":
+            raise LeaseGone(lease_id)
+        return Grant(int(answer[1]), int(answer[2]), _standing(terms, answer[3]))
+
+    async def settle(
+        self, lease_id: str, terms: Terms, *, prompt: int, completion: int, record: bytes
+    ) -> bool:
+        """End a lease with what it used, and write the record of it; once, however often it is asked.
+
+        Returns:
+            False where it was settled before.
+        """
+        _check(prompt, completion)
+        keys = [_lease_key(lease_id), LEASES, USAGE, *_account_keys(terms)]
+        remembered = int(SETTLED_FOR.total_seconds() * 1000)
+        arguments = [lease_id, prompt, completion, *_price(terms), record, MOST_RECORDS, remembered]
+        return bool(await self._run("settle", keys, [*arguments, *_rules(terms)]))
+
+    async def standings(self, terms: Terms) -> list[Standing]:
+        """How every limit of these terms stands."""
+        if not terms.accounts:
+            return []
+        answer = await self._run("status", _account_keys(terms), _rules(terms))
+        return [cast("Standing", _standing(terms, found)) for found in answer]
+
+    async def expired(self, most: int = 100) -> list[Expired]:
+        """Leases that are over and unsettled, oldest first."""
+        async with self._asking("expired"):
+            seconds, micros = await self._store.time()
+            now = str(seconds * 1_000_000 + micros)
+            ids: list[bytes] = await _awaited(self._store.zrangebyscore(LEASES, "-inf", now, 0, most))
+            found = [await self._expired(lease_id.decode()) for lease_id in ids]
+        return [lease for lease in found if lease is not None]
+
+    async def _expired(self, lease_id: str) -> Expired | None:
+        fields = await _awaited(
+            self._store.hmget(_lease_key(lease_id), ["prompt", "completion", "terms", "settled"])
+        )
+        prompt, completion, terms, settled = fields
+        if settled is not None or terms is None:
+            await self._store.zrem(LEASES, lease_id)
+            return None
+        return Expired(lease_id, *_decode(terms), Grant(int(prompt), int(completion)))
+
+    async def is_ready(self) -> bool:
+        """Whether budgets may be counted on: the store was not lost since they were last restored."""
+        async with self._asking("ready"):
+            return bool(await self._store.exists(READY))
+
+    async def restore(
+        self, account: str, *, day_tokens: int, day_nanos: int, month_tokens: int, month_nanos: int
+    ) -> bool:
+        """Put back what an account used in the present day and month.
+
+        Returns:
+            False where the store is ready, or has the account already.
+        """
+        figures = [day_tokens, day_nanos, month_tokens, month_nanos]
+        async with self._asking("restore"):
+            return bool(await self._restore(keys=[READY, f"{PREFIX}account:{account}"], args=figures))
+
+    async def mark_ready(self) -> None:
+        """Say that every account was restored."""
+        async with self._asking("ready"):
+            await self._store.set(READY, "1")
+
+    async def _run(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+        async with self._asking(script):
+            return await self._scripts[script](keys=keys, args=arguments)
+
+    @asynccontextmanager
+    async def _asking(self, what: str) -> AsyncIterator[None]:
+        """Time what is asked, and say in one way that there is no answer.
+
+        Raises:
+            LedgerUnavailable: There is none.
+            ValueError: The script refuses its numbers.
+        """
+        began = time.perf_counter()
+        try:
+            async with asyncio.timeout(STORE_SECONDS):
+                yield
+        except ResponseError as error:
+            if str(error).startswith("LEDGER "):
+                raise ValueError(str(error).removeprefix("LEDGER ")) from None
+            FAILURES.labels(what).inc()
+            raise LedgerUnavailable(str(error)) from error
+        except (RedisError, OSError, TimeoutError) as error:
+            FAILURES.labels(what).inc()
+            UP.set(0)
+            raise LedgerUnavailable(type(error).__name__) from error
+        UP.set(1)
+        CALL_SECONDS.labels(what).observe(time.perf_counter() - began)
+
+
+class _Script:
+    """A script with what all of them begin with."""
+
+    def __init__(self, store: Redis, name: str) -> None:
+        common, own = ((SCRIPTS / f"{part}.lua").read_text() for part in ("accounts", name))
+        self._script = store.register_script(f"{common}\n{own}")
+
+    async def __call__(self, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        return await self._script(keys=keys, args=args)
+
+
+async def _awaited(answer: Any) -> Any:
+    """The library types its answers for its two clients at once."""
+    return await cast("Awaitable[Any]", answer)
+
+
+def _check(*tokens: int) -> None:
+    """Refuse what the scripts cannot count.
+
+    Raises:
+        ValueError: A number is negative or too large.
+    """
+    for number in tokens:
+        if not 0 <= number <= MOST_TOKENS:
+            raise ValueError(f"{number} tokens are out of range")
+
+
+def _microseconds(seconds: float) -> int:
+    return int(seconds * 1_000_000)
+
+
+def _lease_key(lease_id: str) -> str:
+    return f"{PREFIX}lease:{lease_id}"
+
+
+def _account_keys(terms: Terms) -> list[str]:
+    kinds = ("account", "running")
+    return [f"{PREFIX}{kind}:{account.name}" for account in terms.accounts for kind in kinds]
+
+
+def _price(terms: Terms) -> tuple[int, int]:
+    return terms.price.prompt_nanos, terms.price.completion_nanos
+
+
+def _rules(terms: Terms) -> list[int]:
+    """Every account's seven limits, money in nanos; -1 where there is none."""
+    return [
+        account.rules[dimension].value * _unit(dimension) if dimension in account.rules else NO_RULE
+        for account in terms.accounts
+        for dimension in DIMENSIONS
+    ]
+
+
+def _unit(dimension: Dimension) -> int:
+    return NANOS_PER_MICRO if dimension.is_money else 1
+
+
+def _standing(terms: Terms, found: Sequence[bytes]) -> Standing | None:
+    """What a script says of a limit."""
+    if not found:
+        return None
+    account, dimension_number, _, left, wait = (int(part) for part in found)
+    dimension = DIMENSIONS[dimension_number - 1]
+    rule = terms.accounts[account - 1].rules[dimension]
+    reset = None if wait < 0 else timedelta(microseconds=wait)
+    return Standing(rule.subject, dimension, rule.value, left // _unit(dimension), reset)
+
+
+def _encode(payer: Payer, terms: Terms) -> str:
+    """What a lease keeps of its terms, for whoever finds it expired."""
+    accounts = [
+        [account.name, {name.value: [rule.value, rule.subject] for name, rule in account.rules.items()}]
+        for account in terms.accounts
+    ]
+    return json.dumps(
+        [[payer.tenant_id, payer.user_id, payer.key_id, payer.model], accounts, list(_price(terms))]
+    )
+
+
+def _decode(text: bytes) -> tuple[Payer, Terms]:
+    payer, accounts, price = json.loads(text)
+    read = tuple(
+        Account(name, {Dimension(kind): Rule(*rule) for kind, rule in rules.items()})
+        for name, rules in accounts
+    )
+    return Payer(*payer), Terms(read, Price(*price))

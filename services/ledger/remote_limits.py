@@ -1,0 +1,81 @@
+"""What callers are held to, as auth says; asked rarely, and remembered for a while when it is away."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol
+
+import grpc
+import structlog
+from cachetools import TTLCache
+
+from parley.auth.v1 import quota_service_pb2
+from services.ledger.limits import Payer, Terms
+from services.ledger.quotas import terms_for
+from services.rpc.call import current_principal, onward_metadata
+from services.rpc.quota_errors import QuotaUnavailable
+
+if TYPE_CHECKING:
+    # The stub as grpc.aio makes it; it exists for type checkers alone.
+    from parley.auth.v1.quota_service_pb2_grpc import QuotaServiceAsyncStub
+
+FRESH_SECONDS = 5.0
+STALE_SECONDS = 300.0
+ASK_SECONDS = 2.0
+MOST_PAYERS = 10_000
+
+Asked = tuple[Payer, tuple[str, ...]]
+
+
+class LimitSource(Protocol):
+    """Knows what callers are held to."""
+
+    async def terms(self, payer: Payer) -> Terms:
+        """The terms of a request of the current caller.
+
+        Raises:
+            QuotaUnavailable: They cannot be found out.
+        """
+        ...
+
+
+class RemoteLimits:
+    """Auth's quotas, kept for `FRESH_SECONDS`, and while auth is away for `STALE_SECONDS`."""
+
+    def __init__(self, stub: QuotaServiceAsyncStub) -> None:
+        """Ask this service."""
+        self._stub = stub
+        self._fresh: TTLCache[Asked, Terms] = TTLCache(MOST_PAYERS, FRESH_SECONDS)
+        self._stale: TTLCache[Asked, Terms] = TTLCache(MOST_PAYERS, STALE_SECONDS)
+        self._asking: dict[Asked, asyncio.Task[Terms]] = {}
+        self._log = structlog.get_logger("parley.ledger")
+
+    async def terms(self, payer: Payer) -> Terms:
+        """See `LimitSource.terms`. Those who ask the same at once share one call."""
+        asked = (payer, current_principal().roles)
+        known = self._fresh.get(asked)
+        if known is not None:
+            return known
+        task = self._asking.get(asked)
+        if task is None:
+            task = asyncio.get_running_loop().create_task(self._ask(asked))
+            self._asking[asked] = task
+            task.add_done_callback(lambda _: self._asking.pop(asked, None))
+        return await asyncio.shield(task)
+
+    async def _ask(self, asked: Asked) -> Terms:
+        payer, _ = asked
+        request = quota_service_pb2.GetEffectiveLimitsRequest(model=payer.model)
+        try:
+            answer = await self._stub.GetEffectiveLimits(
+                request, metadata=onward_metadata(), timeout=ASK_SECONDS
+            )
+        except grpc.aio.AioRpcError as error:
+            self._log.warning("quotas cannot be asked for", code=error.code().name)
+            remembered = self._stale.get(asked)
+            if remembered is None:
+                raise QuotaUnavailable from error
+            return remembered
+        terms = terms_for(payer, answer.quotas)
+        self._fresh[asked] = self._stale[asked] = terms
+        return terms
