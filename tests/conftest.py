@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet
+from ulid import ULID
 
 from deploy.certificates import CertificateAuthority
 from services.rpc.principal import ALGORITHM, TOKEN_TYPE, Principal
@@ -38,7 +39,7 @@ class TokenMaker:
             "permissions": frozenset(permissions),
             "session_id": "session-1",
             "key_id": "",
-            "token_id": uuid.uuid4().hex,
+            "token_id": str(ULID()),
             "expires_at": datetime.now(UTC).replace(microsecond=0) + timedelta(minutes=15),
             "token": "",
         }

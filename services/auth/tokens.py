@@ -51,7 +51,8 @@ class AccessTokens:
 
     def issue(self, grant: Grant) -> AccessToken:
         """Sign a token for this grant."""
-        now = self._clock().replace(microsecond=0)
+        issued_at = self._clock()
+        now = issued_at.replace(microsecond=0)
         expires_at = min(now + self._life, grant.not_after or now + self._life)
         principal = Principal(
             user_id=grant.user_id,
@@ -61,7 +62,7 @@ class AccessTokens:
             permissions=grant.permissions,
             session_id=grant.session_id,
             key_id=grant.key_id,
-            token_id=str(ULID()),
+            token_id=str(ULID.from_datetime(issued_at)),
             expires_at=expires_at,
             token="",
         )

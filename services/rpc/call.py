@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
@@ -23,6 +24,8 @@ class Call:
             seconds. None where it waits for ever.
         peer: Name of the mTLS identity that opened the connection.
         principal: The caller, once the token was verified.
+        when_revoked: Ends the call when its token is revoked, where the servicer
+            has a better end for it than an error.
         client_address: The caller's IP address as the edge states it; empty inside the mesh.
         admitted: Whether peer, token, permission and request were found good.
         refusal: Why the call was refused, where the refusal is an answer and no error.
@@ -34,6 +37,7 @@ class Call:
     deadline: float | None = None
     peer: str = ""
     principal: Principal | None = None
+    when_revoked: Callable[[], None] | None = None
     client_address: str = ""
     admitted: bool = False
     refusal: ServiceError | None = None

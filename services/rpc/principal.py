@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from ulid import ULID
+
 from services.rpc.errors import PermissionMissing
 
 TOKEN_TYPE = "at+jwt"  # noqa: S105 - the header `typ` of RFC 9068, section 2.1
@@ -29,7 +31,7 @@ class Principal:
         permissions: What the token permits; a trailing `*` covers all below.
         session_id: The login session; empty for a key.
         key_id: The API key that the token was made from; empty for a login.
-        token_id: The token's own id.
+        token_id: The token's own id, a ULID: it tells when the token was issued, to the millisecond.
         expires_at: When the token ends.
         token: The token itself, to act for the caller at another service.
     """
@@ -44,6 +46,11 @@ class Principal:
     token_id: str
     expires_at: datetime
     token: str = field(repr=False)
+
+    @property
+    def issued_at(self) -> datetime:
+        """When the token was issued. The claim `iat` knows only the second."""
+        return ULID.from_str(self.token_id).datetime
 
     def may(self, permission: str) -> bool:
         """Whether the token permits this."""
@@ -78,6 +85,7 @@ class Principal:
 
         Raises:
             KeyError: A claim is missing.
+            ValueError: A claim has another form than ours.
         """
         return cls(
             user_id=str(claims["sub"]),
@@ -87,7 +95,7 @@ class Principal:
             permissions=frozenset(str(claims["scope"]).split()),
             session_id=str(claims["sid"]),
             key_id=str(claims["key_id"]),
-            token_id=str(claims["jti"]),
+            token_id=str(ULID.from_str(str(claims["jti"]))),
             expires_at=datetime.fromtimestamp(claims["exp"], UTC),
             token=token,
         )

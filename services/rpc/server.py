@@ -19,6 +19,7 @@ from services.rpc.audit import AuditSink
 from services.rpc.errors import MethodUnknown
 from services.rpc.interceptors.chain import interceptor_chain
 from services.rpc.policies import access_table
+from services.rpc.revocations import Revocations
 from services.rpc.settings import ServiceSettings
 from services.rpc.tls import server_credentials
 from services.rpc.verifier import Verifier
@@ -41,6 +42,7 @@ class RpcServer:
         settings: ServiceSettings,
         verifier: Verifier,
         *,
+        revocations: Revocations | None = None,
         health_servicer: health.aio.HealthServicer | None = None,
         reflected: Iterable[str] = (),
         audit: AuditSink | None = None,
@@ -50,12 +52,14 @@ class RpcServer:
         Args:
             settings: Where and how to serve.
             verifier: Takes the callers' tokens.
+            revocations: The tokens that are good no longer; None where there can be none.
             health_servicer: Holds the health of this server, and of whatever else its owner sets there.
             reflected: Services to describe beside those that are served here.
             audit: Takes what is decided and done; None where nobody does.
         """
         self._settings = settings
         self._verifier = verifier
+        self._revocations = Revocations(synchronized=True) if revocations is None else revocations
         self._health = health_servicer or health.aio.HealthServicer()
         self._reflected = set(reflected)
         self._audit = audit
@@ -114,6 +118,7 @@ class RpcServer:
             access_table(served),
             _streaming_methods(served),
             self._verifier,
+            self._revocations,
             trust_domain=settings.trust_domain,
             unary_deadline_seconds=settings.unary_deadline_seconds,
             audit=self._audit,
@@ -137,12 +142,13 @@ class RpcServer:
         if not self._stop_asked.is_set():
             await self._announce(serving=serving)
 
+    async def set_health(self, name: str, *, serving: bool) -> None:
+        """Tell health checks of something beside the services, under a name of its own."""
+        await self._health.set(name, _health_status(serving=serving))
+
     async def _announce(self, *, serving: bool) -> None:
-        status = (
-            health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        )
         for name in ("", *self.services):
-            await self._health.set(name, status)
+            await self._health.set(name, _health_status(serving=serving))
 
     async def serve_until_stopped(self) -> None:
         """Serve until SIGTERM, SIGINT or `ask_to_stop`, then drain and stop."""
@@ -183,6 +189,10 @@ def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run a process's main coroutine on uvloop."""
     with contextlib.suppress(KeyboardInterrupt):
         uvloop.run(main())
+
+
+def _health_status(*, serving: bool) -> health_pb2.HealthCheckResponse.ServingStatus:
+    return health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 def _streaming_methods(services: Iterable[str]) -> frozenset[str]:

@@ -6,7 +6,8 @@ import asyncio
 import importlib.util
 import sys
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,6 +19,7 @@ from protos.generate import run_protoc
 from services.rpc.call import current_call
 from services.rpc.channel import RotatingChannel, open_channel
 from services.rpc.errors import Overloaded
+from services.rpc.revocations import Revocations
 from services.rpc.server import RpcServer
 from services.rpc.settings import ServiceSettings
 from services.rpc.tls import TlsFiles
@@ -56,6 +58,14 @@ class ToyServicer:
         self._toy = toy
         self.waiting = asyncio.Event()
         self.cancelled = asyncio.Event()
+        self._sent = asyncio.Event()
+
+    async def stuck(self) -> None:
+        """Wait until a flood has filled all buffers on its way: nothing more is sent for a moment."""
+        with suppress(TimeoutError):
+            while True:
+                self._sent.clear()
+                await asyncio.wait_for(self._sent.wait(), 0.2)
 
     async def _behave(self, request: Any) -> Any:
         match request.behaviour:
@@ -79,6 +89,13 @@ class ToyServicer:
 
     async def ServerStream(self, request: Any, context: Any) -> AsyncIterator[Any]:
         yield self._toy.ToyResponse(text="first")
+        if request.behaviour == "flood":
+            try:
+                while True:
+                    self._sent.set()
+                    yield self._toy.ToyResponse(text="x" * 65536)
+            finally:
+                self.cancelled.set()
         yield await self._behave(request)
 
     async def ClientStream(self, requests: AsyncIterator[Any], context: Any) -> Any:
@@ -98,6 +115,7 @@ class ToyMesh:
     server: RpcServer
     port: int
     connect: Callable[..., RotatingChannel]
+    revocations: Revocations = field(default_factory=lambda: Revocations(synchronized=True))
 
     async def call(self, shape: str, *requests: Any, peer: str = "edge", metadata: Any = ()) -> list[Any]:
         """Call a method of any shape and give its answers."""
@@ -136,7 +154,8 @@ async def mesh(
     toy: Any, settings: ServiceSettings, tokens: Any, identity: Callable[[str], TlsFiles]
 ) -> AsyncIterator[ToyMesh]:
     servicer = ToyServicer(toy)
-    server = RpcServer(settings, tokens.verifier())
+    revocations = Revocations(synchronized=True)
+    server = RpcServer(settings, tokens.verifier(), revocations=revocations)
     server.add(toy.add_ToyServiceServicer_to_server, servicer)
     port = await server.start()
 
@@ -145,5 +164,5 @@ async def mesh(
             f"127.0.0.1:{port}", tls=tls or identity(peer), service="toy", trust_domain="parley.local"
         )
 
-    yield ToyMesh(toy, servicer, server, port, connect)
+    yield ToyMesh(toy, servicer, server, port, connect, revocations)
     await server.stop()

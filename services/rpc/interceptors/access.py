@@ -9,6 +9,7 @@ from services.rpc.call import AUTHORIZATION, current_call
 from services.rpc.errors import MethodUnknown, PeerNotAllowed, TokenMissing
 from services.rpc.interceptors.around import CallInterceptor, Context
 from services.rpc.policies import Access
+from services.rpc.revocations import Revocations
 from services.rpc.tls import peer_name
 from services.rpc.verifier import Verifier
 
@@ -43,10 +44,11 @@ class PeerCheck(CallInterceptor):
 class PrincipalCheck(CallInterceptor):
     """Checks the caller's token against the method's permission."""
 
-    def __init__(self, table: Mapping[str, Access], verifier: Verifier) -> None:
-        """Apply this table to the tokens that the verifier takes."""
+    def __init__(self, table: Mapping[str, Access], verifier: Verifier, revocations: Revocations) -> None:
+        """Apply this table to the tokens that the verifier takes and nobody revoked."""
         self._table = table
         self._verifier = verifier
+        self._revocations = revocations
 
     @asynccontextmanager
     async def around(self, context: Context, method: str) -> AsyncIterator[None]:
@@ -55,6 +57,7 @@ class PrincipalCheck(CallInterceptor):
         if access.needs_token:
             principal = await self._verifier.verify(_bearer_token(context))
             current_call().principal = principal
+            await self._revocations.check(principal)
             if access.permission:
                 principal.require(access.permission)
         yield

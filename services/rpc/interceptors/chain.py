@@ -12,9 +12,11 @@ from services.rpc.interceptors.audit import Audit, AuditAdmission
 from services.rpc.interceptors.deadline import Deadline
 from services.rpc.interceptors.identify import Identify
 from services.rpc.interceptors.metrics import Metrics
+from services.rpc.interceptors.revocation import RevocationWatch
 from services.rpc.interceptors.statuses import Statuses
 from services.rpc.interceptors.validation import Validation
 from services.rpc.policies import Access
+from services.rpc.revocations import Revocations
 from services.rpc.verifier import Verifier
 
 
@@ -22,6 +24,7 @@ def interceptor_chain(
     table: Mapping[str, Access],
     streams: Container[str],
     verifier: Verifier,
+    revocations: Revocations,
     *,
     trust_domain: str,
     unary_deadline_seconds: float,
@@ -34,6 +37,7 @@ def interceptor_chain(
         table: The access rules, by method.
         streams: The methods whose answer is a stream.
         verifier: Takes the callers' tokens.
+        revocations: The tokens that are good no longer.
         trust_domain: The mesh's trust domain.
         unary_deadline_seconds: Time for a unary call without a deadline.
         audit: Takes what is decided and done; None where nobody does.
@@ -48,7 +52,8 @@ def interceptor_chain(
         *([Audit(audit, keep_content=audit_content)] if audit is not None else []),
         PeerCheck(table, trust_domain),  # cheapest refusal; unknown methods end here
         Deadline(streams, unary_deadline_seconds),  # before the first thing that can wait
-        PrincipalCheck(table, verifier),  # before validation: strangers learn nothing of the rules
+        PrincipalCheck(table, verifier, revocations),  # before validation: strangers learn no rules
+        RevocationWatch(revocations),  # as soon as the caller is known; around all that can wait
         Validation(),  # before the servicers, which see only valid messages
         AuditAdmission(audit, streams),  # last: whoever comes this far was let in
     ]
