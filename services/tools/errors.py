@@ -225,9 +225,6 @@ class QueryInvalid(ToolsError):
         super().__init__(f"The query cannot be answered: {why}", metadata={"tool": tool})
 
 
-_BY_REASON: Mapping[int, type[ToolsError]] = {error.reason: error for error in ToolsError.__subclasses__()}
-
-
 def rebuild(reason: int, message: str, metadata: Mapping[str, str]) -> ToolsError:
     """The error that another process of this service raised.
 
@@ -235,7 +232,8 @@ def rebuild(reason: int, message: str, metadata: Mapping[str, str]) -> ToolsErro
         KeyError: No error has this reason.
         ValueError: The metadata is not what the reason promises.
     """
-    kind = _BY_REASON[reason]
+    # Looked up now: rooms of the house define errors of their own.
+    kind = {error.reason: error for error in ToolsError.__subclasses__()}[reason]
     error = kind.__new__(kind)
     ServiceError.__init__(error, message, metadata=metadata)
     return error

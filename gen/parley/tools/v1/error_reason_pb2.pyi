@@ -86,6 +86,86 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_QUERY_INVALID: _ErrorReason.ValueType  # 67
     """The query is not valid, or asks for what queries may not. Metadata: `tool`."""
+    ERROR_REASON_URL_INVALID: _ErrorReason.ValueType  # 80
+    """The URL cannot be used: its scheme, port, host or spelling, or it holds
+    credentials. Metadata: `host`, or empty.
+    """
+    ERROR_REASON_ADDRESS_NOT_ALLOWED: _ErrorReason.ValueType  # 81
+    """The host's address is not one that tools may reach: private, link-local,
+    metadata, loopback or reserved. Metadata: `host`, `address`.
+    """
+    ERROR_REASON_HEADER_NOT_ALLOWED: _ErrorReason.ValueType  # 82
+    """The header is one that tools may not set. Metadata: `header`."""
+    ERROR_REASON_HOST_UNREACHABLE: _ErrorReason.ValueType  # 83
+    """The host has no address, does not answer, or breaks the protocol.
+    Metadata: `host`.
+    """
+    ERROR_REASON_HOST_TIMEOUT: _ErrorReason.ValueType  # 84
+    """The host took too long. Metadata: `host`; `phase`, one of `resolve`,
+    `connect`, `send`, `read`.
+    """
+    ERROR_REASON_RESPONSE_TOO_LARGE: _ErrorReason.ValueType  # 85
+    """The response is larger than it may be, as sent or after decompression.
+    Metadata: `host`, `limit_bytes`.
+    """
+    ERROR_REASON_TOO_MANY_REDIRECTS: _ErrorReason.ValueType  # 86
+    """The response led on to another address too often. Metadata: `host`,
+    `limit`.
+    """
+    ERROR_REASON_HTTP_STATUS: _ErrorReason.ValueType  # 87
+    """The host answered with another status than success. Metadata: `host`,
+    `status`, the HTTP status code.
+    """
+    ERROR_REASON_CONTENT_UNREADABLE: _ErrorReason.ValueType  # 88
+    """The response is of a kind that the tool cannot read. Metadata: `host`,
+    `content_type`, or empty.
+    """
+    ERROR_REASON_SOURCE_UNKNOWN: _ErrorReason.ValueType  # 89
+    """The operator named no SQL source of this name. Metadata: `source`;
+    `nearest`, the closest name that the caller may use, or empty.
+    """
+    ERROR_REASON_SOURCE_UNAVAILABLE: _ErrorReason.ValueType  # 90
+    """The SQL source cannot be reached, or is not set up as it must be.
+    Metadata: `source`.
+    """
+    ERROR_REASON_STATEMENT_NOT_ALLOWED: _ErrorReason.ValueType  # 91
+    """The statement does what the tool or the source does not allow; the message
+    says what. Metadata: `source`.
+    """
+    ERROR_REASON_STATEMENT_INVALID: _ErrorReason.ValueType  # 92
+    """The statement is no SQL that the source understands, or its parameters do
+    not fit. Metadata: `source`.
+    """
+    ERROR_REASON_STATEMENT_FAILED: _ErrorReason.ValueType  # 93
+    """The statement ran and failed, for example on a constraint; nothing was
+    changed. Metadata: `source`.
+    """
+    ERROR_REASON_STATEMENT_TIMEOUT: _ErrorReason.ValueType  # 94
+    """The statement took longer than it may; nothing was changed. Metadata:
+    `source`, `timeout_seconds`.
+    """
+    ERROR_REASON_TOO_MANY_ROWS: _ErrorReason.ValueType  # 95
+    """The statement would change more rows than it may; nothing was changed.
+    Metadata: `source`, `limit`.
+    """
+    ERROR_REASON_PREDECESSOR_UNKNOWN: _ErrorReason.ValueType  # 96
+    """`after` names a call that the stream was not asked for before. Metadata:
+    `call_id`, the call that is named.
+    """
+    ERROR_REASON_PREDECESSOR_FAILED: _ErrorReason.ValueType  # 97
+    """A call that had to go well before this one did not; this one did not run.
+    Metadata: `call_id`, the call that failed.
+    """
+    ERROR_REASON_IDEMPOTENCY_KEY_REUSED: _ErrorReason.ValueType  # 98
+    """The idempotency key belongs to an earlier call of another tool or with
+    other arguments. Metadata: `idempotency_key`.
+    """
+    ERROR_REASON_OUTCOME_UNKNOWN: _ErrorReason.ValueType  # 99
+    """The earlier call with this idempotency key had begun when it was cut off,
+    or its result was too large to keep, so that nobody can say again how it
+    went; the call did not run again. Look before using a new key. Metadata:
+    `idempotency_key`.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons that the tools service gives, in the domain `tools.parley`."""
@@ -154,4 +234,84 @@ Metadata: `tool`, `limit`.
 """
 ERROR_REASON_QUERY_INVALID: ErrorReason.ValueType  # 67
 """The query is not valid, or asks for what queries may not. Metadata: `tool`."""
+ERROR_REASON_URL_INVALID: ErrorReason.ValueType  # 80
+"""The URL cannot be used: its scheme, port, host or spelling, or it holds
+credentials. Metadata: `host`, or empty.
+"""
+ERROR_REASON_ADDRESS_NOT_ALLOWED: ErrorReason.ValueType  # 81
+"""The host's address is not one that tools may reach: private, link-local,
+metadata, loopback or reserved. Metadata: `host`, `address`.
+"""
+ERROR_REASON_HEADER_NOT_ALLOWED: ErrorReason.ValueType  # 82
+"""The header is one that tools may not set. Metadata: `header`."""
+ERROR_REASON_HOST_UNREACHABLE: ErrorReason.ValueType  # 83
+"""The host has no address, does not answer, or breaks the protocol.
+Metadata: `host`.
+"""
+ERROR_REASON_HOST_TIMEOUT: ErrorReason.ValueType  # 84
+"""The host took too long. Metadata: `host`; `phase`, one of `resolve`,
+`connect`, `send`, `read`.
+"""
+ERROR_REASON_RESPONSE_TOO_LARGE: ErrorReason.ValueType  # 85
+"""The response is larger than it may be, as sent or after decompression.
+Metadata: `host`, `limit_bytes`.
+"""
+ERROR_REASON_TOO_MANY_REDIRECTS: ErrorReason.ValueType  # 86
+"""The response led on to another address too often. Metadata: `host`,
+`limit`.
+"""
+ERROR_REASON_HTTP_STATUS: ErrorReason.ValueType  # 87
+"""The host answered with another status than success. Metadata: `host`,
+`status`, the HTTP status code.
+"""
+ERROR_REASON_CONTENT_UNREADABLE: ErrorReason.ValueType  # 88
+"""The response is of a kind that the tool cannot read. Metadata: `host`,
+`content_type`, or empty.
+"""
+ERROR_REASON_SOURCE_UNKNOWN: ErrorReason.ValueType  # 89
+"""The operator named no SQL source of this name. Metadata: `source`;
+`nearest`, the closest name that the caller may use, or empty.
+"""
+ERROR_REASON_SOURCE_UNAVAILABLE: ErrorReason.ValueType  # 90
+"""The SQL source cannot be reached, or is not set up as it must be.
+Metadata: `source`.
+"""
+ERROR_REASON_STATEMENT_NOT_ALLOWED: ErrorReason.ValueType  # 91
+"""The statement does what the tool or the source does not allow; the message
+says what. Metadata: `source`.
+"""
+ERROR_REASON_STATEMENT_INVALID: ErrorReason.ValueType  # 92
+"""The statement is no SQL that the source understands, or its parameters do
+not fit. Metadata: `source`.
+"""
+ERROR_REASON_STATEMENT_FAILED: ErrorReason.ValueType  # 93
+"""The statement ran and failed, for example on a constraint; nothing was
+changed. Metadata: `source`.
+"""
+ERROR_REASON_STATEMENT_TIMEOUT: ErrorReason.ValueType  # 94
+"""The statement took longer than it may; nothing was changed. Metadata:
+`source`, `timeout_seconds`.
+"""
+ERROR_REASON_TOO_MANY_ROWS: ErrorReason.ValueType  # 95
+"""The statement would change more rows than it may; nothing was changed.
+Metadata: `source`, `limit`.
+"""
+ERROR_REASON_PREDECESSOR_UNKNOWN: ErrorReason.ValueType  # 96
+"""`after` names a call that the stream was not asked for before. Metadata:
+`call_id`, the call that is named.
+"""
+ERROR_REASON_PREDECESSOR_FAILED: ErrorReason.ValueType  # 97
+"""A call that had to go well before this one did not; this one did not run.
+Metadata: `call_id`, the call that failed.
+"""
+ERROR_REASON_IDEMPOTENCY_KEY_REUSED: ErrorReason.ValueType  # 98
+"""The idempotency key belongs to an earlier call of another tool or with
+other arguments. Metadata: `idempotency_key`.
+"""
+ERROR_REASON_OUTCOME_UNKNOWN: ErrorReason.ValueType  # 99
+"""The earlier call with this idempotency key had begun when it was cut off,
+or its result was too large to keep, so that nobody can say again how it
+went; the call did not run again. Look before using a new key. Metadata:
+`idempotency_key`.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -3,9 +3,11 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 from google.rpc import status_pb2 as _status_pb2
 import builtins as _builtins
 import sys
@@ -28,6 +30,8 @@ class ToolInvocation(_message.Message):
     TOOL_FIELD_NUMBER: _builtins.int
     ARGUMENTS_FIELD_NUMBER: _builtins.int
     TIMEOUT_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     call_id: _builtins.str
     """Names the call within its stream; every event repeats it. 1 to 128
     characters.
@@ -39,10 +43,23 @@ class ToolInvocation(_message.Message):
     1 Mi characters; empty means `{}`. Checked per call, so that one bad call
     does not end the others.
     """
+    idempotency_key: _builtins.str
+    """Names what the call is for, so that asking twice does it once: a call of
+    the same caller with the same key, tool and arguments is answered with the
+    first one's result, for as long as the service keeps it (10 minutes by
+    default). Up to 128 characters. Default: none, every call runs.
+    """
     @_builtins.property
     def timeout(self) -> _duration_pb2.Duration:
         """Time that this call may take. Above 0, up to 1 hour; never more than the
         tool's own. Default: the tool's own.
+        """
+
+    @_builtins.property
+    def after(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Calls of the same stream, asked for before this one, that must go well
+        before it starts; if one does not, this call ends with PREDECESSOR_FAILED.
+        Up to 64 call ids. Default: none.
         """
 
     def __init__(
@@ -52,10 +69,12 @@ class ToolInvocation(_message.Message):
         tool: _builtins.str = ...,
         arguments: _builtins.str = ...,
         timeout: _duration_pb2.Duration | None = ...,
+        after: _abc.Iterable[_builtins.str] | None = ...,
+        idempotency_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arguments", b"arguments", "call_id", b"call_id", "timeout", b"timeout", "tool", b"tool"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "arguments", b"arguments", "call_id", b"call_id", "idempotency_key", b"idempotency_key", "timeout", b"timeout", "tool", b"tool"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -207,8 +226,11 @@ class ToolResult(_message.Message):
 
     CONTENT_FIELD_NUMBER: _builtins.int
     DURATION_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
     content: _builtins.str
     """The result as JSON text that meets the tool's result schema."""
+    replayed: _builtins.bool
+    """It is the result of an earlier call with the same idempotency key."""
     @_builtins.property
     def duration(self) -> _duration_pb2.Duration:
         """Time that it ran."""
@@ -218,10 +240,11 @@ class ToolResult(_message.Message):
         *,
         content: _builtins.str = ...,
         duration: _duration_pb2.Duration | None = ...,
+        replayed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "duration", b"duration"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "duration", b"duration", "replayed", b"replayed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -24,12 +24,14 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from parley.policy.v1 import policy_pb2 as parley_dot_policy_dot_v1_dot_policy__pb2
 from parley.tools.v1 import execution_pb2 as parley_dot_tools_dot_v1_dot_execution__pb2
+from parley.tools.v1 import stats_pb2 as parley_dot_tools_dot_v1_dot_stats__pb2
 from parley.tools.v1 import tool_pb2 as parley_dot_tools_dot_v1_dot_tool__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"parley/tools/v1/tool_service.proto\x12\x0fparley.tools.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1dparley/policy/v1/policy.proto\x1a\x1fparley/tools/v1/execution.proto\x1a\x1aparley/tools/v1/tool.proto\"\x84\x01\n\x10ListToolsRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\rB\x08\xbaH\x05*\x03\x18\xe8\x07\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x35\n\x08\x63\x61tegory\x18\x03 \x01(\x0e\x32\x19.parley.tools.v1.CategoryB\x08\xbaH\x05\x82\x01\x02\x10\x01\"R\n\x11ListToolsResponse\x12$\n\x05tools\x18\x01 \x03(\x0b\x32\x15.parley.tools.v1.Tool\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"<\n\x0eGetToolRequest\x12*\n\x04name\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[a-zA-Z0-9_-]{1,64}$\"6\n\x0fGetToolResponse\x12#\n\x04tool\x18\x01 \x01(\x0b\x32\x15.parley.tools.v1.Tool\"G\n\x0e\x45xecuteRequest\x12\x35\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x1f.parley.tools.v1.ToolInvocationB\x06\xbaH\x03\xc8\x01\x01\"<\n\x0f\x45xecuteResponse\x12)\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1a.parley.tools.v1.ToolEvent\"\x85\x01\n\x12\x45xecuteManyRequest\x12/\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x1f.parley.tools.v1.ToolInvocationH\x00\x12-\n\x06\x63\x61ncel\x18\x02 \x01(\x0b\x32\x1b.parley.tools.v1.CancelCallH\x00\x42\x0f\n\x06\x61\x63tion\x12\x05\xbaH\x02\x08\x01\")\n\nCancelCall\x12\x1b\n\x07\x63\x61ll_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\"@\n\x13\x45xecuteManyResponse\x12)\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1a.parley.tools.v1.ToolEvent2\x95\x04\n\x0bToolService\x12\x80\x01\n\tListTools\x12!.parley.tools.v1.ListToolsRequest\x1a\".parley.tools.v1.ListToolsResponse\",\x90\x02\x01\xaa\xfd\x1b\x10\n\ntools.list\"\x02\x01\x02\x82\xd3\xe4\x93\x02\x0f\x12\r/api/v1/tools\x12\x81\x01\n\x07GetTool\x12\x1f.parley.tools.v1.GetToolRequest\x1a .parley.tools.v1.GetToolResponse\"3\x90\x02\x01\xaa\xfd\x1b\x10\n\ntools.list\"\x02\x01\x02\x82\xd3\xe4\x93\x02\x16\x12\x14/api/v1/tools/{name}\x12\x87\x01\n\x07\x45xecute\x12\x1f.parley.tools.v1.ExecuteRequest\x1a .parley.tools.v1.ExecuteResponse\"7\xaa\xfd\x1b\x13\n\rtools.execute\"\x02\x01\x02\x82\xd3\xe4\x93\x02\x1a\"\x15/api/v1/tools:execute:\x01*0\x01\x12u\n\x0b\x45xecuteMany\x12#.parley.tools.v1.ExecuteManyRequest\x1a$.parley.tools.v1.ExecuteManyResponse\"\x17\xaa\xfd\x1b\x13\n\rtools.execute\"\x02\x01\x02(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"parley/tools/v1/tool_service.proto\x12\x0fparley.tools.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dparley/policy/v1/policy.proto\x1a\x1fparley/tools/v1/execution.proto\x1a\x1bparley/tools/v1/stats.proto\x1a\x1aparley/tools/v1/tool.proto\"\x84\x01\n\x10ListToolsRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\rB\x08\xbaH\x05*\x03\x18\xe8\x07\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x35\n\x08\x63\x61tegory\x18\x03 \x01(\x0e\x32\x19.parley.tools.v1.CategoryB\x08\xbaH\x05\x82\x01\x02\x10\x01\"R\n\x11ListToolsResponse\x12$\n\x05tools\x18\x01 \x03(\x0b\x32\x15.parley.tools.v1.Tool\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"<\n\x0eGetToolRequest\x12*\n\x04name\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[a-zA-Z0-9_-]{1,64}$\"6\n\x0fGetToolResponse\x12#\n\x04tool\x18\x01 \x01(\x0b\x32\x15.parley.tools.v1.Tool\"G\n\x0e\x45xecuteRequest\x12\x35\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x1f.parley.tools.v1.ToolInvocationB\x06\xbaH\x03\xc8\x01\x01\"<\n\x0f\x45xecuteResponse\x12)\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1a.parley.tools.v1.ToolEvent\"\xb7\x01\n\x12\x45xecuteManyRequest\x12/\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x1f.parley.tools.v1.ToolInvocationH\x00\x12-\n\x06\x63\x61ncel\x18\x02 \x01(\x0b\x32\x1b.parley.tools.v1.CancelCallH\x00\x12\x30\n\ncancel_all\x18\x03 \x01(\x0b\x32\x1a.parley.tools.v1.CancelAllH\x00\x42\x0f\n\x06\x61\x63tion\x12\x05\xbaH\x02\x08\x01\"\x0b\n\tCancelAll\")\n\nCancelCall\x12\x1b\n\x07\x63\x61ll_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\"@\n\x13\x45xecuteManyResponse\x12)\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1a.parley.tools.v1.ToolEvent\"X\n\x0fGetStatsRequest\x12*\n\x04tool\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[a-zA-Z0-9_-]{0,64}$\x12\x19\n\x07user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"\xc3\x01\n\x10GetStatsResponse\x12)\n\x05since\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05tools\x18\x02 \x03(\x0b\x32\x1a.parley.tools.v1.ToolStats\x12-\n\x07\x63\x61llers\x18\x03 \x03(\x0b\x32\x1c.parley.tools.v1.CallerStats\x12*\n\x05queue\x18\x04 \x01(\x0b\x32\x1b.parley.tools.v1.QueueStats\"\x13\n\x11ResetStatsRequest\"?\n\x12ResetStatsResponse\x12)\n\x05since\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\xb4\x06\n\x0bToolService\x12\x80\x01\n\tListTools\x12!.parley.tools.v1.ListToolsRequest\x1a\".parley.tools.v1.ListToolsResponse\",\x90\x02\x01\xaa\xfd\x1b\x10\n\ntools.list\"\x02\x01\x02\x82\xd3\xe4\x93\x02\x0f\x12\r/api/v1/tools\x12\x81\x01\n\x07GetTool\x12\x1f.parley.tools.v1.GetToolRequest\x1a .parley.tools.v1.GetToolResponse\"3\x90\x02\x01\xaa\xfd\x1b\x10\n\ntools.list\"\x02\x01\x02\x82\xd3\xe4\x93\x02\x16\x12\x14/api/v1/tools/{name}\x12\x87\x01\n\x07\x45xecute\x12\x1f.parley.tools.v1.ExecuteRequest\x1a .parley.tools.v1.ExecuteResponse\"7\xaa\xfd\x1b\x13\n\rtools.execute\"\x02\x01\x02\x82\xd3\xe4\x93\x02\x1a\"\x15/api/v1/tools:execute:\x01*0\x01\x12u\n\x0b\x45xecuteMany\x12#.parley.tools.v1.ExecuteManyRequest\x1a$.parley.tools.v1.ExecuteManyResponse\"\x17\xaa\xfd\x1b\x13\n\rtools.execute\"\x02\x01\x02(\x01\x30\x01\x12\x85\x01\n\x08GetStats\x12 .parley.tools.v1.GetStatsRequest\x1a!.parley.tools.v1.GetStatsResponse\"4\x90\x02\x01\xaa\xfd\x1b\x12\n\x10tools.stats.read\x82\xd3\xe4\x93\x02\x15\x12\x13/api/v1/tools:stats\x12\x94\x01\n\nResetStats\x12\".parley.tools.v1.ResetStatsRequest\x1a#.parley.tools.v1.ResetStatsResponse\"=\x90\x02\x02\xaa\xfd\x1b\x13\n\x11tools.stats.write\x82\xd3\xe4\x93\x02\x1d\"\x18/api/v1/tools:resetStats:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,6 +52,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXECUTEMANYREQUEST'].oneofs_by_name['action']._serialized_options = b'\272H\002\010\001'
   _globals['_CANCELCALL'].fields_by_name['call_id']._loaded_options = None
   _globals['_CANCELCALL'].fields_by_name['call_id']._serialized_options = b'\272H\007r\005\020\001\030\200\001'
+  _globals['_GETSTATSREQUEST'].fields_by_name['tool']._loaded_options = None
+  _globals['_GETSTATSREQUEST'].fields_by_name['tool']._serialized_options = b'\272H\031r\0272\025^[a-zA-Z0-9_-]{0,64}$'
+  _globals['_GETSTATSREQUEST'].fields_by_name['user_id']._loaded_options = None
+  _globals['_GETSTATSREQUEST'].fields_by_name['user_id']._serialized_options = b'\272H\005r\003\030\200\001'
   _globals['_TOOLSERVICE'].methods_by_name['ListTools']._loaded_options = None
   _globals['_TOOLSERVICE'].methods_by_name['ListTools']._serialized_options = b'\220\002\001\252\375\033\020\n\ntools.list\"\002\001\002\202\323\344\223\002\017\022\r/api/v1/tools'
   _globals['_TOOLSERVICE'].methods_by_name['GetTool']._loaded_options = None
@@ -58,24 +64,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TOOLSERVICE'].methods_by_name['Execute']._serialized_options = b'\252\375\033\023\n\rtools.execute\"\002\001\002\202\323\344\223\002\032\"\025/api/v1/tools:execute:\001*'
   _globals['_TOOLSERVICE'].methods_by_name['ExecuteMany']._loaded_options = None
   _globals['_TOOLSERVICE'].methods_by_name['ExecuteMany']._serialized_options = b'\252\375\033\023\n\rtools.execute\"\002\001\002'
-  _globals['_LISTTOOLSREQUEST']._serialized_start=207
-  _globals['_LISTTOOLSREQUEST']._serialized_end=339
-  _globals['_LISTTOOLSRESPONSE']._serialized_start=341
-  _globals['_LISTTOOLSRESPONSE']._serialized_end=423
-  _globals['_GETTOOLREQUEST']._serialized_start=425
-  _globals['_GETTOOLREQUEST']._serialized_end=485
-  _globals['_GETTOOLRESPONSE']._serialized_start=487
-  _globals['_GETTOOLRESPONSE']._serialized_end=541
-  _globals['_EXECUTEREQUEST']._serialized_start=543
-  _globals['_EXECUTEREQUEST']._serialized_end=614
-  _globals['_EXECUTERESPONSE']._serialized_start=616
-  _globals['_EXECUTERESPONSE']._serialized_end=676
-  _globals['_EXECUTEMANYREQUEST']._serialized_start=679
-  _globals['_EXECUTEMANYREQUEST']._serialized_end=812
-  _globals['_CANCELCALL']._serialized_start=814
-  _globals['_CANCELCALL']._serialized_end=855
-  _globals['_EXECUTEMANYRESPONSE']._serialized_start=857
-  _globals['_EXECUTEMANYRESPONSE']._serialized_end=921
-  _globals['_TOOLSERVICE']._serialized_start=924
-  _globals['_TOOLSERVICE']._serialized_end=1457
+  _globals['_TOOLSERVICE'].methods_by_name['GetStats']._loaded_options = None
+  _globals['_TOOLSERVICE'].methods_by_name['GetStats']._serialized_options = b'\220\002\001\252\375\033\022\n\020tools.stats.read\202\323\344\223\002\025\022\023/api/v1/tools:stats'
+  _globals['_TOOLSERVICE'].methods_by_name['ResetStats']._loaded_options = None
+  _globals['_TOOLSERVICE'].methods_by_name['ResetStats']._serialized_options = b'\220\002\002\252\375\033\023\n\021tools.stats.write\202\323\344\223\002\035\"\030/api/v1/tools:resetStats:\001*'
+  _globals['_LISTTOOLSREQUEST']._serialized_start=269
+  _globals['_LISTTOOLSREQUEST']._serialized_end=401
+  _globals['_LISTTOOLSRESPONSE']._serialized_start=403
+  _globals['_LISTTOOLSRESPONSE']._serialized_end=485
+  _globals['_GETTOOLREQUEST']._serialized_start=487
+  _globals['_GETTOOLREQUEST']._serialized_end=547
+  _globals['_GETTOOLRESPONSE']._serialized_start=549
+  _globals['_GETTOOLRESPONSE']._serialized_end=603
+  _globals['_EXECUTEREQUEST']._serialized_start=605
+  _globals['_EXECUTEREQUEST']._serialized_end=676
+  _globals['_EXECUTERESPONSE']._serialized_start=678
+  _globals['_EXECUTERESPONSE']._serialized_end=738
+  _globals['_EXECUTEMANYREQUEST']._serialized_start=741
+  _globals['_EXECUTEMANYREQUEST']._serialized_end=924
+  _globals['_CANCELALL']._serialized_start=926
+  _globals['_CANCELALL']._serialized_end=937
+  _globals['_CANCELCALL']._serialized_start=939
+  _globals['_CANCELCALL']._serialized_end=980
+  _globals['_EXECUTEMANYRESPONSE']._serialized_start=982
+  _globals['_EXECUTEMANYRESPONSE']._serialized_end=1046
+  _globals['_GETSTATSREQUEST']._serialized_start=1048
+  _globals['_GETSTATSREQUEST']._serialized_end=1136
+  _globals['_GETSTATSRESPONSE']._serialized_start=1139
+  _globals['_GETSTATSRESPONSE']._serialized_end=1334
+  _globals['_RESETSTATSREQUEST']._serialized_start=1336
+  _globals['_RESETSTATSREQUEST']._serialized_end=1355
+  _globals['_RESETSTATSRESPONSE']._serialized_start=1357
+  _globals['_RESETSTATSRESPONSE']._serialized_end=1420
+  _globals['_TOOLSERVICE']._serialized_start=1423
+  _globals['_TOOLSERVICE']._serialized_end=2243
 # @@protoc_insertion_point(module_scope)

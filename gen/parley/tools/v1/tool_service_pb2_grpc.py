@@ -56,6 +56,16 @@ class ToolServiceStub:
                 request_serializer=parley_dot_tools_dot_v1_dot_tool__service__pb2.ExecuteManyRequest.SerializeToString,
                 response_deserializer=parley_dot_tools_dot_v1_dot_tool__service__pb2.ExecuteManyResponse.FromString,
                 _registered_method=True)
+        self.GetStats = channel.unary_unary(
+                '/parley.tools.v1.ToolService/GetStats',
+                request_serializer=parley_dot_tools_dot_v1_dot_tool__service__pb2.GetStatsRequest.SerializeToString,
+                response_deserializer=parley_dot_tools_dot_v1_dot_tool__service__pb2.GetStatsResponse.FromString,
+                _registered_method=True)
+        self.ResetStats = channel.unary_unary(
+                '/parley.tools.v1.ToolService/ResetStats',
+                request_serializer=parley_dot_tools_dot_v1_dot_tool__service__pb2.ResetStatsRequest.SerializeToString,
+                response_deserializer=parley_dot_tools_dot_v1_dot_tool__service__pb2.ResetStatsResponse.FromString,
+                _registered_method=True)
 
 
 class ToolServiceServicer:
@@ -94,6 +104,21 @@ class ToolServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetStats(self, request, context):
+        """Tells how the calls of the caller's tenant went since the figures were
+        reset or the service started. Each replica counts for itself.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResetStats(self, request, context):
+        """Starts the figures of the caller's tenant anew.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ToolServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -116,6 +141,16 @@ def add_ToolServiceServicer_to_server(servicer, server):
                     servicer.ExecuteMany,
                     request_deserializer=parley_dot_tools_dot_v1_dot_tool__service__pb2.ExecuteManyRequest.FromString,
                     response_serializer=parley_dot_tools_dot_v1_dot_tool__service__pb2.ExecuteManyResponse.SerializeToString,
+            ),
+            'GetStats': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStats,
+                    request_deserializer=parley_dot_tools_dot_v1_dot_tool__service__pb2.GetStatsRequest.FromString,
+                    response_serializer=parley_dot_tools_dot_v1_dot_tool__service__pb2.GetStatsResponse.SerializeToString,
+            ),
+            'ResetStats': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResetStats,
+                    request_deserializer=parley_dot_tools_dot_v1_dot_tool__service__pb2.ResetStatsRequest.FromString,
+                    response_serializer=parley_dot_tools_dot_v1_dot_tool__service__pb2.ResetStatsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -228,6 +263,60 @@ class ToolService:
             '/parley.tools.v1.ToolService/ExecuteMany',
             parley_dot_tools_dot_v1_dot_tool__service__pb2.ExecuteManyRequest.SerializeToString,
             parley_dot_tools_dot_v1_dot_tool__service__pb2.ExecuteManyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStats(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.tools.v1.ToolService/GetStats',
+            parley_dot_tools_dot_v1_dot_tool__service__pb2.GetStatsRequest.SerializeToString,
+            parley_dot_tools_dot_v1_dot_tool__service__pb2.GetStatsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResetStats(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.tools.v1.ToolService/ResetStats',
+            parley_dot_tools_dot_v1_dot_tool__service__pb2.ResetStatsRequest.SerializeToString,
+            parley_dot_tools_dot_v1_dot_tool__service__pb2.ResetStatsResponse.FromString,
             options,
             channel_credentials,
             insecure,

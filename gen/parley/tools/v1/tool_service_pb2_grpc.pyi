@@ -48,6 +48,12 @@ class ToolServiceStub:
     it happens. A call that fails ends with an `error` event and disturbs no
     other. Half-closing lets the running calls end; closing ends them all.
     """
+    GetStats: _grpc.UnaryUnaryMultiCallable[_tool_service_pb2.GetStatsRequest, _tool_service_pb2.GetStatsResponse]
+    """Tells how the calls of the caller's tenant went since the figures were
+    reset or the service started. Each replica counts for itself.
+    """
+    ResetStats: _grpc.UnaryUnaryMultiCallable[_tool_service_pb2.ResetStatsRequest, _tool_service_pb2.ResetStatsResponse]
+    """Starts the figures of the caller's tenant anew."""
 
 @_typing.type_check_only
 class ToolServiceAsyncStub(ToolServiceStub):
@@ -69,6 +75,12 @@ class ToolServiceAsyncStub(ToolServiceStub):
     it happens. A call that fails ends with an `error` event and disturbs no
     other. Half-closing lets the running calls end; closing ends them all.
     """
+    GetStats: _aio.UnaryUnaryMultiCallable[_tool_service_pb2.GetStatsRequest, _tool_service_pb2.GetStatsResponse]  # type: ignore[assignment]
+    """Tells how the calls of the caller's tenant went since the figures were
+    reset or the service started. Each replica counts for itself.
+    """
+    ResetStats: _aio.UnaryUnaryMultiCallable[_tool_service_pb2.ResetStatsRequest, _tool_service_pb2.ResetStatsResponse]  # type: ignore[assignment]
+    """Starts the figures of the caller's tenant anew."""
 
 class ToolServiceServicer(metaclass=_abc_1.ABCMeta):
     """Runs tools. Beside the method's permission every call needs the tool's own,
@@ -111,5 +123,23 @@ class ToolServiceServicer(metaclass=_abc_1.ABCMeta):
         it happens. A call that fails ends with an `error` event and disturbs no
         other. Half-closing lets the running calls end; closing ends them all.
         """
+
+    @_abc_1.abstractmethod
+    def GetStats(
+        self,
+        request: _tool_service_pb2.GetStatsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tool_service_pb2.GetStatsResponse, _abc.Awaitable[_tool_service_pb2.GetStatsResponse]]:
+        """Tells how the calls of the caller's tenant went since the figures were
+        reset or the service started. Each replica counts for itself.
+        """
+
+    @_abc_1.abstractmethod
+    def ResetStats(
+        self,
+        request: _tool_service_pb2.ResetStatsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tool_service_pb2.ResetStatsResponse, _abc.Awaitable[_tool_service_pb2.ResetStatsResponse]]:
+        """Starts the figures of the caller's tenant anew."""
 
 def add_ToolServiceServicer_to_server(servicer: ToolServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
