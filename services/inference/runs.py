@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from ulid import ULID
 
 from services.inference.events import FinishReason
+from services.inference.metrics import RELEASE_SECONDS
 from services.rpc.principal import Principal
 
 T = TypeVar("T")
@@ -55,6 +56,7 @@ class Run:
         self.limit = limit
         self._sequence = 0
         self._ended: FinishReason | None = None
+        self._end_time = 0.0
         self._waiting: asyncio.Timeout | None = None
         self._stream: AsyncGenerator[Any, None] | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -68,7 +70,7 @@ class Run:
         """End the run: whatever it waits for is given up at once. The first reason stands."""
         if self._ended is not None:
             return
-        self._ended = reason
+        self._over(reason, asyncio.get_running_loop().time())
         if self._waiting is None:
             # Its client is reading: free what it holds without waiting for that.
             self._close_stream()
@@ -87,8 +89,7 @@ class Run:
         except TimeoutError:
             if self._waiting is None or not self._waiting.expired():
                 raise
-            self._ended = self._ended or self.limit.reason
-            raise RunEnded(self._ended) from None
+            raise RunEnded(self._over(self.limit.reason, self.limit.at)) from None
         finally:
             self._waiting = None
 
@@ -122,20 +123,28 @@ class Run:
         Raises:
             RunEnded: It was ended.
         """
-        if self._ended is None and asyncio.get_running_loop().time() >= self.limit.at:
-            self._ended = self.limit.reason
+        if asyncio.get_running_loop().time() >= self.limit.at:
+            self._over(self.limit.reason, self.limit.at)
         if self._ended is not None:
             raise RunEnded(self._ended)
+
+    def _over(self, reason: FinishReason, at: float) -> FinishReason:
+        """The run ended at this time of the loop's clock for this reason, unless it had before; why it did."""
+        if self._ended is None:
+            self._ended, self._end_time = reason, at
+        return self._ended
 
     def _close_stream(self) -> None:
         """Close what the run reads, in a task that survives the run's own."""
         if self._stream is not None:
-            self._closing = asyncio.get_running_loop().create_task(_close(self._stream))
+            self._closing = asyncio.get_running_loop().create_task(self._close(self._stream))
             self._stream = None
 
-
-async def _close(stream: AsyncGenerator[Any, None]) -> None:
-    await stream.aclose()
+    async def _close(self, stream: AsyncGenerator[Any, None]) -> None:
+        await stream.aclose()
+        if self._ended is not None:
+            waited = asyncio.get_running_loop().time() - self._end_time
+            RELEASE_SECONDS.labels(self._ended.name).observe(waited)
 
 
 class RunRegistry:

@@ -18,6 +18,7 @@ from services.inference.errors import RunNotFound
 from services.inference.events import FinishReason
 from services.inference.mailbox import Mailbox
 from services.inference.messages import check_order
+from services.inference.metrics import observed
 from services.inference.models import Models
 from services.inference.runs import Limit, Owner, Run, RunEnded, RunRegistry
 from services.inference.tool_calls import Toolbox
@@ -37,9 +38,16 @@ class InferenceServicer(InferenceServiceServicer):
     """Answers chats, ends runs, lists models."""
 
     def __init__(
-        self, models: Models, runs: RunRegistry, toolbox: Toolbox, mailbox: Mailbox, page_tokens: PageTokens
+        self,
+        models: Models,
+        runs: RunRegistry,
+        toolbox: Toolbox,
+        mailbox: Mailbox,
+        page_tokens: PageTokens,
+        admission: Admission,
     ) -> None:
         """Serve these models; `mailbox` finds runs that other replicas have."""
+        self._admission = admission
         self._models = models
         self._runs = runs
         self._toolbox = toolbox
@@ -69,7 +77,7 @@ class InferenceServicer(InferenceServiceServicer):
             await loop.prepare()
         except RunEnded as ended:
             raise _ended_too_soon(ended) from None
-        async with aclosing(loop.events()) as events:
+        async with aclosing(observed(engine.card.name, loop.events())) as events:
             async for event in events:
                 yield translate.chat_response(run.next_sequence(), run.run_id, event)
 

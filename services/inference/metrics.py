@@ -1,0 +1,58 @@
+"""What a replica counts of its runs: how they end, their tokens, and how soon they speak and let go."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from prometheus_client import Counter, Histogram
+
+from services.inference.engine import ContentDelta, ReasoningDelta, ToolCallDelta
+from services.inference.events import Finished, FinishReason, RunEvent, RunUsage
+
+RUNS = Counter("parley_inference_runs_total", "Runs that ended, by model and reason.", ["model", "reason"])
+TOKENS = Counter("parley_inference_tokens_total", "Tokens, by model and kind.", ["model", "kind"])
+FIRST_TOKEN_SECONDS = Histogram(
+    "parley_inference_time_to_first_token_seconds",
+    "Time from a prepared run's start to its first delta, in seconds.",
+    ["model"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60),
+)
+RELEASE_SECONDS = Histogram(
+    "parley_inference_release_seconds",
+    "Time from a run's end from outside until what it held, an engine slot or tools, is free, in seconds.",
+    ["reason"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5),
+)
+
+_DELTAS = (ContentDelta, ReasoningDelta, ToolCallDelta)
+
+
+async def observed(model: str, events: AsyncGenerator[RunEvent, None]) -> AsyncGenerator[RunEvent, None]:
+    """The same events, counted. A run whose client leaves before its end counts as cancelled."""
+    began = time.perf_counter()
+    spoken = False
+    usage, reason = RunUsage(), FinishReason.CANCELLED
+    try:
+        async with aclosing(events):
+            async for event in events:
+                match event:
+                    case RunUsage():
+                        usage = event
+                    case Finished():
+                        reason = event.reason
+                    case _ if not spoken and isinstance(event, _DELTAS):
+                        spoken = True
+                        FIRST_TOKEN_SECONDS.labels(model).observe(time.perf_counter() - began)
+                yield event
+    finally:
+        _count(model, reason, usage)
+
+
+def _count(model: str, reason: FinishReason, usage: RunUsage) -> None:
+    RUNS.labels(model, reason.name).inc()
+    TOKENS.labels(model, "prompt").inc(usage.prompt_tokens)
+    TOKENS.labels(model, "cached_prompt").inc(usage.cached_prompt_tokens)
+    TOKENS.labels(model, "completion").inc(usage.completion_tokens)
+    TOKENS.labels(model, "reasoning").inc(usage.reasoning_tokens)

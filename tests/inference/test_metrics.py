@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from prometheus_client import REGISTRY
+
+from services.inference.engine import ContentDelta
+from services.inference.events import Finished, FinishReason, RunEvent, RunUsage, Started
+from services.inference.metrics import observed
+from services.inference.runs import Run
+from tests.inference.test_runs import OWNER, limit
+
+ANSWER: tuple[RunEvent, ...] = (
+    Started("m", 7),
+    ContentDelta("4"),
+    ContentDelta("2"),
+    RunUsage(prompt_tokens=7, completion_tokens=2, cached_prompt_tokens=5, turns=1),
+    Finished(FinishReason.STOP),
+)
+
+
+async def answer(*events: RunEvent) -> AsyncGenerator[RunEvent, None]:
+    for event in events:
+        yield event
+
+
+def value(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(f"parley_inference_{name}", labels) or 0.0
+
+
+async def test_an_answer_is_counted_once_and_passed_on_unchanged() -> None:
+    assert [event async for event in observed("counted", answer(*ANSWER))] == list(ANSWER)
+    assert value("runs_total", model="counted", reason="STOP") == 1
+    assert value("time_to_first_token_seconds_count", model="counted") == 1
+    kinds = ("prompt", "cached_prompt", "completion", "reasoning")
+    assert [value("tokens_total", model="counted", kind=kind) for kind in kinds] == [7, 5, 2, 0]
+
+
+async def test_a_client_that_leaves_is_a_cancelled_run() -> None:
+    async with aclosing(observed("left", answer(*ANSWER))) as events:
+        await anext(events)
+        await anext(events)
+    assert value("runs_total", model="left", reason="CANCELLED") == 1
+    assert value("runs_total", model="left", reason="STOP") == 0
+
+
+async def test_how_soon_an_ended_run_lets_go_is_measured() -> None:
+    before = value("release_seconds_count", reason="REVOKED")
+    run = Run("r", OWNER, limit())
+    async with run.reading(answer(*ANSWER)) as events:
+        await anext(events)
+        run.end(FinishReason.REVOKED)
+    assert value("release_seconds_count", reason="REVOKED") == before + 1
+
+
+async def test_a_run_that_ends_by_itself_is_not_measured_as_let_go() -> None:
+    before = value("release_seconds_count", reason="STOP")
+    run = Run("r", OWNER, limit())
+    async with run.reading(answer(*ANSWER)) as events:
+        assert [event async for event in events]
+    assert value("release_seconds_count", reason="STOP") == before
