@@ -129,7 +129,7 @@ class Run:
             raise RunEnded(self._ended)
 
     def _over(self, reason: FinishReason, at: float) -> FinishReason:
-        """The run ended at this time of the loop's clock for this reason, unless it had before; why it did."""
+        """Note that the run ended, at a time of the loop's clock. The first reason stands, and is given."""
         if self._ended is None:
             self._ended, self._end_time = reason, at
         return self._ended
