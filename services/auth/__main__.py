@@ -19,6 +19,7 @@ from services.auth.housekeeping import Housekeeping
 from services.auth.last_use import LastUse
 from services.auth.passwords import Passwords
 from services.auth.private_files import prepare_folder
+from services.auth.revocations import RevocationLog
 from services.auth.settings import AuthSettings
 from services.auth.signing_keys import SigningKeys
 from services.auth.store.database import Database, parse_url
@@ -55,14 +56,18 @@ async def serving(settings: AuthSettings, clock: Clock = utc_now) -> AsyncIterat
         stack.push_async_callback(_flush, last_use)
         health = PlatformHealth(settings.replicas)
         await health.begin()
-        server = build_server(Parts(settings, clock, database, passwords, keys, last_use, health))
+        revocations = RevocationLog(database, clock, settings.longest_token_life)
+        await revocations.begin()
+        server = build_server(
+            Parts(settings, clock, database, passwords, keys, last_use, health, revocations)
+        )
         port = await server.start()
         stack.push_async_callback(server.stop)
         housekeeping = Housekeeping(
             database, last_use, keys, clock, timedelta(days=settings.signing_key_days)
         )
         observer = Observer(settings.replicas, health, settings.tls, settings.trust_domain)
-        for chore in (housekeeping.run(), observer.run()):
+        for chore in (housekeeping.run(), observer.run(), revocations.run()):
             task = asyncio.create_task(chore)
             task.add_done_callback(lambda done: _stop_after_fault(server, done))
             stack.push_async_callback(_cancel, task)

@@ -6,6 +6,7 @@ import secrets
 from dataclasses import dataclass
 
 from parley.auth.v1.key_service_pb2_grpc import add_KeyServiceServicer_to_server
+from parley.auth.v1.revocation_service_pb2_grpc import add_RevocationServiceServicer_to_server
 from parley.auth.v1.session_service_pb2_grpc import add_SessionServiceServicer_to_server
 from parley.edge.external_auth_pb2_grpc import add_AuthorizationServicer_to_server
 from services.auth.clock import Clock
@@ -17,6 +18,8 @@ from services.auth.key_servicer import KeyServicer
 from services.auth.last_use import LastUse
 from services.auth.passwords import Passwords
 from services.auth.private_files import read_or_make
+from services.auth.revocation_servicer import RevocationServicer
+from services.auth.revocations import RevocationLog
 from services.auth.session_servicer import SessionServicer
 from services.auth.sessions import Sessions
 from services.auth.settings import AuthSettings
@@ -41,6 +44,7 @@ class Parts:
         keys: What access tokens are signed with.
         last_use: Notes the use of API keys.
         health: The health of the platform.
+        revocations: What no longer holds though its time is not over.
     """
 
     settings: AuthSettings
@@ -50,6 +54,7 @@ class Parts:
     keys: SigningKeys
     last_use: LastUse
     health: PlatformHealth
+    revocations: RevocationLog
 
 
 def build_server(parts: Parts) -> RpcServer:
@@ -66,10 +71,14 @@ def build_server(parts: Parts) -> RpcServer:
     server = RpcServer(
         settings,
         JwksVerifier(tokens.key_set, issuer=issuer, audience=audience),
+        revocations=parts.revocations.known,
         health_servicer=parts.health,
         reflected=platform_services(),
     )
     _add_identity(server, parts, tokens)
+    server.add(
+        add_RevocationServiceServicer_to_server, RevocationServicer(parts.revocations, server.stopping)
+    )
     return server
 
 

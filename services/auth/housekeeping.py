@@ -15,6 +15,7 @@ from services.auth.signing_keys import SigningKeys
 from services.auth.store.attempts import AttemptRecords
 from services.auth.store.database import Database
 from services.auth.store.keys import KeyRecords
+from services.auth.store.revocations import RevocationRecords
 from services.auth.store.sessions import SessionRecords
 from services.auth.throttle import FORGET_AFTER
 from services.rpc.errors import ServiceError
@@ -23,6 +24,8 @@ FLUSH_SECONDS = 5.0
 TIDY_SECONDS = 600.0
 # A client that repeats a request later than this makes a second key.
 REQUEST_ID_LIFE = timedelta(days=1)
+# Longer than any token may live by the settings.
+REVOCATION_LIFE = timedelta(days=2)
 
 log = structlog.get_logger("parley.auth")
 
@@ -64,6 +67,7 @@ class Housekeeping:
             await SessionRecords(session).prune(now)
             await KeyRecords(session).prune_served(now - REQUEST_ID_LIFE)
             await AttemptRecords(session).prune(now - FORGET_AFTER)
+            await RevocationRecords(session).prune(now - REVOCATION_LIFE)
 
 
 async def _every(seconds: float, chore: Callable[[], Awaitable[None]]) -> None:

@@ -33,6 +33,9 @@ class AuthSettings(ServiceSettings):
         0, ge=0, le=8, description="proxies before the edge whose x-forwarded-for is believed; as at the edge"
     )
     access_token_seconds: int = Field(900, ge=60, le=3600, description="life of an access token")
+    run_token_seconds: int = Field(
+        3600, ge=60, le=86400, description="longest life of a token for a run that outlives its caller's"
+    )
     refresh_token_seconds: int = Field(
         7 * 86400, ge=60, le=365 * 86400, description="life of a refresh token"
     )
@@ -67,6 +70,16 @@ class AuthSettings(ServiceSettings):
     def access_token_life(self) -> timedelta:
         """How long an access token is good for."""
         return timedelta(seconds=self.access_token_seconds)
+
+    @property
+    def run_token_life(self) -> timedelta:
+        """How long a token for a run may be good for."""
+        return timedelta(seconds=self.run_token_seconds)
+
+    @property
+    def longest_token_life(self) -> timedelta:
+        """After this no token is good any more, whatever it was made for."""
+        return max(self.access_token_life, self.run_token_life)
 
     @property
     def session_life(self) -> SessionLife:

@@ -35,6 +35,9 @@ class RpcServer:
 
     Add servicers, `start`, then `serve_until_stopped`. The server starts as
     NOT_SERVING; its owner calls `set_serving` when it can answer.
+
+    Attributes:
+        stopping: Set when running calls shall end: streams that follow something for ever wait for it.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class RpcServer:
         self._audit = audit
         self._added: list[tuple[AddToServer, object]] = []
         self._server: grpc.aio.Server | None = None
+        self.stopping = asyncio.Event()
         self._stop_asked = asyncio.Event()
         self._log = structlog.get_logger("parley.rpc")
 
@@ -180,6 +184,7 @@ class RpcServer:
 
     async def stop(self) -> None:
         """Refuse new calls and end the running ones after the grace."""
+        self.stopping.set()
         if self._server is not None:
             await self._server.stop(self._settings.grace_seconds)
             self._server = None

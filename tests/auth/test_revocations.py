@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
 import grpc
 import pytest
 from sqlalchemy import select
+from ulid import ULID
 
+from parley.auth.v1 import revocation_service_pb2 as pb2
+from parley.auth.v1.revocation_service_pb2_grpc import RevocationServiceStub
 from services.auth.revocations import revoke
 from services.auth.store.database import Database
 from services.auth.store.revocation_models import Revocation, RevocationKind
 from services.auth.store.revocations import RevocationRecords
-from tests.auth.conftest import Auth, FakeClock
+from services.rpc.errors import error_info, status_of
+from tests.auth.conftest import Auth, FakeClock, reason, token_of
 
 SUBJECT = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 
@@ -43,10 +51,13 @@ async def test_a_reused_refresh_token_revokes_its_session(auth: Auth) -> None:
 
 
 async def test_a_revocation_is_undone_with_its_transaction(database: Database, clock: FakeClock) -> None:
-    with pytest.raises(LookupError):
+    async def fail() -> None:
         async with database.writing() as session:
             await revoke(session, kind=RevocationKind.USER, subject_id=SUBJECT, now=clock())
             raise LookupError
+
+    with pytest.raises(LookupError):
+        await fail()
     assert await stored(database) == []
 
 
@@ -61,3 +72,90 @@ async def test_a_pruned_number_is_never_given_again(database: Database, clock: F
         await revoke(session, kind=RevocationKind.TENANT, subject_id=SUBJECT, now=clock())
         rows = await RevocationRecords(session).after(seen, start, 10)
     assert [row.kind for row in rows] == ["TENANT"]
+
+
+async def events(call: Any) -> AsyncIterator[str]:
+    """What a feed says, without its heartbeats."""
+    while (response := await call.read()) is not grpc.aio.EOF:
+        match response.WhichOneof("event"):
+            case "revocation":
+                kind = pb2.RevocationKind.Name(response.revocation.kind).removeprefix("REVOCATION_KIND_")
+                yield f"{kind} {response.revocation.subject_id}"
+            case "synchronized":
+                yield "synchronized"
+
+
+async def write(auth: Auth, kind: RevocationKind, subject_id: str) -> None:
+    """Revoke something as another replica would: through the database alone."""
+    async with auth.database.writing() as session:
+        await revoke(session, kind=kind, subject_id=subject_id, now=auth.clock())
+
+
+def watch(auth: Auth, peer: str) -> Any:
+    return RevocationServiceStub(auth.connect(peer)).WatchRevocations(
+        pb2.WatchRevocationsRequest(), timeout=20
+    )
+
+
+@pytest.mark.parametrize("peer", ["inference", "tools", "operator"])
+async def test_a_watcher_learns_what_was_and_what_comes(auth: Auth, peer: str) -> None:
+    await write(auth, RevocationKind.USER, SUBJECT)
+    feed = events(watch(auth, peer))
+    assert [await anext(feed), await anext(feed)] == [f"USER {SUBJECT}", "synchronized"]
+    for kind in RevocationKind:
+        subject_id = str(ULID())
+        async with asyncio.timeout(1):
+            await write(auth, kind, subject_id)
+            assert await anext(feed) == f"{kind} {subject_id}"
+
+
+async def test_nobody_outside_the_mesh_may_watch(auth: Auth) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await anext(events(watch(auth, "edge")))
+    assert reason(caught) == "PEER_NOT_ALLOWED"
+
+
+async def test_a_watcher_that_has_nothing_to_learn_hears_a_heartbeat(auth: Auth) -> None:
+    call = watch(auth, "tools")
+    said = [(await call.read()).WhichOneof("event") for _ in range(3)]
+    assert said == ["synchronized", "heartbeat", "heartbeat"]
+
+
+async def test_what_matters_no_longer_is_not_told(auth: Auth) -> None:
+    await write(auth, RevocationKind.KEY, SUBJECT)
+    auth.clock.advance(hours=2)
+    assert await anext(events(watch(auth, "tools"))) == "synchronized"
+
+
+async def test_auth_itself_refuses_the_tokens_of_a_revoked_key(auth: Auth) -> None:
+    await auth.add_user("ada", "user")
+    login = (await auth.login("ada")).access_token
+    made = await auth.create_key(login)
+    token = token_of(await auth.check(made.secret))
+    assert (await auth.who(token)).key_id == made.key.key_id
+    await auth.revoke_key(login, made.key.key_id)
+    async with asyncio.timeout(1):
+        assert await until_refused(auth, token) == "TOKEN_REVOKED"
+    assert (await auth.who(login)).username == "ada"
+
+
+async def test_a_thief_loses_the_access_token_with_the_session(auth: Auth) -> None:
+    await auth.add_user("ada", "user")
+    first = await auth.login("ada")
+    second = await auth.refresh(first.refresh_token)
+    with pytest.raises(grpc.aio.AioRpcError):
+        await auth.refresh(first.refresh_token)
+    async with asyncio.timeout(1):
+        assert await until_refused(auth, second.access_token) == "TOKEN_REVOKED"
+        assert await until_refused(auth, first.access_token) == "TOKEN_REVOKED"
+    assert (await auth.who((await auth.login("ada")).access_token)).username == "ada"
+
+
+async def until_refused(auth: Auth, token: str) -> str:
+    """Call with the token until it is refused; the reason."""
+    while True:
+        try:
+            await auth.who(token)
+        except grpc.aio.AioRpcError as error:
+            info = error_info(status_of(error))
+            return info.reason if info is not None else ""
