@@ -30,6 +30,8 @@ _ATTEMPTS = 8  # openat2 answers EAGAIN when the tree was renamed under it.
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 _READ_FILE = _READ | os.O_NONBLOCK | os.O_NOCTTY  # A fifo or a terminal must not block or take over.
 _READ_FOLDER = _READ | os.O_DIRECTORY
+_APPEND_FILE = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+_LOOK_AT = os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW
 
 _WHY = {
     errno.ELOOP: "symbolic links are not followed",
@@ -40,6 +42,11 @@ _WHY = {
     errno.ENXIO: "it is no plain file",
     errno.ENODEV: "it is no plain file",
     errno.EISDIR: "it is a folder",
+    errno.ENOTDIR: "a file stands where a folder should",
+    errno.EINVAL: "a folder cannot lie within itself",
+    errno.ENOSPC: "there is no room left",
+    errno.EDQUOT: "there is no room left",
+    errno.EROFS: "it cannot be written to",
 }
 
 Opener = Callable[[int, str, int], int]
@@ -154,15 +161,24 @@ class Folder:
     def __exit__(self, *_: object) -> None:
         os.close(self._descriptor)
 
-    def file(self, path: str) -> int:
-        """A descriptor of a plain file beneath, open for reading; the caller closes it.
+    @property
+    def descriptor(self) -> int:
+        """The folder's own descriptor, which it closes itself."""
+        return self._descriptor
+
+    def file(self, path: str, *, append: bool = False) -> int:
+        """A descriptor of a plain file beneath; the caller closes it.
+
+        Args:
+            path: The file.
+            append: Open it for writing at its end, instead of for reading.
 
         Raises:
             FileMissing: There is none.
             PathNotAllowed: The path leads out, through a link, or to something
                 that is no plain file with a single name.
         """
-        descriptor = self._open(path, _READ_FILE)
+        descriptor = self._open(path, _APPEND_FILE if append else _READ_FILE)
         try:
             _check_plain(os.fstat(descriptor), path)
         except PathNotAllowed:
@@ -179,6 +195,22 @@ class Folder:
         """
         return Folder(self._open(path, _READ_FOLDER), self._opener)
 
+    def status(self, path: str) -> os.stat_result:
+        """What the kernel knows of a plain file or a folder beneath.
+
+        Raises:
+            FileMissing: There is none.
+            PathNotAllowed: The path leads out, through a link, or to something else.
+        """
+        descriptor = self._open(path, _LOOK_AT)
+        try:
+            status = os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
+        if not stat.S_ISDIR(status.st_mode):
+            _check_plain(status, path)
+        return status
+
     def entries(self) -> Iterator[Entry]:
         """The plain files and folders in it, in no order; everything else is left out."""
         with os.scandir(self._descriptor) as found:
@@ -191,17 +223,21 @@ class Folder:
                 yield Entry(name, is_folder, 0 if is_folder else status.st_size)
 
     def _open(self, path: str, flags: int) -> int:
-        _check_path(path)
+        check_path(path)
         try:
             return self._opener(self._descriptor, path, flags)
         except (FileNotFoundError, NotADirectoryError):
             raise FileMissing(path, "folder" if flags & os.O_DIRECTORY else "file") from None
         except OSError as error:
-            raise PathNotAllowed(path, _WHY.get(error.errno or 0, "the system refuses it")) from error
+            raise PathNotAllowed(path, why(error)) from error
 
 
-def _check_path(path: str) -> None:
-    """Refuse what no opener may see; the openers refuse the rest."""
+def check_path(path: str) -> None:
+    """Refuse what no opener may see; the openers refuse the rest.
+
+    Raises:
+        PathNotAllowed: The path is empty, too long, absolute, or leads upwards.
+    """
     if not path:
         raise PathNotAllowed(path, "it is empty")
     if "\0" in path:
@@ -214,7 +250,14 @@ def _check_path(path: str) -> None:
         raise PathNotAllowed(path, "it may not lead upwards")
 
 
+def why(error: OSError) -> str:
+    """What the kernel refused, in words that fit after a colon."""
+    return _WHY.get(error.errno or 0, "the system refuses it")
+
+
 def _check_plain(status: os.stat_result, path: str) -> None:
+    if stat.S_ISLNK(status.st_mode):
+        raise PathNotAllowed(path, _WHY[errno.ELOOP])
     if stat.S_ISDIR(status.st_mode):
         raise PathNotAllowed(path, "it is a folder")
     if not stat.S_ISREG(status.st_mode):

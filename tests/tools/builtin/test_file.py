@@ -105,11 +105,71 @@ def test_an_encoding_can_be_asked_for(call: WorkerCall, home: Path) -> None:
         read(call, "text", encoding="utf-8")
 
 
+CYRILLIC = "Съешь ещё этих мягких французских булок, да выпей же чаю. " * 4
+JAPANESE = "吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。" * 4
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [(CYRILLIC, "windows-1251"), (CYRILLIC, "koi8-r"), (JAPANESE, "cp932"), (JAPANESE, "euc-jp")],
+)
+def test_the_encoding_of_foreign_text_is_found_out(
+    call: WorkerCall, home: Path, text: str, encoding: str
+) -> None:
+    (home / "text").write_bytes(text.encode(encoding))
+    result = read(call, "text")
+    assert (result["encoding"], result["content"]) == (encoding, text)
+    assert read(call, "text", encoding=encoding, limit=20)["content"] == text.encode(encoding)[:20].decode(
+        encoding, "ignore"
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "content", "last", "truncated"),
+    [
+        ({"start_line": 2, "end_line": 3}, "two\r\nthree\n", 3, True),
+        ({"start_line": 3}, "three\nfour", 4, False),
+        ({"end_line": 1}, "one\n", 1, True),
+        ({"start_line": 9}, "", 8, False),
+        ({"start_line": 2, "limit": 6}, "two\r\n", 2, True),
+        ({"end_line": 4}, "one\ntwo\r\nthree\nfour", 4, False),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "iso-8859-1"])
+def test_lines_are_read_whatever_the_encoding(
+    call: WorkerCall,
+    home: Path,
+    encoding: str,
+    asked: dict[str, int],
+    content: str,
+    last: int,
+    truncated: bool,
+) -> None:
+    (home / "text").write_bytes("one\ntwo\r\nthree\nfour".encode(encoding))
+    result = read(call, "text", encoding=encoding, **asked)
+    assert (result["content"], result["end_line"], result["truncated"]) == (content, last, truncated)
+    assert result["start_line"] == asked.get("start_line", 1)
+
+
+def test_lines_of_marked_text_begin_after_the_mark(call: WorkerCall, home: Path) -> None:
+    (home / "text").write_bytes(codecs.BOM_UTF16_BE + "é\nb".encode("utf-16-be"))
+    assert read(call, "text", end_line=1)["content"] == "é\n"
+
+
+def test_a_line_without_end_is_read_only_so_far(call: WorkerCall, home: Path) -> None:
+    (home / "long").write_text("x" * 500_000)
+    result = read(call, "long", start_line=1)
+    assert result["truncated"]
+    assert len(result["content"]) <= 64 * 2**10
+
+
 @pytest.mark.parametrize("data", [b"\x7fELF\0\0", b"\0", b"\xff\0\xff"])
 def test_what_is_no_text_is_not_read(call: WorkerCall, home: Path, data: bytes) -> None:
     (home / "binary").write_bytes(data)
     with pytest.raises(ToolFailed, match="binary is not"):
         read(call, "binary")
+    with pytest.raises(ToolFailed, match="binary is not"):
+        read(call, "binary", start_line=1)
 
 
 def test_what_may_not_be_read_is_refused(call: WorkerCall, home: Path) -> None:
@@ -198,6 +258,9 @@ def test_links_are_neither_listed_nor_followed(call: WorkerCall, home: Path) -> 
         {"file_path": "x", "limit": 2**30},
         {"file_path": "x", "encoding": "rot13"},
         {"file_path": "x" * 5000},
+        {"file_path": "x", "start_line": 0},
+        {"file_path": "x", "start_line": 3, "end_line": 2},
+        {"file_path": "x", "start_line": 3, "offset": 2},
     ],
 )
 def test_other_arguments_are_refused(arguments: dict[str, object]) -> None:
