@@ -6,11 +6,13 @@ import asyncio
 import os
 import sys
 import threading
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import psutil
 from redis.asyncio import Redis
 
+from parley.auth.v1.quota_service_pb2_grpc import QuotaServiceStub
 from parley.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
 from parley.tools.v1.tool_service_pb2_grpc import ToolServiceStub
 from services.inference.catalogue import Catalogue
@@ -23,6 +25,9 @@ from services.inference.runs import RunRegistry
 from services.inference.servicer import InferenceServicer
 from services.inference.settings import EngineSettings, InferenceSettings
 from services.inference.tool_calls import RemoteToolbox
+from services.ledger.admission import Admission
+from services.ledger.ledger import Ledger, open_store
+from services.ledger.remote_limits import RemoteLimits
 from services.rpc.channel import RotatingChannel, open_channel
 from services.rpc.pages import PageTokens
 from services.rpc.server import RpcServer, run
@@ -31,6 +36,7 @@ from services.rpc.telemetry import configure_logging, serve_metrics
 from services.rpc.verifier import JwksVerifier, remote_keys
 
 CHILD_SECONDS = 1.0
+LEDGER_HEALTH = "parley.ledger"
 
 
 async def main() -> None:
@@ -55,7 +61,8 @@ async def main() -> None:
         toolbox = RemoteToolbox(stub, Catalogue(stub))
 
         server = RpcServer(settings, _verifier(settings, auth))
-        servicer = InferenceServicer(models, runs, toolbox, mailbox, PageTokens())
+        admission = await stack.enter_async_context(_admission(settings, auth, server))
+        servicer = InferenceServicer(models, runs, toolbox, mailbox, PageTokens(), admission)
         server.add(add_InferenceServiceServicer_to_server, servicer)
         await server.start()
         stack.push_async_callback(server.stop)
@@ -64,6 +71,22 @@ async def main() -> None:
             settings.served_name, lambda: load_engine(settings.engine), models, runs, server.set_serving
         )
         await serve(server, life, settings.load_seconds)
+
+
+@asynccontextmanager
+async def _admission(
+    settings: InferenceSettings, auth: RotatingChannel, server: RpcServer
+) -> AsyncIterator[Admission]:
+    """The door that runs pass, open until the block's end; its store shows in the server's health."""
+    async with open_store(settings.ledger) as store:
+        limits = RemoteLimits(QuotaServiceStub(auth))
+        admission = Admission(Ledger(store), limits, service="inference.parley", life=settings.lease_life)
+
+        async def report(answers: bool) -> None:
+            await server.report(LEDGER_HEALTH, answers=answers)
+
+        async with admission.keeping(report):
+            yield admission
 
 
 async def serve(server: RpcServer, life: ModelLife, load_seconds: float) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -24,7 +24,6 @@ from services.inference.engine import (
     ToolSpec,
     Turn,
     TurnEnd,
-    TurnUsage,
 )
 from services.inference.errors import ContextOverflow, EngineFailed, ToolNotOffered
 from services.inference.events import (
@@ -37,7 +36,9 @@ from services.inference.events import (
     RunUsage,
     Started,
 )
+from services.inference.meter import Meter
 from services.inference.runs import Run, RunEnded
+from services.inference.spending import Purse
 from services.inference.tool_calls import Offer, Toolbox, ToolSelection, error_text
 from services.rpc.call import current_call
 from services.rpc.errors import Internal, ServiceError
@@ -73,12 +74,13 @@ class ChatOrder:
 class AgentLoop:
     """One run's loop. `prepare` does what may still fail as a call; `events` never raises."""
 
-    def __init__(self, run: Run, order: ChatOrder, engine: Engine, toolbox: Toolbox) -> None:
-        """Answer this order with this engine and these tools."""
+    def __init__(self, run: Run, order: ChatOrder, engine: Engine, toolbox: Toolbox, purse: Purse) -> None:
+        """Answer this order with this engine and these tools, as far as the purse reaches."""
         self._run = run
         self._order = order
         self._engine = engine
         self._toolbox = toolbox
+        self._purse = purse
         self._offer = Offer()
         self._messages = order.messages
         self._prompt = Prompt(0)
@@ -92,7 +94,7 @@ class AgentLoop:
 
         Raises:
             ServiceError: The chat cannot start: a tool is unknown, the messages
-                cannot be rendered, the prompt does not fit.
+                cannot be rendered, the prompt does not fit, a limit is in the way.
             RunEnded: The run's time was over before it began.
         """
         self._run.check()
@@ -101,6 +103,17 @@ class AgentLoop:
         asked = self._order.sampling.max_output_tokens
         if asked is not None and self._prompt.tokens + asked > self._engine.card.context_length:
             raise ContextOverflow(self._prompt.tokens, asked, self._engine.card.context_length)
+        await self._run.wait(self._purse.open(self._prompt.tokens))
+
+    @property
+    def used(self) -> RunUsage:
+        """Tokens used so far."""
+        return self._meter.total
+
+    @property
+    def calls(self) -> int:
+        """Tool calls made so far."""
+        return self._calls
 
     async def events(self) -> AsyncGenerator[RunEvent, None]:
         """What happens, from `Started` to `Finished`. Failures are in the last event."""
@@ -141,6 +154,7 @@ class AgentLoop:
             if not await self._render_again():
                 yield Finished(FinishReason.LENGTH)
                 return
+            await self._pay_for_turn()
 
     async def _generate(self, record: TurnRecord) -> AsyncGenerator[RunEvent, None]:
         """One turn of the model."""
@@ -148,6 +162,7 @@ class AgentLoop:
             self._prompt,
             max_output_tokens=self._max_output_tokens(),
             request_id=f"{self._run.run_id}-{self._meter.total.turns}",
+            ceiling=self._purse.ceiling(self._meter.total.completion_tokens),
         )
         self._meter.begin(self._prompt.tokens)
         async with self._run.reading(steps) as reader:
@@ -156,8 +171,33 @@ class AgentLoop:
                 record.note(step)
                 for delta in step.deltas:
                     yield delta
+                if step.end is None:
+                    await self._stay_covered()
         if record.end is None:
             raise EngineFailed(self._engine.card.name)
+
+    async def _stay_covered(self) -> None:
+        """Read on only while the next token is paid for.
+
+        Raises:
+            RunEnded: A budget has nothing left.
+            QuotaUnavailable: Whether it has cannot be found out.
+        """
+        used = self._meter.total.completion_tokens
+        if not self._purse.covers(used) and not await self._run.wait(self._purse.wait_for_more(used)):
+            raise RunEnded(FinishReason.BUDGET)
+
+    async def _pay_for_turn(self) -> None:
+        """Begin another turn only if its prompt and a token of answer are paid for.
+
+        Raises:
+            RunEnded: A budget does not have them.
+            QuotaUnavailable: Whether it has cannot be found out.
+        """
+        used = self._meter.total
+        prompts = used.prompt_tokens + self._prompt.tokens
+        if not await self._run.wait(self._purse.begin_turn(prompts, used.completion_tokens)):
+            raise RunEnded(FinishReason.BUDGET)
 
     def _reason_to_end(self, end: TurnEnd | None) -> FinishReason | None:
         """Why the run is over after this turn; None where its calls are to be run."""
@@ -279,28 +319,3 @@ class TurnRecord:
     def message(self) -> Message:
         """The turn as the conversation remembers it."""
         return Message(Role.ASSISTANT, "".join(self.content), "".join(self.reasoning), self.calls)
-
-
-class Meter:
-    """Counts a run's tokens; exact at every moment, an interrupted turn's included."""
-
-    def __init__(self) -> None:
-        """Begin at nothing."""
-        self.total = RunUsage()
-        self._before = self.total
-
-    def begin(self, prompt_tokens: int) -> None:
-        """A turn begins with this prompt."""
-        self._before = replace(self.total, turns=self.total.turns + 1)
-        self.note(TurnUsage(prompt_tokens))
-
-    def note(self, turn: TurnUsage) -> None:
-        """The current turn has used this much so far."""
-        before = self._before
-        self.total = RunUsage(
-            before.prompt_tokens + turn.prompt_tokens,
-            before.completion_tokens + turn.completion_tokens,
-            before.cached_prompt_tokens + turn.cached_prompt_tokens,
-            before.reasoning_tokens + turn.reasoning_tokens,
-            before.turns,
-        )

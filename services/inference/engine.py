@@ -6,7 +6,7 @@ generates it as steps; whoever stops reading frees its slot.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from typing import Any, Protocol
@@ -197,6 +197,10 @@ class ModelCard:
     supports_tools: bool = False
 
 
+def no_ceiling() -> None:
+    """The ceiling of a turn that may have all that it asked for."""
+
+
 class Engine(Protocol):
     """A running model."""
 
@@ -221,7 +225,12 @@ class Engine(Protocol):
         ...
 
     def generate(
-        self, prompt: Prompt, *, max_output_tokens: int, request_id: str
+        self,
+        prompt: Prompt,
+        *,
+        max_output_tokens: int,
+        request_id: str,
+        ceiling: Callable[[], int | None] = no_ceiling,
     ) -> AsyncGenerator[Step, None]:
         """Answer a prompt that `render` made. Closing the generator frees the slot at once.
 
@@ -229,6 +238,9 @@ class Engine(Protocol):
             prompt: The prompt.
             max_output_tokens: At least 1, and no more than the context has left.
             request_id: Names the request in the engine; each is used once.
+            ceiling: Tells how many tokens the turn may have by now. No step goes
+                beyond it: what the engine has beyond comes with the next one,
+                for which who reads asks only when it was raised.
 
         Raises:
             EngineFailed: The engine stopped or gave the request up.

@@ -21,7 +21,10 @@ from services.inference.messages import check_order
 from services.inference.metrics import observed
 from services.inference.models import Models
 from services.inference.runs import Limit, Owner, Run, RunEnded, RunRegistry
+from services.inference.spending import RunPurse
 from services.inference.tool_calls import Toolbox
+from services.ledger.admission import Admission
+from services.ledger.limits import Payer
 from services.rpc.call import current_call, current_principal
 from services.rpc.errors import Cancelled, DeadlineExceeded, ServiceError
 from services.rpc.pages import PageTokens, page_size
@@ -64,19 +67,21 @@ class InferenceServicer(InferenceServiceServicer):
         with self._runs.open(Owner.of(current_principal()), _limit(order)) as run:
             # A client that vanishes while it is being written to leaves no other trace.
             context.add_done_callback(_ending(run))
-            async with aclosing(self._answer(run, order, engine)) as responses:
-                async for response in responses:
-                    yield response
+            purse = RunPurse(self._admission, run.run_id, _payer(engine))
+            loop = AgentLoop(run, order, engine, self._toolbox, purse)
+            try:
+                await _prepare(loop)
+                await context.send_initial_metadata(purse.headers())
+                async with aclosing(self._answer(run, engine, loop)) as responses:
+                    async for response in responses:
+                        yield response
+            finally:
+                await purse.close(loop.used, loop.calls)
 
     async def _answer(
-        self, run: Run, order: ChatOrder, engine: Engine
+        self, run: Run, engine: Engine, loop: AgentLoop
     ) -> AsyncGenerator[chat_pb2.ChatResponse, None]:
         """The run's events, numbered."""
-        loop = AgentLoop(run, order, engine, self._toolbox)
-        try:
-            await loop.prepare()
-        except RunEnded as ended:
-            raise _ended_too_soon(ended) from None
         async with aclosing(observed(engine.card.name, loop.events())) as events:
             async for event in events:
                 yield translate.chat_response(run.next_sequence(), run.run_id, event)
@@ -106,6 +111,24 @@ class InferenceServicer(InferenceServiceServicer):
             models=[translate.model(served) for served in page],
             next_page_token=self._page_tokens.encode(page[-1].name, request, owner) if more else "",
         )
+
+
+async def _prepare(loop: AgentLoop) -> None:
+    """Do what may still fail as a call.
+
+    Raises:
+        ServiceError: It failed.
+    """
+    try:
+        await loop.prepare()
+    except RunEnded as ended:
+        raise _ended_too_soon(ended) from None
+
+
+def _payer(engine: Engine) -> Payer:
+    """Who pays for what the current caller asks of this engine."""
+    principal = current_principal()
+    return Payer(principal.tenant_id, principal.user_id, principal.key_id, engine.card.name)
 
 
 def _ending(run: Run) -> Any:

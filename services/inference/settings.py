@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, SecretStr
 
+from services.ledger.lease import LeaseLife
 from services.rpc.settings import ServiceSettings, settings_config
 
 Dtype = Literal["auto", "bfloat16", "float16", "float32"]
@@ -57,6 +58,16 @@ class InferenceSettings(ServiceSettings):
     store_url: SecretStr = Field(
         description="redis:// URL of the store that carries letters between replicas"
     )
+    ledger_url: SecretStr = Field(
+        SecretStr(""),
+        description="redis:// URL of the store that counts usage, which must never evict; default: STORE_URL",
+    )
+    quota_slice_tokens: int = Field(
+        64, ge=1, le=4096, description="tokens of answer that a run has granted and not used, at most"
+    )
+    lease_seconds: float = Field(
+        15, ge=1, le=600, description="after this a run that is not heard of frees its place"
+    )
     model: str = Field(min_length=1, description="folder of the model, or its name at Hugging Face")
     model_name: str = Field("", max_length=256, description="name it is served under; default: its last part")
     dtype: Dtype = Field("auto", description="type of the weights")
@@ -72,6 +83,16 @@ class InferenceSettings(ServiceSettings):
     tool_parser: str = Field("", description="parser of tool calls; default: by the model's family")
     reasoning_parser: str = Field("", description="parser of reasoning; default: by the model's family")
     load_seconds: float = Field(1800, gt=0, description="time that loading and warming up may take")
+
+    @property
+    def ledger(self) -> str:
+        """The URL of the ledger's store; a secret."""
+        return self.ledger_url.get_secret_value() or self.store_url.get_secret_value()
+
+    @property
+    def lease_life(self) -> LeaseLife:
+        """How leases are held."""
+        return LeaseLife(self.quota_slice_tokens, self.lease_seconds)
 
     @property
     def served_name(self) -> str:

@@ -99,6 +99,11 @@ class TurnReader:
         self._calls: dict[int, ToolCall] = {}
         self._log = structlog.get_logger("parley.inference")
 
+    @property
+    def tokens(self) -> int:
+        """Tokens read so far."""
+        return len(self._tokens)
+
     def read(self, output: RawOutput, cached_tokens: int, prompt_token_ids: list[int] | None) -> Step:
         """What the engine's next output means.
 

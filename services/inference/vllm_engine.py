@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from services.inference.engine import ModelCard, Prompt, Step, Turn
+from services.inference.engine import ModelCard, Prompt, Step, Turn, no_ceiling
 from services.inference.errors import ContextOverflow, EngineFailed, MessagesInvalid
 from services.inference.parsers import Parsers, choose
+from services.inference.portions import cut
 from services.inference.preflight import StartError, check_memory, check_model
 from services.inference.settings import EngineSettings
-from services.inference.turn_reader import DeltaParser, TurnReader
+from services.inference.turn_reader import DeltaParser, RawOutput, TurnReader
 from services.rpc.errors import InvalidRequest, Overloaded
 
 # vLLM reads these when it is imported; what the operator set stands.
@@ -197,7 +198,12 @@ class VllmEngine:
             raise ContextOverflow(fewest, asked, self._card.context_length)
 
     async def generate(
-        self, prompt: Prompt, *, max_output_tokens: int, request_id: str
+        self,
+        prompt: Prompt,
+        *,
+        max_output_tokens: int,
+        request_id: str,
+        ceiling: Callable[[], int | None] = no_ceiling,
     ) -> AsyncGenerator[Step, None]:
         """See `Engine.generate`."""
         rendered = cast("Rendered", prompt.native)
@@ -205,7 +211,10 @@ class VllmEngine:
         outputs = self._outputs(rendered, max_output_tokens, request_id)
         try:
             async for output in outputs:
-                yield reader.read(output.outputs[0], output.num_cached_tokens or 0, output.prompt_token_ids)
+                left: RawOutput | None = output.outputs[0]
+                while left is not None:
+                    now, left = cut(left, _room(ceiling(), reader), self._decode)
+                    yield reader.read(now, output.num_cached_tokens or 0, output.prompt_token_ids)
         except (EngineDeadError, EngineGenerateError) as error:
             raise EngineFailed(self._card.name) from error
         except GracefulHTTPError as error:
@@ -214,6 +223,9 @@ class VllmEngine:
             raise InvalidRequest(str(error)) from error
         finally:
             await outputs.aclose()
+
+    def _decode(self, token_ids: Sequence[int]) -> str:
+        return str(self._llm.get_tokenizer().decode(list(token_ids)))
 
     def _outputs(
         self, rendered: Rendered, max_output_tokens: int, request_id: str
@@ -252,6 +264,11 @@ class VllmEngine:
         await asyncio.to_thread(self._llm.shutdown, CLOSE_SECONDS)
         # Its `__del__` must not run when the interpreter is already half gone.
         del self._llm
+
+
+def _room(ceiling: int | None, reader: TurnReader) -> int | None:
+    """Tokens that may still be read; one at least, as whoever reads on has seen to it."""
+    return None if ceiling is None else max(1, ceiling - reader.tokens)
 
 
 def _online_renderer(llm: AsyncLLM, parsers: Parsers) -> OnlineRenderer:

@@ -20,7 +20,7 @@ from services.ledger.metrics import LOCAL, LOST, REFUSED
 from services.ledger.remote_limits import LimitSource
 from services.rpc.quota_errors import BudgetExhausted, QuotaExceeded, QuotaUnavailable, RateLimited, Refused
 
-SETTLE_SECONDS = 2.0
+SETTLE_SECONDS = 2.5
 MOST_UNSETTLED = 10_000
 
 Report = Callable[[bool], Awaitable[None]]

@@ -32,11 +32,18 @@ from services.inference.runs import RunRegistry
 from services.inference.servicer import InferenceServicer
 from services.inference.settings import InferenceSettings
 from services.inference.tool_calls import RemoteToolbox
+from services.ledger.admission import Admission
+from services.ledger.lease import LeaseLife
+from services.ledger.ledger import Ledger
+from services.ledger.remote_limits import LimitSource
 from services.rpc.channel import open_channel
 from services.rpc.pages import PageTokens
 from services.rpc.server import RpcServer
 from services.rpc.tls import TlsFiles
 from tests.conftest import TokenMaker
+from tests.inference.scripted import NoLimits
+
+LEASES = LeaseLife(slice_tokens=8, seconds=3.0)
 
 Identity = Callable[[str], TlsFiles]
 
@@ -171,7 +178,9 @@ def replica(identity: Identity, tokens: TokenMaker, tools_stub: Any, store: Redi
     """Starts an inference service with this engine: `async with replica(engine) as process`."""
 
     @asynccontextmanager
-    async def start(engine: Engine | None) -> AsyncIterator[InferenceProcess]:
+    async def start(
+        engine: Engine | None, limits: LimitSource | None = None
+    ) -> AsyncIterator[InferenceProcess]:
         models, runs = Models("scripted", "another"), RunRegistry()
         if engine is not None:
             models.ready("scripted", engine)
@@ -179,9 +188,11 @@ def replica(identity: Identity, tokens: TokenMaker, tools_stub: Any, store: Redi
         catalogue = Catalogue(tools_stub)
         server = RpcServer(settings_for(identity("inference")), tokens.verifier())
         toolbox = RemoteToolbox(tools_stub, catalogue)
-        servicer = InferenceServicer(models, runs, toolbox, mailbox, PageTokens())
+        admission = Admission(Ledger(store), limits or NoLimits(), service="inference.parley", life=LEASES)
+        servicer = InferenceServicer(models, runs, toolbox, mailbox, PageTokens(), admission)
         server.add(add_InferenceServiceServicer_to_server, servicer)
         async with AsyncExitStack() as stack:
+            await stack.enter_async_context(admission.keeping())
             await stack.enter_async_context(mailbox.listening())
             await asyncio.wait_for(mailbox.wait_until_listening(), 5)
             port = await server.start()

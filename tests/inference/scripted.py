@@ -20,10 +20,12 @@ from services.inference.engine import (
     Turn,
     TurnEnd,
     TurnUsage,
+    no_ceiling,
 )
 from services.inference.errors import ToolNotOffered
 from services.inference.events import CallResult, CallUpdate
 from services.inference.tool_calls import Offer, ToolSelection
+from services.ledger.limits import Payer, Terms
 
 CARD = ModelCard("scripted", context_length=1000, supports_reasoning=True, supports_tools=True)
 
@@ -85,7 +87,12 @@ class ScriptedEngine:
         return Prompt(self.prompt_tokens(turn))
 
     async def generate(
-        self, prompt: Prompt, *, max_output_tokens: int, request_id: str
+        self,
+        prompt: Prompt,
+        *,
+        max_output_tokens: int,
+        request_id: str,
+        ceiling: Callable[[], int | None] = no_ceiling,
     ) -> AsyncGenerator[Step, None]:
         self.budgets.append(max_output_tokens)
         self.request_ids.append(request_id)
@@ -158,3 +165,37 @@ class ScriptedToolbox:
 def tool(name: str) -> ToolSpec:
     """A tool of this name."""
     return ToolSpec(name, f"Does {name}.", {"type": "object"})
+
+
+class FullPurse:
+    """Pays for everything, and remembers for what."""
+
+    def __init__(self, tokens: int = 10**9) -> None:
+        self.tokens = tokens
+        self.prompts: list[int] = []
+
+    async def open(self, prompt_tokens: int) -> None:
+        self.prompts.append(prompt_tokens)
+
+    async def begin_turn(self, prompt_tokens: int, used: int) -> bool:
+        self.prompts.append(prompt_tokens)
+        return prompt_tokens + used < self.tokens
+
+    def covers(self, used: int) -> bool:
+        return self.prompts[-1] + used < self.tokens
+
+    async def wait_for_more(self, used: int) -> bool:
+        return self.covers(used)
+
+    def ceiling(self, used_before: int) -> Callable[[], int | None]:
+        return no_ceiling
+
+
+class NoLimits:
+    """Holds every caller to these terms; to none by default."""
+
+    def __init__(self, terms: Terms | None = None) -> None:
+        self.held_to = terms or Terms()
+
+    async def terms(self, payer: Payer) -> Terms:
+        return self.held_to

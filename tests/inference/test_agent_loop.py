@@ -33,7 +33,7 @@ from services.inference.runs import Limit, Owner, Run, RunEnded
 from services.inference.tool_calls import Offer, ToolSelection
 from services.rpc.call import Call, enter_call
 from services.rpc.errors import DependencyUnavailable, error_info
-from tests.inference.scripted import Gate, ScriptedEngine, ScriptedToolbox, calls, says, tool
+from tests.inference.scripted import FullPurse, Gate, ScriptedEngine, ScriptedToolbox, calls, says, tool
 
 OWNER = Owner("tenant-1", "user-1")
 ALL_TOOLS = ToolSelection(all=True)
@@ -60,7 +60,7 @@ def order(text: str = "Hi", **fields: object) -> ChatOrder:
 async def events_of(
     engine: ScriptedEngine, toolbox: ScriptedToolbox, asked: ChatOrder, run: Run | None = None
 ) -> list[RunEvent]:
-    loop = AgentLoop(run or new_run(), asked, engine, toolbox)
+    loop = AgentLoop(run or new_run(), asked, engine, toolbox, FullPurse())
     await loop.prepare()
     return [event async for event in loop.events()]
 
@@ -240,7 +240,7 @@ async def test_tools_that_cannot_be_offered_are_told_at_the_start_and_the_run_go
 
 
 async def test_time_over_before_the_start_is_told_to_the_caller() -> None:
-    loop = AgentLoop(new_run(-1), order(), ScriptedEngine(), ScriptedToolbox())
+    loop = AgentLoop(new_run(-1), order(), ScriptedEngine(), ScriptedToolbox(), FullPurse())
     with pytest.raises(RunEnded):
         await loop.prepare()
 
@@ -313,7 +313,7 @@ async def test_a_reader_that_is_cancelled_frees_the_engine_and_the_tools(phase: 
 
 async def test_a_run_that_ends_while_its_reader_is_busy_frees_the_engine_at_once() -> None:
     engine, run = ScriptedEngine(says("one", "two", "three")), new_run()
-    loop = AgentLoop(run, order(), engine, ScriptedToolbox())
+    loop = AgentLoop(run, order(), engine, ScriptedToolbox(), FullPurse())
     await loop.prepare()
     events = loop.events()
     await anext(events)
@@ -328,7 +328,7 @@ async def test_a_run_that_ends_while_its_reader_is_busy_frees_the_engine_at_once
 
 async def test_a_reader_that_stops_reading_closes_the_engines_stream() -> None:
     engine = ScriptedEngine(says("one", "two"))
-    loop = AgentLoop(new_run(), order(), engine, ScriptedToolbox())
+    loop = AgentLoop(new_run(), order(), engine, ScriptedToolbox(), FullPurse())
     await loop.prepare()
     events = loop.events()
     await anext(events)

@@ -1,0 +1,33 @@
+"""Counts what a run uses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from services.inference.engine import TurnUsage
+from services.inference.events import RunUsage
+
+
+class Meter:
+    """Counts a run's tokens; exact at every moment, an interrupted turn's included."""
+
+    def __init__(self) -> None:
+        """Begin at nothing."""
+        self.total = RunUsage()
+        self._before = self.total
+
+    def begin(self, prompt_tokens: int) -> None:
+        """A turn begins with this prompt."""
+        self._before = replace(self.total, turns=self.total.turns + 1)
+        self.note(TurnUsage(prompt_tokens))
+
+    def note(self, turn: TurnUsage) -> None:
+        """The current turn has used this much so far."""
+        before = self._before
+        self.total = RunUsage(
+            before.prompt_tokens + turn.prompt_tokens,
+            before.completion_tokens + turn.completion_tokens,
+            before.cached_prompt_tokens + turn.cached_prompt_tokens,
+            before.reasoning_tokens + turn.reasoning_tokens,
+            before.turns,
+        )

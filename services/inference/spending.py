@@ -1,0 +1,97 @@
+"""What one run may spend: its lease, from the rendered prompt to the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from services.inference.events import RunUsage
+from services.ledger.admission import Admission, Spent
+from services.ledger.lease import Lease
+from services.ledger.limits import Payer
+from services.rpc.quota_errors import rate_headers
+
+
+class Purse(Protocol):
+    """What the loop of a run needs to know of what the run may spend."""
+
+    async def open(self, prompt_tokens: int) -> None:
+        """Ask for the first prompt and its answer.
+
+        Raises:
+            ServiceError: A limit stands in the way, or cannot be looked at.
+        """
+        ...
+
+    async def begin_turn(self, prompt_tokens: int, used: int) -> bool:
+        """Ask for another turn, with the tokens of all prompts and of all answers so far.
+
+        Returns:
+            False where a budget does not have it.
+        """
+        ...
+
+    def covers(self, used: int) -> bool:
+        """Whether another token of answer may come, when there were this many."""
+        ...
+
+    async def wait_for_more(self, used: int) -> bool:
+        """Ask for more where nothing is left; False where a budget has nothing left."""
+        ...
+
+    def ceiling(self, used_before: int) -> Callable[[], int | None]:
+        """Tells how many tokens a turn may have by now; None where nothing limits them."""
+        ...
+
+
+class RunPurse:
+    """A purse that is a lease."""
+
+    def __init__(self, admission: Admission, run_id: str, payer: Payer) -> None:
+        """Spend for this payer; the lease and its record are named for the run."""
+        self._admission = admission
+        self._run_id = run_id
+        self._payer = payer
+        self._lease: Lease | None = None
+
+    async def open(self, prompt_tokens: int) -> None:
+        """See `Purse.open`."""
+        self._lease = await self._admission.admit(self._run_id, self._payer, prompt=prompt_tokens)
+
+    async def begin_turn(self, prompt_tokens: int, used: int) -> bool:
+        """See `Purse.begin_turn`."""
+        return self._lease is None or await self._lease.begin_turn(prompt_tokens, used)
+
+    def covers(self, used: int) -> bool:
+        """See `Purse.covers`."""
+        return self._lease is None or self._lease.covers(used)
+
+    async def wait_for_more(self, used: int) -> bool:
+        """See `Purse.wait_for_more`."""
+        return self._lease is None or await self._lease.wait_for_more(used)
+
+    def ceiling(self, used_before: int) -> Callable[[], int | None]:
+        """See `Purse.ceiling`."""
+
+        def granted() -> int | None:
+            ceiling = self._lease.ceiling if self._lease is not None else None
+            return None if ceiling is None else ceiling - used_before
+
+        return granted
+
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """The limit nearest to its end, as callers over HTTP read it."""
+        standing = self._lease.standing if self._lease is not None else None
+        return rate_headers(standing.limit, standing.left, standing.reset) if standing is not None else ()
+
+    async def close(self, used: RunUsage, tool_calls: int) -> None:
+        """Settle, if the run was let in at all."""
+        if self._lease is None:
+            return
+        spent = Spent(
+            prompt_tokens=used.prompt_tokens,
+            cached_prompt_tokens=used.cached_prompt_tokens,
+            completion_tokens=used.completion_tokens,
+            tool_calls=tool_calls,
+        )
+        await self._admission.settle(self._lease, spent)

@@ -1,0 +1,38 @@
+"""What the engine gives is cut at the ceiling, token by token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from services.inference.portions import Portion, cut
+
+WORDS = {1: "It", 2: " is", 3: " 391", 4: "."}
+
+
+def decode(token_ids: Sequence[int]) -> str:
+    return "".join(WORDS[token] for token in token_ids)
+
+
+def decode_like_sentencepiece(token_ids: Sequence[int]) -> str:
+    return decode(token_ids).removeprefix(" ")
+
+
+@pytest.mark.parametrize("room", [None, 4, 5])
+def test_what_fits_is_left_whole(room: int | None) -> None:
+    output = Portion("It is 391.", (1, 2, 3, 4), "stop")
+    assert cut(output, room, decode) == (output, None)
+
+
+@pytest.mark.parametrize("tokens", [decode, decode_like_sentencepiece])
+def test_the_cut_is_between_tokens(tokens: object) -> None:
+    now, later = cut(Portion(" is 391.", (2, 3, 4), "length"), 2, tokens)  # type: ignore[arg-type]
+    assert now == Portion(" is 391", (2, 3), None)
+    assert later == Portion(".", (4,), "length")
+
+
+def test_text_that_cannot_be_told_apart_is_not_said() -> None:
+    now, later = cut(Portion("held back", (1, 2), None), 1, decode)
+    assert now == Portion("", (1,), None)
+    assert later == Portion("held back", (2,), None)
