@@ -23,6 +23,9 @@ ORIGIN_POLICY = "origin"
 SIZE_POLICY = "size"
 
 KEY_HEADER = "x-parley-key"
+# What the key exchange is shown. A key may be bound to addresses: the last one in x-forwarded-for is
+# what the edge itself saw.
+SHOWN_HEADERS = (KEY_HEADER, "x-request-id", "x-forwarded-for")
 PROVIDER = "parley"
 JWKS_METHOD = "parley.auth.v1.SessionService.GetJwks"
 
@@ -201,7 +204,7 @@ def key_exchange(settings: EdgeSettings) -> Tree:
         filter_enabled_metadata=carries_key,
         failure_mode_allow=False,
         status_on_error={"code": "ServiceUnavailable"},
-        allowed_headers={"patterns": [{"exact": KEY_HEADER}, {"exact": "x-request-id"}]},
+        allowed_headers={"patterns": [{"exact": header} for header in SHOWN_HEADERS]},
         validate_mutations=True,
     )
 

@@ -14,8 +14,10 @@ from services.auth.descriptors import platform_services
 from services.auth.edge_servicer import EdgeServicer
 from services.auth.exchange import KeyExchange
 from services.auth.health import PlatformHealth
+from services.auth.key_management import KeyManagement
 from services.auth.key_servicer import KeyServicer
 from services.auth.last_use import LastUse
+from services.auth.live_sessions import LiveSessions
 from services.auth.passwords import Passwords
 from services.auth.private_files import read_or_make
 from services.auth.revocation_servicer import RevocationServicer
@@ -90,9 +92,10 @@ def _add_identity(server: RpcServer, parts: Parts, tokens: AccessTokens) -> None
     exchange = KeyExchange(database, tokens, parts.last_use, clock)
     # Replicas share the key, so that a page's successor may come from another one.
     pages = PageTokens(read_or_make(settings.data_path / "page-token-key", lambda: secrets.token_bytes(32)))
+    live, hops = LiveSessions(database, clock), settings.trusted_hops
     server.add(
         add_SessionServiceServicer_to_server,
-        SessionServicer(sessions, tokens, clock, trusted_hops=settings.trusted_hops),
+        SessionServicer(sessions, live, pages, tokens, clock, trusted_hops=hops),
     )
-    server.add(add_KeyServiceServicer_to_server, KeyServicer(database, exchange, pages, clock))
-    server.add(add_AuthorizationServicer_to_server, EdgeServicer(exchange))
+    server.add(add_KeyServiceServicer_to_server, KeyServicer(KeyManagement(database, exchange, clock), pages))
+    server.add(add_AuthorizationServicer_to_server, EdgeServicer(exchange, trusted_hops=hops))

@@ -10,6 +10,7 @@ from google.rpc import code_pb2, status_pb2
 
 from parley.edge import external_auth_pb2 as edge_pb2
 from parley.edge import external_auth_pb2_grpc
+from services.auth.addresses import FORWARDED_FOR, stated_address
 from services.auth.exchange import KeyExchange
 from services.rpc.call import AUTHORIZATION
 from services.rpc.errors import ServiceError
@@ -35,9 +36,15 @@ class EdgeServicer(external_auth_pb2_grpc.AuthorizationServicer):
     verified by the edge and again by the service that it goes to.
     """
 
-    def __init__(self, exchange: KeyExchange) -> None:
-        """Exchange keys here."""
+    def __init__(self, exchange: KeyExchange, *, trusted_hops: int = 0) -> None:
+        """Exchange keys here.
+
+        Args:
+            exchange: Gives tokens for keys.
+            trusted_hops: Proxies before the edge that name their client truly.
+        """
         self._exchange = exchange
+        self._trusted_hops = trusted_hops
 
     async def Check(self, request: edge_pb2.CheckRequest, context: Context) -> edge_pb2.CheckResponse:
         """Decide about one request.
@@ -45,11 +52,13 @@ class EdgeServicer(external_auth_pb2_grpc.AuthorizationServicer):
         An error is an answer here, not a failed call: of a failed call Envoy
         would tell the client nothing.
         """
-        key = request.attributes.request.http.headers.get(KEY_HEADER)
+        headers_seen = request.attributes.request.http.headers
+        key = headers_seen.get(KEY_HEADER)
         if key is None:
             return edge_pb2.CheckResponse(ok_response=edge_pb2.OkHttpResponse())
         try:
-            token = await self._exchange.exchange(key)
+            address = stated_address([headers_seen.get(FORWARDED_FOR, "")], self._trusted_hops)
+            token = await self._exchange.exchange(key, address)
         except ServiceError as error:
             return denial(error.to_status())
         headers = [_header(AUTHORIZATION, f"Bearer {token.text}")]

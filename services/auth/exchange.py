@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,8 +11,9 @@ from datetime import timedelta
 
 from cachetools import LRUCache
 
+from services.auth.addresses import Network, within
 from services.auth.clock import Clock
-from services.auth.errors import KeyInvalid
+from services.auth.errors import KeyAddressNotAllowed, KeyInvalid
 from services.auth.grants import Grant, key_grant
 from services.auth.keys import PresentedKey, parse
 from services.auth.last_use import LastUse
@@ -34,11 +36,13 @@ class _Exchanged:
         checked: When the database was asked, on the monotonic clock, in seconds.
         grant: What it answered.
         token: The token made from that.
+        networks: Where the key may be used from; empty means anywhere.
     """
 
     checked: float
     grant: Grant
     token: AccessToken
+    networks: tuple[Network, ...]
 
 
 class KeyExchange:
@@ -65,11 +69,16 @@ class KeyExchange:
         self._known: LRUCache[bytes, _Exchanged] = LRUCache(CAPACITY)
         self._asking: dict[bytes, asyncio.Task[_Exchanged]] = {}
 
-    async def exchange(self, text: str) -> AccessToken:
+    async def exchange(self, text: str, address: str = "") -> AccessToken:
         """The token that stands for a key.
+
+        Args:
+            text: The key as it was presented.
+            address: The IP address that it was presented from.
 
         Raises:
             KeyInvalid: The key is unknown, revoked or over, or its owner disabled.
+            KeyAddressNotAllowed: It may not be used from there.
             DependencyUnavailable: The database does not answer.
         """
         presented = parse(text)
@@ -79,6 +88,8 @@ class KeyExchange:
         exchanged = self._known.get(digest)
         if exchanged is None or not self._trusted(exchanged):
             exchanged = await self._ask_once(digest, presented)
+        if exchanged.networks and not within(address, exchanged.networks):
+            raise KeyAddressNotAllowed(address)
         self._last_use.note(exchanged.grant.key_id)
         return exchanged.token
 
@@ -121,7 +132,8 @@ class KeyExchange:
         if key is None or not matches or not key.live(now) or not key.user.active():
             raise KeyInvalid
         grant = key_grant(key)
+        networks = tuple(ipaddress.ip_network(network) for network in key.allowed_addresses)
         known = self._known.get(digest)
         if known and known.grant == grant and known.token.expires_at - now > REUSE_MARGIN:
-            return _Exchanged(checked, grant, known.token)
-        return _Exchanged(checked, grant, self._tokens.issue(grant))
+            return _Exchanged(checked, grant, known.token, networks)
+        return _Exchanged(checked, grant, self._tokens.issue(grant), networks)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from pathlib import Path
 
 import structlog
@@ -12,7 +11,7 @@ from ulid import ULID
 from services.auth.clock import Clock
 from services.auth.errors import StartError
 from services.auth.names import canonical
-from services.auth.passwords import Passwords
+from services.auth.passwords import Passwords, one_time_password
 from services.auth.private_files import replace
 from services.auth.roles import ADMIN
 from services.auth.store.database import Database
@@ -21,7 +20,6 @@ from services.auth.store.users import UserRecords
 
 TENANT_NAME = "default"
 PASSWORD_FILE = "admin-password"  # noqa: S105 - a file's name
-PASSWORD_BYTES = 18
 
 log = structlog.get_logger("parley.auth")
 
@@ -40,7 +38,7 @@ async def make_first_admin(database: Database, passwords: Passwords, data_path: 
     async with database.reading() as session:
         if await UserRecords(session).count():
             return
-    password = secrets.token_urlsafe(PASSWORD_BYTES)
+    password = one_time_password()
     tenant, admin = _first_records(await passwords.hash(password), clock)
     path = data_path / PASSWORD_FILE
     try:
@@ -55,7 +53,7 @@ async def make_first_admin(database: Database, passwords: Passwords, data_path: 
 
 def _first_records(password_hash: str, clock: Clock) -> tuple[Tenant, User]:
     now = clock()
-    tenant = Tenant(tenant_id=str(ULID()), name=TENANT_NAME, create_time=now)
+    tenant = Tenant(tenant_id=str(ULID()), name=TENANT_NAME, root=True, create_time=now)
     user_id = str(ULID())
     admin = User(
         user_id=user_id,

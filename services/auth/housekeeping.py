@@ -14,8 +14,8 @@ from services.auth.last_use import LastUse
 from services.auth.signing_keys import SigningKeys
 from services.auth.store.attempts import AttemptRecords
 from services.auth.store.database import Database
-from services.auth.store.keys import KeyRecords
 from services.auth.store.revocations import RevocationRecords
+from services.auth.store.served import ServedRecords
 from services.auth.store.sessions import SessionRecords
 from services.auth.throttle import FORGET_AFTER
 from services.rpc.errors import ServiceError
@@ -65,7 +65,7 @@ class Housekeeping:
         now = self._clock()
         async with self._database.writing() as session:
             await SessionRecords(session).prune(now)
-            await KeyRecords(session).prune_served(now - REQUEST_ID_LIFE)
+            await ServedRecords(session).prune(now - REQUEST_ID_LIFE)
             await AttemptRecords(session).prune(now - FORGET_AFTER)
             await RevocationRecords(session).prune(now - REVOCATION_LIFE)
 

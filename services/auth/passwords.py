@@ -18,6 +18,15 @@ from services.rpc.errors import Overloaded
 
 T = TypeVar("T")
 
+ONE_TIME_BYTES = 18
+# Long enough to be handed over, short enough not to lie about.
+ONE_TIME_LIFE = timedelta(days=3)
+
+
+def one_time_password() -> str:
+    """A random password, to be changed by whom it is given to."""
+    return secrets.token_urlsafe(ONE_TIME_BYTES)
+
 
 @dataclass(frozen=True)
 class PasswordCost:

@@ -8,30 +8,45 @@ from google.protobuf.duration_pb2 import Duration
 
 from parley.auth.v1 import session_service_pb2 as pb2
 from parley.auth.v1.session_service_pb2_grpc import SessionServiceServicer
+from services.auth.addresses import client_address
 from services.auth.clock import Clock
+from services.auth.listing import Listing
+from services.auth.live_sessions import LiveSessions
 from services.auth.sessions import Sessions, SessionTokens
+from services.auth.store.models import LoginSession
+from services.auth.timestamps import timestamp
 from services.auth.tokens import AccessTokens
 from services.rpc.call import current_principal
 from services.rpc.interceptors.around import Context
-
-FORWARDED_FOR = "x-forwarded-for"
+from services.rpc.pages import PageTokens
 
 
 class SessionServicer(SessionServiceServicer):
     """Translates between the contract and `Sessions`."""
 
     def __init__(
-        self, sessions: Sessions, tokens: AccessTokens, clock: Clock, *, trusted_hops: int = 0
+        self,
+        sessions: Sessions,
+        live: LiveSessions,
+        pages: PageTokens,
+        tokens: AccessTokens,
+        clock: Clock,
+        *,
+        trusted_hops: int = 0,
     ) -> None:
         """Serve these sessions, and the keys that these tokens are signed with.
 
         Args:
             sessions: Begins and continues them.
+            live: Lists and ends them.
+            pages: Makes and reads page tokens.
             tokens: Knows the public keys.
             clock: What the tokens' remaining time is told by.
             trusted_hops: Proxies before the edge that name their client truly.
         """
         self._sessions = sessions
+        self._live = live
+        self._pages = pages
         self._tokens = tokens
         self._clock = clock
         self._trusted_hops = trusted_hops
@@ -41,7 +56,7 @@ class SessionServicer(SessionServiceServicer):
         tokens = await self._sessions.login(
             request.username, request.password, client_address(context, self._trusted_hops)
         )
-        return pb2.LoginResponse(tokens=self._pair(tokens))
+        return pb2.LoginResponse(tokens=self._pair(tokens), must_change_password=tokens.must_change_password)
 
     async def Refresh(self, request: pb2.RefreshRequest, context: Context) -> pb2.RefreshResponse:
         """Continue a session."""
@@ -57,7 +72,35 @@ class SessionServicer(SessionServiceServicer):
             roles=sorted(principal.roles),
             permissions=sorted(principal.permissions),
             key_id=principal.key_id,
+            session_id=principal.session_id,
         )
+
+    async def Logout(self, request: pb2.LogoutRequest, context: Context) -> pb2.LogoutResponse:
+        """End the caller's session."""
+        await self._live.logout(current_principal())
+        return pb2.LogoutResponse()
+
+    async def ListSessions(
+        self, request: pb2.ListSessionsRequest, context: Context
+    ) -> pb2.ListSessionsResponse:
+        """List a user's live sessions, newest first."""
+        caller = current_principal()
+        listing = Listing(self._pages, request, caller)
+        found = await self._live.page(caller, request.user_id, listing.after, listing.fetched)
+        sessions, token = listing.cut(found, lambda login: login.session_id)
+        return pb2.ListSessionsResponse(
+            sessions=[_session(login, caller.session_id) for login in sessions], next_page_token=token
+        )
+
+    async def EndSession(self, request: pb2.EndSessionRequest, context: Context) -> pb2.EndSessionResponse:
+        """End one session."""
+        await self._live.end(current_principal(), request.session_id)
+        return pb2.EndSessionResponse()
+
+    async def EndSessions(self, request: pb2.EndSessionsRequest, context: Context) -> pb2.EndSessionsResponse:
+        """End all sessions of a user."""
+        ended = await self._live.end_all(current_principal(), request.user_id)
+        return pb2.EndSessionsResponse(ended_sessions=ended)
 
     async def GetJwks(self, request: pb2.GetJwksRequest, context: Context) -> pb2.GetJwksResponse:
         """Give the public keys."""
@@ -73,19 +116,16 @@ class SessionServicer(SessionServiceServicer):
         )
 
 
-def client_address(context: Context, trusted_hops: int) -> str:
-    """The client's IP address, as the edge states it.
-
-    The edge appends the address that it sees to `x-forwarded-for`, and each
-    trusted proxy before it did the same; what stands further left is only what
-    a client says of itself. Without the header, the connection's own address.
-    """
-    metadata = context.invocation_metadata() or ()
-    stated = [value for key, value in metadata if key == FORWARDED_FOR and isinstance(value, str)]
-    addresses = [part.strip() for part in ",".join(stated).split(",") if part.strip()]
-    if len(addresses) > trusted_hops:
-        return addresses[-1 - trusted_hops]
-    return str(context.peer())
+def _session(login: LoginSession, current: str) -> pb2.Session:
+    return pb2.Session(
+        session_id=login.session_id,
+        user_id=login.user_id,
+        create_time=timestamp(login.create_time),
+        last_use_time=timestamp(login.last_use_time or login.create_time),
+        expire_time=timestamp(login.expire_time),
+        address=login.address,
+        current=login.session_id == current,
+    )
 
 
 def _duration(span: timedelta) -> Duration:

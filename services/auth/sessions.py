@@ -15,7 +15,7 @@ from services.auth.errors import CredentialsInvalid, RefreshTokenInvalid
 from services.auth.grants import session_grant
 from services.auth.passwords import Passwords
 from services.auth.store.database import Database
-from services.auth.store.models import LoginSession, RefreshToken, User
+from services.auth.store.models import ADDRESS_LENGTH, LoginSession, RefreshToken, User
 from services.auth.store.sessions import SessionRecords
 from services.auth.store.users import UserRecords
 from services.auth.throttle import LoginThrottle
@@ -48,11 +48,13 @@ class SessionTokens:
         access: The access token.
         refresh: The refresh token.
         refresh_expires_at: When that is over.
+        must_change_password: Whether they were got with a one-time password.
     """
 
     access: AccessToken
     refresh: str = field(repr=False)
     refresh_expires_at: datetime
+    must_change_password: bool = False
 
 
 class Sessions:
@@ -92,17 +94,17 @@ class Sessions:
         async with self._database.reading() as session:
             user = await UserRecords(session).by_name(username)
         right = await self._passwords.verify(user.password_hash if user else None, password)
-        if user is None or not right or not user.active():
+        if user is None or not right or not user.may_log_in(self._clock()):
             # Not the name: people type their password into that field.
             log.info("login refused", user_id=user.user_id if user else "", address=address)
             raise CredentialsInvalid
         await self._throttle.refund(username, address)
-        tokens = await self._begin(user)
+        tokens = await self._begin(user, address)
         await self._renew_hash(user, password)
         log.info("login", user_id=user.user_id, address=address)
         return tokens
 
-    async def _begin(self, user: User) -> SessionTokens:
+    async def _begin(self, user: User, address: str) -> SessionTokens:
         now = self._clock()
         login = LoginSession(
             session_id=str(ULID()),
@@ -110,15 +112,18 @@ class Sessions:
             user_id=user.user_id,
             create_time=now,
             expire_time=now + self._life.session,
+            address=address[:ADDRESS_LENGTH],
         )
         text, record = self._refresh_token(login, now)
         async with self._database.writing() as session:
+            if not await UserRecords(session).hold(user):
+                raise CredentialsInvalid  # changed since the password was looked at
             await SessionRecords(session).add(login, record)
         return self._answer(user, login, text, record)
 
     async def _renew_hash(self, user: User, password: str) -> None:
         """Hash the password anew if the cost settings have changed since."""
-        if self._passwords.outdated(user.password_hash):
+        if user.password_hash is not None and self._passwords.outdated(user.password_hash):
             renewed = await self._passwords.hash(password)
             async with self._database.writing() as session:
                 await UserRecords(session).replace_hash(user, renewed)
@@ -134,16 +139,21 @@ class Sessions:
         now = self._clock()
         digest = _digest(text)
         async with self._database.reading() as session:
-            used = await SessionRecords(session).token(digest)
-        if used is None or not _live(used, now):
-            raise RefreshTokenInvalid
-        login = used.session
-        text, record = self._refresh_token(login, now)
+            if not _live(await SessionRecords(session).token(digest), now):
+                raise RefreshTokenInvalid
         async with self._database.writing() as session:
             records = SessionRecords(session)
+            # The user's rights stay as they are read until the token is given; see `UserRecords.hold`.
+            await records.hold_user(digest)
+            used = await records.token(digest)
+            if used is None or not _live(used, now):
+                raise RefreshTokenInvalid
+            login = used.session
+            text, record = self._refresh_token(login, now)
             first_use = await records.use(digest, now)
             if first_use:
                 records.add_token(record)
+                login.last_use_time = now
             else:
                 await records.end(login.session_id, now)
         if not first_use:
@@ -164,14 +174,16 @@ class Sessions:
 
     def _answer(self, user: User, login: LoginSession, text: str, record: RefreshToken) -> SessionTokens:
         access = self._tokens.issue(session_grant(user, login.session_id, login.expire_time))
-        return SessionTokens(access, text, record.expire_time)
+        return SessionTokens(access, text, record.expire_time, user.must_change_password())
 
 
 def _digest(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
 
 
-def _live(token: RefreshToken, now: datetime) -> bool:
-    """Whether token, session and user may go on; a used token is judged later."""
+def _live(token: RefreshToken | None, now: datetime) -> bool:
+    """Whether there is a token, and it, its session and user may go on; a used token is judged later."""
+    if token is None:
+        return False
     login = token.session
     return now < min(token.expire_time, login.expire_time) and login.end_time is None and login.user.active()

@@ -7,6 +7,7 @@ that no row can refer to a row of another one.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from enum import StrEnum
 
 from sqlalchemy import (
     JSON,
@@ -21,11 +22,15 @@ from sqlalchemy import (
     String,
     TypeDecorator,
     UniqueConstraint,
+    and_,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.orm import DeclarativeBase, Mapped, foreign, mapped_column, relationship
 
 ULID_LENGTH = 26
 NAME_LENGTH = 128
+ROLE_LENGTH = 64
+DESCRIPTION_LENGTH = 256
+ADDRESS_LENGTH = 64
 DIGEST_BYTES = 32
 
 
@@ -69,8 +74,18 @@ class Tenant(Record):
 
     tenant_id: Mapped[str] = mapped_column(String(ULID_LENGTH), primary_key=True)
     name: Mapped[str] = mapped_column(String(NAME_LENGTH), unique=True)
+    # The tenant of the first start, which manages the others.
+    root: Mapped[bool] = mapped_column(default=False)
     create_time: Mapped[datetime]
     disable_time: Mapped[datetime | None]
+    version: Mapped[int] = mapped_column(default=1)
+
+
+class UserKind(StrEnum):
+    """What a user is; the values are stored."""
+
+    PERSON = "person"
+    SERVICE = "service"
 
 
 class User(Record):
@@ -84,9 +99,15 @@ class User(Record):
     username: Mapped[str] = mapped_column(String(NAME_LENGTH))
     # The name as it is compared (services.auth.names); unique over all tenants, as a login names none.
     canonical_username: Mapped[str] = mapped_column(String(4 * NAME_LENGTH), unique=True)
-    password_hash: Mapped[str] = mapped_column(String(255))
+    display_name: Mapped[str] = mapped_column(String(NAME_LENGTH), default="")
+    kind: Mapped[str] = mapped_column(String(16), default=UserKind.PERSON)
+    # None where there is none to log in with.
+    password_hash: Mapped[str | None] = mapped_column(String(255))
+    # A one-time password is good until this, and for nothing but to be changed; None for a chosen one.
+    password_expire_time: Mapped[datetime | None]
     create_time: Mapped[datetime]
     disable_time: Mapped[datetime | None]
+    version: Mapped[int] = mapped_column(default=1)
 
     tenant: Mapped[Tenant] = relationship(lazy="raise")
     roles: Mapped[list[UserRole]] = relationship(lazy="raise", cascade="all, delete-orphan")
@@ -95,9 +116,31 @@ class User(Record):
         """Whether the user and the tenant may be used."""
         return self.disable_time is None and self.tenant.disable_time is None
 
+    def must_change_password(self) -> bool:
+        """Whether the password is a one-time password."""
+        return self.password_expire_time is not None
+
+    def may_log_in(self, now: datetime) -> bool:
+        """Whether the right password lets the user in."""
+        over = self.password_expire_time is not None and now >= self.password_expire_time
+        return self.active() and not over
+
     def role_names(self) -> tuple[str, ...]:
         """The user's roles, sorted."""
         return tuple(sorted(role.role for role in self.roles))
+
+
+class Role(Record):
+    """A role that a tenant made beside the built-in ones."""
+
+    __tablename__ = "roles"
+
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.tenant_id"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(ROLE_LENGTH), primary_key=True)
+    description: Mapped[str] = mapped_column(String(DESCRIPTION_LENGTH))
+    permissions: Mapped[list[str]] = mapped_column(JSON)
+    create_time: Mapped[datetime]
+    version: Mapped[int] = mapped_column(default=1)
 
 
 class UserRole(Record):
@@ -111,8 +154,15 @@ class UserRole(Record):
     )
 
     user_id: Mapped[str] = mapped_column(String(ULID_LENGTH), primary_key=True)
-    role: Mapped[str] = mapped_column(String(64), primary_key=True)
+    role: Mapped[str] = mapped_column(String(ROLE_LENGTH), primary_key=True)
     tenant_id: Mapped[str] = mapped_column(String(ULID_LENGTH))
+
+    # The tenant's role of this name; None for a built-in one.
+    custom: Mapped[Role | None] = relationship(
+        lazy="raise",
+        viewonly=True,
+        primaryjoin=lambda: and_(UserRole.tenant_id == Role.tenant_id, foreign(UserRole.role) == Role.name),
+    )
 
 
 class LoginSession(Record):
@@ -134,6 +184,10 @@ class LoginSession(Record):
     # The session ends here however often it is refreshed.
     expire_time: Mapped[datetime] = mapped_column(index=True)
     end_time: Mapped[datetime | None]
+    # None until it is refreshed.
+    last_use_time: Mapped[datetime | None]
+    # The IP address that it was begun from.
+    address: Mapped[str] = mapped_column(String(ADDRESS_LENGTH), default="")
 
     user: Mapped[User] = relationship(lazy="raise")
 
@@ -183,6 +237,9 @@ class ApiKey(Record):
     expire_time: Mapped[datetime | None]
     last_use_time: Mapped[datetime | None]
     revoke_time: Mapped[datetime | None]
+    # Networks in CIDR notation; empty means anywhere.
+    allowed_addresses: Mapped[list[str]] = mapped_column(JSON, default=list)
+    replaces_key_id: Mapped[str | None] = mapped_column(String(ULID_LENGTH))
 
     user: Mapped[User] = relationship(lazy="raise")
 
@@ -207,7 +264,7 @@ class ServedRequest(Record):
     # Of the whole request, to notice another one under the same id.
     fingerprint: Mapped[bytes]
     # The id of what was made.
-    resource_id: Mapped[str] = mapped_column(String(ULID_LENGTH))
+    resource_id: Mapped[str] = mapped_column(String(ROLE_LENGTH))
     create_time: Mapped[datetime] = mapped_column(index=True)
 
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import joinedload
 
 from services.auth.store.models import LoginSession, RefreshToken, User
 from services.auth.store.revocation_models import RevocationKind
 from services.auth.store.revocations import RevocationRecords
+from services.auth.store.users import RIGHTS
+
+
+def _live_of(whose: ColumnElement[bool], now: datetime) -> tuple[ColumnElement[bool], ...]:
+    return whose, LoginSession.end_time.is_(None), LoginSession.expire_time > now
 
 
 class SessionRecords:
@@ -33,11 +39,7 @@ class SessionRecords:
     async def token(self, digest: bytes) -> RefreshToken | None:
         """The refresh token with this digest, with session, user, tenant and roles."""
         user = joinedload(RefreshToken.session).joinedload(LoginSession.user)
-        query = (
-            select(RefreshToken)
-            .where(RefreshToken.digest == digest)
-            .options(user.joinedload(User.tenant), user.joinedload(User.roles))
-        )
+        query = select(RefreshToken).where(RefreshToken.digest == digest).options(user.options(*RIGHTS))
         return (await self._session.scalars(query)).unique().one_or_none()
 
     async def use(self, digest: bytes, now: datetime) -> bool:
@@ -49,6 +51,40 @@ class SessionRecords:
             .returning(RefreshToken.digest)
         )
         return marked.first() is not None
+
+    async def hold_user(self, digest: bytes) -> None:
+        """Keep the user whose refresh token this is from being changed until the transaction ends."""
+        query = (
+            select(User.user_id)
+            .join(LoginSession, LoginSession.user_id == User.user_id)
+            .join(RefreshToken, RefreshToken.session_id == LoginSession.session_id)
+            .where(RefreshToken.digest == digest)
+        )
+        await self._session.execute(query.with_for_update(read=True, of=User))
+
+    async def live(self, tenant_id: str, session_id: str, now: datetime) -> LoginSession | None:
+        """The tenant's session with this id, with its user's rights, unless it is over."""
+        query = select(LoginSession).where(
+            LoginSession.session_id == session_id, *_live_of(LoginSession.tenant_id == tenant_id, now)
+        )
+        query = query.options(joinedload(LoginSession.user).options(*RIGHTS))
+        return (await self._session.scalars(query)).unique().one_or_none()
+
+    async def page(self, user_id: str, now: datetime, after: str, size: int) -> Sequence[LoginSession]:
+        """The user's live sessions, newest first, beginning after the id `after` if it is given."""
+        query = select(LoginSession).where(*_live_of(LoginSession.user_id == user_id, now))
+        if after:
+            query = query.where(LoginSession.session_id < after)
+        return (await self._session.scalars(query.order_by(LoginSession.session_id.desc()).limit(size))).all()
+
+    async def end_all(self, user_id: str, now: datetime, *, but: str = "") -> int:
+        """End a user's live sessions, but the one with the id `but`; say how many there were."""
+        conditions = _live_of(LoginSession.user_id == user_id, now)
+        query = select(LoginSession.session_id).where(LoginSession.session_id != but, *conditions)
+        session_ids = (await self._session.scalars(query)).all()
+        for session_id in session_ids:
+            await self.end(session_id, now)
+        return len(session_ids)
 
     async def end(self, session_id: str, now: datetime) -> None:
         """End a session, and with it the access tokens made from it; its first end stands."""

@@ -1,13 +1,51 @@
-"""Users and tenants in the database."""
+"""Users in the database."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
 from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import joinedload
+from sqlalchemy.orm import joinedload, selectinload
 
 from services.auth.names import canonical
-from services.auth.store.models import Tenant, User
+from services.auth.roles import ADMIN
+from services.auth.store.models import Tenant, User, UserKind, UserRole
+
+# What a user may do needs the tenant, the roles, and what the tenant's own roles permit.
+RIGHTS = (joinedload(User.tenant), joinedload(User.roles).joinedload(UserRole.custom))
+
+
+@dataclass(frozen=True)
+class UserFilter:
+    """Which users to list.
+
+    Attributes:
+        kind: Only this kind; None means any.
+        active: Only those that are, or are not, disabled; None means both.
+        role: Only those with this role; empty means any.
+        username_prefix: Only those whose name begins so; empty means any.
+    """
+
+    kind: UserKind | None = None
+    active: bool | None = None
+    role: str = ""
+    username_prefix: str = ""
+
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """The filter as SQL."""
+        conditions: list[ColumnElement[bool]] = []
+        if self.kind is not None:
+            conditions.append(User.kind == self.kind)
+        if self.active is not None:
+            conditions.append(User.disable_time.is_(None) if self.active else User.disable_time.is_not(None))
+        if self.role:
+            conditions.append(User.roles.any(UserRole.role == self.role))
+        if self.username_prefix:
+            prefix = canonical(self.username_prefix)
+            conditions.append(User.canonical_username.startswith(prefix, autoescape=True))
+        return conditions
 
 
 class UserRecords:
@@ -47,5 +85,44 @@ class UserRecords:
         return await self._one(User.tenant_id == tenant_id, User.user_id == user_id)
 
     async def _one(self, *conditions: ColumnElement[bool]) -> User | None:
-        query = select(User).where(*conditions).options(joinedload(User.tenant), joinedload(User.roles))
+        query = select(User).where(*conditions).options(*RIGHTS)
         return (await self._session.scalars(query)).unique().one_or_none()
+
+    async def hold(self, user: User) -> bool:
+        """Keep a user from being changed until the transaction ends; False if that happened already.
+
+        Tokens made from rights that are taken away at the same moment would
+        be younger than the revocation, and good.
+        """
+        query = select(User.version).where(User.user_id == user.user_id)
+        return await self._session.scalar(query.with_for_update(read=True)) == user.version
+
+    async def page(self, tenant_id: str, wanted: UserFilter, after: str, size: int) -> Sequence[User]:
+        """The tenant's users, newest first, beginning after the id `after` if it is given."""
+        query = select(User).where(User.tenant_id == tenant_id, *wanted.conditions())
+        if after:
+            query = query.where(User.user_id < after)
+        query = query.options(selectinload(User.roles)).order_by(User.user_id.desc()).limit(size)
+        return (await self._session.scalars(query)).all()
+
+    async def names_taken(self, usernames: Iterable[str]) -> bool:
+        """Whether someone of any tenant is called by one of these names."""
+        names = [canonical(username) for username in usernames]
+        query = select(User.user_id).where(User.canonical_username.in_(names)).limit(1)
+        return await self._session.scalar(query) is not None
+
+    async def other_admins(self, tenant_id: str, user_id: str) -> bool:
+        """Whether someone else of the tenant is an administrator who can log in."""
+        query = (
+            select(User.user_id)
+            .join(User.roles)
+            .where(
+                User.tenant_id == tenant_id,
+                User.user_id != user_id,
+                User.kind == UserKind.PERSON,
+                User.disable_time.is_(None),
+                UserRole.role == ADMIN,
+            )
+            .limit(1)
+        )
+        return await self._session.scalar(query) is not None

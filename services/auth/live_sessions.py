@@ -1,0 +1,110 @@
+"""Sessions that live: seen and ended by those they belong to, and by administrators."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from services.auth.clock import Clock
+from services.auth.delegation import require_held
+from services.auth.errors import SessionNotFound, SessionRequired, UserNotFound
+from services.auth.grants import rights
+from services.auth.store.database import Database
+from services.auth.store.models import LoginSession
+from services.auth.store.sessions import SessionRecords
+from services.auth.store.users import UserRecords
+from services.rpc.principal import Principal
+
+READ_USERS = "auth.users.read"
+WRITE_SESSIONS = "auth.sessions.write"
+
+log = structlog.get_logger("parley.auth")
+
+
+class LiveSessions:
+    """Lists and ends sessions."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        """Work with these parts."""
+        self._database = database
+        self._clock = clock
+
+    async def logout(self, caller: Principal) -> None:
+        """End the caller's own session.
+
+        Raises:
+            SessionRequired: The caller came with an API key.
+        """
+        if not caller.session_id:
+            raise SessionRequired
+        async with self._database.writing() as session:
+            await SessionRecords(session).end(caller.session_id, self._clock())
+        log.info("logout", user_id=caller.user_id, session_id=caller.session_id)
+
+    async def page(self, caller: Principal, user_id: str, after: str, size: int) -> Sequence[LoginSession]:
+        """A user's sessions, newest first.
+
+        Args:
+            caller: Who asks.
+            user_id: Whose; empty means the caller's.
+            after: The id that the page before ended with.
+            size: How many at most.
+
+        Raises:
+            PermissionMissing: The caller may not see those of others.
+            UserNotFound: The tenant has no such user.
+        """
+        owner = user_id or caller.user_id
+        if owner != caller.user_id:
+            caller.require(READ_USERS)
+        async with self._database.reading() as session:
+            if await UserRecords(session).by_id(caller.tenant_id, owner) is None:
+                raise UserNotFound(owner)
+            return await SessionRecords(session).page(owner, self._clock(), after, size)
+
+    async def end(self, caller: Principal, session_id: str) -> None:
+        """End a session.
+
+        Raises:
+            SessionNotFound: No such session lives, or the caller may not end it.
+            GrantExceedsCaller: Its user may do what the caller may not.
+        """
+        now = self._clock()
+        async with self._database.writing() as session:
+            records = SessionRecords(session)
+            login = await records.live(caller.tenant_id, session_id, now)
+            if login is None or (login.user_id != caller.user_id and not caller.may(WRITE_SESSIONS)):
+                raise SessionNotFound(session_id)
+            if login.user_id != caller.user_id:
+                require_held(caller, rights(login.user))
+            await records.end(session_id, now)
+        log.info("session ended", user_id=login.user_id, session_id=session_id)
+
+    async def end_all(self, caller: Principal, user_id: str) -> int:
+        """End all of a user's sessions; an empty id means the caller's.
+
+        Returns:
+            How many there were.
+
+        Raises:
+            PermissionMissing: The caller may not end those of others.
+            UserNotFound: The tenant has no such user.
+            GrantExceedsCaller: The user may do what the caller may not.
+        """
+        owner = user_id or caller.user_id
+        async with self._database.writing() as session:
+            if owner != caller.user_id:
+                caller.require(WRITE_SESSIONS)
+                await _require_manageable(session, caller, owner)
+            ended = await SessionRecords(session).end_all(owner, self._clock())
+        log.info("sessions ended", user_id=owner, count=ended)
+        return ended
+
+
+async def _require_manageable(session: AsyncSession, caller: Principal, user_id: str) -> None:
+    user = await UserRecords(session).by_id(caller.tenant_id, user_id)
+    if user is None:
+        raise UserNotFound(user_id)
+    require_held(caller, rights(user))
