@@ -8,13 +8,12 @@ async with Client(open_channel("localhost:8443", authority=path), ApiKey(secret)
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Protocol, Self, TypeVar
+from typing import Self
 
 import grpc
-from google.protobuf.message import Message as ProtoMessage
 
 from parley.auth.v1 import key_service_pb2, session_service_pb2
 from parley.auth.v1.key_service_pb2_grpc import KeyServiceStub
@@ -23,21 +22,13 @@ from parley.inference.v1 import chat_pb2, inference_service_pb2, message_pb2, mo
 from parley.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
 from parley.tools.v1 import execution_pb2, tool_pb2, tool_service_pb2
 from parley.tools.v1.tool_service_pb2_grpc import ToolServiceStub
+from parley_client.administration import Administration
+from parley_client.caller import Caller, pages
 from parley_client.credentials import Anonymous, Credentials, Tokens
-from parley_client.errors import from_rpc_error
 from parley_client.stream import EventStream
 
-UNARY_TIMEOUT_SECONDS = 30.0
 MODEL_KEY = "parley-model"
 """Metadata by which the edge routes without reading bodies (as AIP-4222 does)."""
-
-Request = TypeVar("Request", bound=ProtoMessage)
-Answer = TypeVar("Answer", bound=ProtoMessage)
-PageT = TypeVar("PageT", bound="_Page")
-
-
-class _Page(Protocol):
-    next_page_token: str
 
 
 def user_message(text: str) -> message_pb2.Message:
@@ -59,12 +50,22 @@ class Client:
 
     def __init__(self, channel: grpc.aio.Channel, credentials: Credentials | None = None) -> None:
         self._channel = channel
-        self.credentials: Credentials = credentials or Anonymous()
-        """Who calls. May be replaced at any time, for example after `login`."""
+        self._caller = Caller(credentials or Anonymous())
+        self.administration = Administration(channel, self._caller)
+        """What administers the deployment, with the same credentials."""
         self._inference = InferenceServiceStub(channel)
         self._tools = ToolServiceStub(channel)
         self._keys = KeyServiceStub(channel)
         self._sessions = SessionServiceStub(channel)
+
+    @property
+    def credentials(self) -> Credentials:
+        """Who calls. May be replaced at any time, for example after `login`."""
+        return self._caller.credentials
+
+    @credentials.setter
+    def credentials(self, credentials: Credentials) -> None:
+        self._caller.credentials = credentials
 
     def chat(
         self, request: chat_pb2.ChatRequest, *, timeout_seconds: float | None = None
@@ -79,16 +80,16 @@ class Client:
 
     async def cancel(self, run_id: str) -> None:
         """Ends a run of the caller, whichever replica runs it."""
-        await self._call(self._inference.Cancel, inference_service_pb2.CancelRequest(run_id=run_id))
+        await self._caller.unary(self._inference.Cancel, inference_service_pb2.CancelRequest(run_id=run_id))
 
     async def list_models(self) -> list[model_pb2.Model]:
         """Every model that can be asked, by name."""
 
         def page(token: str) -> Awaitable[inference_service_pb2.ListModelsResponse]:
             request = inference_service_pb2.ListModelsRequest(page_token=token)
-            return self._call(self._inference.ListModels, request)
+            return self._caller.unary(self._inference.ListModels, request)
 
-        return [model async for answer in _pages(page) for model in answer.models]
+        return [model async for answer in pages(page) for model in answer.models]
 
     async def list_tools(
         self, category: tool_pb2.Category.ValueType = tool_pb2.CATEGORY_UNSPECIFIED
@@ -97,35 +98,31 @@ class Client:
 
         def page(token: str) -> Awaitable[tool_service_pb2.ListToolsResponse]:
             request = tool_service_pb2.ListToolsRequest(page_token=token, category=category)
-            return self._call(self._tools.ListTools, request)
+            return self._caller.unary(self._tools.ListTools, request)
 
-        return [tool async for answer in _pages(page) for tool in answer.tools]
+        return [tool async for answer in pages(page) for tool in answer.tools]
 
     def execute(self, tool: str, arguments: str) -> EventStream[execution_pb2.ToolEvent]:
         """Runs a tool with arguments as JSON text. Closing the stream of events ends the tool."""
         call = execution_pb2.ToolInvocation(call_id="1", tool=tool, arguments=arguments)
-
-        async def open_call() -> grpc.aio.UnaryStreamCall[
-            tool_service_pb2.ExecuteRequest, tool_service_pb2.ExecuteResponse
-        ]:
-            request = tool_service_pb2.ExecuteRequest(call=call)
-            return self._tools.Execute(request, metadata=await self.credentials.metadata())
-
-        return EventStream(open_call, lambda response: response.event)
+        request = tool_service_pb2.ExecuteRequest(call=call)
+        return self._caller.stream(self._tools.Execute, request, lambda response: response.event)
 
     async def login(self, username: str, password: str) -> Tokens:
         """Begins a session. The client's own credentials stay as they are."""
         request = session_service_pb2.LoginRequest(username=username, password=password)
-        return Tokens.from_pair((await self._call(self._sessions.Login, request, Anonymous())).tokens)
+        return Tokens.from_pair((await self._caller.unary(self._sessions.Login, request, Anonymous())).tokens)
 
     async def refresh(self, refresh_token: str) -> Tokens:
         """Carries a session on; the refresh token is used up by this."""
         request = session_service_pb2.RefreshRequest(refresh_token=refresh_token)
-        return Tokens.from_pair((await self._call(self._sessions.Refresh, request, Anonymous())).tokens)
+        return Tokens.from_pair(
+            (await self._caller.unary(self._sessions.Refresh, request, Anonymous())).tokens
+        )
 
     async def who_am_i(self) -> session_service_pb2.WhoAmIResponse:
         """Who the caller is and what the caller may do."""
-        return await self._call(self._sessions.WhoAmI, session_service_pb2.WhoAmIRequest())
+        return await self._caller.unary(self._sessions.WhoAmI, session_service_pb2.WhoAmIRequest())
 
     async def create_key(
         self, name: str, scopes: Sequence[str] = (), expires_at: datetime | None = None
@@ -134,32 +131,20 @@ class Client:
         request = key_service_pb2.CreateKeyRequest(name=name, scopes=scopes)
         if expires_at is not None:
             request.expire_time.FromDatetime(expires_at)
-        return await self._call(self._keys.CreateKey, request)
+        return await self._caller.unary(self._keys.CreateKey, request)
 
     async def list_keys(self) -> list[key_service_pb2.Key]:
         """The caller's keys, newest first, without secrets."""
 
         def page(token: str) -> Awaitable[key_service_pb2.ListKeysResponse]:
-            return self._call(self._keys.ListKeys, key_service_pb2.ListKeysRequest(page_token=token))
+            return self._caller.unary(self._keys.ListKeys, key_service_pb2.ListKeysRequest(page_token=token))
 
-        return [key async for answer in _pages(page) for key in answer.keys]
+        return [key async for answer in pages(page) for key in answer.keys]
 
     async def revoke_key(self, key_id: str) -> key_service_pb2.Key:
         """Ends a key of the caller."""
         request = key_service_pb2.RevokeKeyRequest(key_id=key_id)
-        return (await self._call(self._keys.RevokeKey, request)).key
-
-    async def _call(
-        self,
-        method: grpc.aio.UnaryUnaryMultiCallable[Request, Answer],
-        request: Request,
-        credentials: Credentials | None = None,
-    ) -> Answer:
-        metadata = await (credentials or self.credentials).metadata()
-        try:
-            return await method(request, metadata=metadata, timeout=UNARY_TIMEOUT_SECONDS)
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error) from None
+        return (await self._caller.unary(self._keys.RevokeKey, request)).key
 
     async def __aenter__(self) -> Self:
         return self
@@ -168,14 +153,3 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._channel.close()
-
-
-async def _pages(page: Callable[[str], Awaitable[PageT]]) -> AsyncIterator[PageT]:
-    """Asks for page after page until there is none."""
-    token = ""
-    while True:
-        answer = await page(token)
-        yield answer
-        token = answer.next_page_token
-        if not token:
-            return

@@ -11,15 +11,30 @@ from collections.abc import Iterable
 from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 
-from parley.auth.v1 import key_service_pb2, session_service_pb2
+from parley.auth.v1 import (
+    audit_service_pb2,
+    key_service_pb2,
+    quota_service_pb2,
+    role_service_pb2,
+    session_service_pb2,
+    signing_key_service_pb2,
+    tenant_service_pb2,
+    user_service_pb2,
+)
 from parley.inference.v1 import inference_service_pb2
 from parley.tools.v1 import tool_service_pb2
 
 CONTRACT: tuple[FileDescriptor, ...] = (
     inference_service_pb2.DESCRIPTOR,
     tool_service_pb2.DESCRIPTOR,
+    audit_service_pb2.DESCRIPTOR,
     key_service_pb2.DESCRIPTOR,
+    quota_service_pb2.DESCRIPTOR,
+    role_service_pb2.DESCRIPTOR,
     session_service_pb2.DESCRIPTOR,
+    signing_key_service_pb2.DESCRIPTOR,
+    tenant_service_pb2.DESCRIPTOR,
+    user_service_pb2.DESCRIPTOR,
 )
 """The files whose services the client calls."""
 

@@ -1,0 +1,74 @@
+"""Sends calls with the caller's credentials, and makes typed errors of what fails."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Protocol, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+
+from parley_client.credentials import Credentials
+from parley_client.errors import from_rpc_error
+from parley_client.stream import EventStream
+
+UNARY_TIMEOUT_SECONDS = 30.0
+
+Request = TypeVar("Request", bound=Message)
+Answer = TypeVar("Answer", bound=Message)
+Event = TypeVar("Event")
+PageT = TypeVar("PageT", bound="Page")
+
+
+class Page(Protocol):
+    """Part of a list, as the contract's list methods give it (AIP-158)."""
+
+    next_page_token: str
+
+
+class Caller:
+    """Who calls. Every call raises `ParleyError` when it does not end well.
+
+    Attributes:
+        credentials: May be replaced at any time, for example after a login.
+    """
+
+    def __init__(self, credentials: Credentials) -> None:
+        self.credentials = credentials
+
+    async def unary(
+        self,
+        method: grpc.aio.UnaryUnaryMultiCallable[Request, Answer],
+        request: Request,
+        credentials: Credentials | None = None,
+    ) -> Answer:
+        """Asks for one answer. `credentials` stand in for the caller's own."""
+        metadata = await (credentials or self.credentials).metadata()
+        try:
+            return await method(request, metadata=metadata, timeout=UNARY_TIMEOUT_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error) from None
+
+    def stream(
+        self,
+        method: grpc.aio.UnaryStreamMultiCallable[Request, Answer],
+        request: Request,
+        event_of: Callable[[Answer], Event],
+    ) -> EventStream[Event]:
+        """Opens a stream at its first use. `event_of` takes the event out of a response."""
+
+        async def open_call() -> grpc.aio.UnaryStreamCall[Any, Answer]:
+            return method(request, metadata=await self.credentials.metadata())
+
+        return EventStream(open_call, event_of)
+
+
+async def pages(page: Callable[[str], Awaitable[PageT]]) -> AsyncIterator[PageT]:
+    """Asks for page after page, by its token, until there is none."""
+    token = ""
+    while True:
+        answer = await page(token)
+        yield answer
+        token = answer.next_page_token
+        if not token:
+            return
