@@ -137,7 +137,7 @@ class Lease:
         if not self._held or self._extending is not None:
             return
         try:
-            await self._request(self._prompt, self._granted)
+            await self._request(self._prompt, self._granted, self._granted)
         except QuotaUnavailable as error:
             if isinstance(error.__cause__, LedgerUnavailable):
                 raise error.__cause__ from None
@@ -171,17 +171,19 @@ class Lease:
     async def _ask(self, prompt: int, used: int) -> None:
         """Ask for a whole slice beyond what is used."""
         wanted = used + self._life.slice_tokens
-        await self._request(prompt, wanted)
+        await self._request(prompt, wanted, used)
         self._short = self._granted < wanted
 
-    async def _request(self, prompt: int, wanted: int) -> None:
+    async def _request(self, prompt: int, wanted: int, used: int) -> None:
         try:
             grant = await self._ledger.extend(
-                self.lease_id, self.terms, prompt=prompt, wanted=wanted, seconds=self._life.seconds
+                self.lease_id, self.terms, prompt=prompt, wanted=wanted, used=used, seconds=self._life.seconds
             )
         except (LedgerUnavailable, LeaseGone) as error:
             self._short = True
             raise QuotaUnavailable from error
-        # What a lease has only grows, whichever of two answers comes first.
-        self._prompt = max(self._prompt, grant.prompt)
-        self._granted = max(self._granted, grant.completion)
+        # Of two answers that cross, the one with more prompts is the later; within a turn a grant only grows.
+        if grant.prompt > self._prompt:
+            self._prompt, self._granted = grant.prompt, grant.completion
+        elif grant.prompt == self._prompt:
+            self._granted = max(self._granted, grant.completion)

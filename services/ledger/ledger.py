@@ -166,15 +166,27 @@ class Ledger:
                 raise LeaseGone(lease_id)
         raise LedgerUnavailable("the ledger waits for its budgets to be restored")
 
-    async def extend(self, lease_id: str, terms: Terms, *, prompt: int, wanted: int, seconds: float) -> Grant:
+    async def extend(
+        self, lease_id: str, terms: Terms, *, prompt: int, wanted: int, used: int, seconds: float
+    ) -> Grant:
         """Renew a lease, and give it as much of what it wants in all as its budgets have.
+
+        Args:
+            lease_id: Names the lease.
+            terms: What it is held to.
+            prompt: Tokens of its prompts; more of them are granted whole, with
+                a token of answer, or not at all.
+            wanted: Tokens of its answers; fewer may be granted.
+            used: Tokens of answer used so far; what was granted beyond them is
+                given back when a further prompt is granted.
+            seconds: When it expires unless it is renewed again.
 
         Raises:
             LeaseGone: It is settled, expired or unknown.
         """
-        _check(prompt, wanted)
+        _check(prompt, wanted, used)
         keys = [_lease_key(lease_id), LEASES, *_account_keys(terms)]
-        arguments = [lease_id, _microseconds(seconds), prompt, wanted, *_price(terms), *_rules(terms)]
+        arguments = [lease_id, _microseconds(seconds), prompt, wanted, *_price(terms), used, *_rules(terms)]
         answer = await self._run("extend", keys, arguments)
         if answer[0] == b"gone":
             raise LeaseGone(lease_id)

@@ -34,12 +34,14 @@ from services.inference.settings import InferenceSettings
 from services.inference.tool_calls import RemoteToolbox
 from services.ledger.admission import Admission
 from services.ledger.lease import LeaseLife
-from services.ledger.ledger import Ledger
+from services.ledger.ledger import Ledger, open_store
 from services.ledger.remote_limits import LimitSource
 from services.rpc.channel import open_channel
 from services.rpc.pages import PageTokens
+from services.rpc.revocations import Revocations
 from services.rpc.server import RpcServer
 from services.rpc.tls import TlsFiles
+from services.rpc.verifier import Verifier
 from tests.conftest import TokenMaker
 from tests.inference.scripted import NoLimits
 
@@ -56,7 +58,7 @@ def store_url() -> Iterator[str]:
 
 @pytest.fixture
 async def store(store_url: str) -> AsyncIterator[Redis]:
-    async with Redis.from_url(store_url) as client:
+    async with open_store(store_url) as client:
         yield client
 
 
@@ -179,19 +181,28 @@ def replica(identity: Identity, tokens: TokenMaker, tools_stub: Any, store: Redi
 
     @asynccontextmanager
     async def start(
-        engine: Engine | None, limits: LimitSource | None = None
+        engine: Engine | None,
+        limits: LimitSource | None = None,
+        verifier: Verifier | None = None,
+        revocations: Revocations | None = None,
+        ledger_url: str = "",
     ) -> AsyncIterator[InferenceProcess]:
         models, runs = Models("scripted", "another"), RunRegistry()
         if engine is not None:
             models.ready("scripted", engine)
         mailbox = StoreMailbox(store, letter_handler(runs), answer_seconds=5)
         catalogue = Catalogue(tools_stub)
-        server = RpcServer(settings_for(identity("inference")), tokens.verifier())
+        server = RpcServer(
+            settings_for(identity("inference")), verifier or tokens.verifier(), revocations=revocations
+        )
         toolbox = RemoteToolbox(tools_stub, catalogue)
-        admission = Admission(Ledger(store), limits or NoLimits(), service="inference.parley", life=LEASES)
+        counts = open_store(ledger_url) if ledger_url else store
+        admission = Admission(Ledger(counts), limits or NoLimits(), service="inference.parley", life=LEASES)
         servicer = InferenceServicer(models, runs, toolbox, mailbox, PageTokens(), admission)
         server.add(add_InferenceServiceServicer_to_server, servicer)
         async with AsyncExitStack() as stack:
+            if counts is not store:
+                stack.push_async_callback(counts.aclose)
             await stack.enter_async_context(admission.keeping())
             await stack.enter_async_context(mailbox.listening())
             await asyncio.wait_for(mailbox.wait_until_listening(), 5)

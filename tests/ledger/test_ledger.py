@@ -82,11 +82,11 @@ async def test_asking_again_gives_the_same_lease_and_settling_again_changes_noth
 async def test_the_last_grant_is_partial_and_then_there_is_none(ledger: Ledger) -> None:
     terms = limits(tokens_per_day=25)
     assert await reserve(ledger, terms) == 8
-    grant = await ledger.extend("lease-1", terms, prompt=10, wanted=16, seconds=LIFE)
+    grant = await ledger.extend("lease-1", terms, prompt=10, wanted=16, used=8, seconds=LIFE)
     assert grant.completion == 15
     assert grant.standing is not None
     assert grant.standing.dimension is Dimension.TOKENS_PER_DAY
-    again = await ledger.extend("lease-1", terms, prompt=10, wanted=20, seconds=LIFE)
+    again = await ledger.extend("lease-1", terms, prompt=10, wanted=20, used=15, seconds=LIFE)
     assert again.completion == 15
     with pytest.raises(LimitReached) as caught:
         await reserve(ledger, terms, "lease-2", prompt=1)
@@ -98,17 +98,27 @@ async def test_an_extension_asked_for_twice_counts_once(ledger: Ledger) -> None:
     terms = limits(tokens_per_day=100)
     await reserve(ledger, terms)
     for _ in range(3):
-        await ledger.extend("lease-1", terms, prompt=30, wanted=16, seconds=LIFE)
+        await ledger.extend("lease-1", terms, prompt=30, wanted=16, used=8, seconds=LIFE)
     assert await used(ledger, terms) == {Dimension.TOKENS_PER_DAY: 46}
 
 
 async def test_a_further_prompt_is_granted_whole_with_a_token_or_not_at_all(ledger: Ledger) -> None:
     terms = limits(tokens_per_day=30)
     await reserve(ledger, terms)
-    refused = await ledger.extend("lease-1", terms, prompt=22, wanted=8, seconds=LIFE)
+    refused = await ledger.extend("lease-1", terms, prompt=22, wanted=8, used=8, seconds=LIFE)
     assert (refused.prompt, refused.completion) == (10, 8)
-    granted = await ledger.extend("lease-1", terms, prompt=21, wanted=16, seconds=LIFE)
+    granted = await ledger.extend("lease-1", terms, prompt=21, wanted=16, used=8, seconds=LIFE)
     assert (granted.prompt, granted.completion) == (21, 9)
+
+
+async def test_what_a_turn_left_of_its_answer_pays_for_the_next_prompt(ledger: Ledger) -> None:
+    terms = limits(tokens_per_day=30)
+    await reserve(ledger, terms)
+    granted = await ledger.extend("lease-1", terms, prompt=27, wanted=10, used=2, seconds=LIFE)
+    assert (granted.prompt, granted.completion) == (27, 3)
+    refused = await ledger.extend("lease-1", terms, prompt=28, wanted=10, used=3, seconds=LIFE)
+    assert (refused.prompt, refused.completion) == (27, 3)
+    assert await used(ledger, terms) == {Dimension.TOKENS_PER_DAY: 30}
 
 
 async def test_requests_come_at_once_up_to_the_rate_and_then_evenly(ledger: Ledger) -> None:
@@ -147,7 +157,7 @@ async def test_an_expired_lease_is_found_with_its_terms_and_stays_charged_until_
     assert (lease.lease_id, lease.payer, lease.terms) == ("lease-1", PAYER, terms)
     assert (lease.grant.prompt, lease.grant.completion) == (10, 8)
     with pytest.raises(LeaseGone):
-        await ledger.extend("lease-1", terms, prompt=10, wanted=16, seconds=LIFE)
+        await ledger.extend("lease-1", terms, prompt=10, wanted=16, used=8, seconds=LIFE)
     assert await used(ledger, terms) == {Dimension.TOKENS_PER_DAY: 18}
     assert await ledger.settle("lease-1", lease.terms, prompt=10, completion=8, record=b"swept")
     assert await ledger.expired() == []
@@ -264,7 +274,9 @@ async def test_parallel_reservations_and_extensions_use_exactly_the_budget(ledge
         except LimitReached:
             return 0
         while True:
-            grant = await ledger.extend(f"lease-{number}", terms, prompt=3, wanted=held + 8, seconds=LIFE)
+            grant = await ledger.extend(
+                f"lease-{number}", terms, prompt=3, wanted=held + 8, used=held, seconds=LIFE
+            )
             if grant.completion == held:
                 return 3 + held
             held = grant.completion

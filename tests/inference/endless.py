@@ -1,0 +1,146 @@
+"""An engine that ignores the end of text, and a replica around it as a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from joserfc.jwk import KeySet
+
+from parley.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
+from services.inference.engine import (
+    ContentDelta,
+    ModelCard,
+    Prompt,
+    Step,
+    StopReason,
+    Turn,
+    TurnEnd,
+    TurnUsage,
+    no_ceiling,
+)
+from services.inference.mailbox import StoreMailbox, letter_handler
+from services.inference.models import Models
+from services.inference.runs import RunRegistry
+from services.inference.servicer import InferenceServicer
+from services.ledger.admission import Admission
+from services.ledger.lease import LeaseLife
+from services.ledger.ledger import Ledger, open_store
+from services.ledger.limits import Account, Dimension, Payer, Rule, Terms
+from services.rpc.pages import PageTokens
+from services.rpc.server import RpcServer, run
+from services.rpc.tls import TlsFiles
+from services.rpc.verifier import JwksVerifier
+from tests.conftest import AUDIENCE, ISSUER
+from tests.inference.scripted import NoLimits, ScriptedToolbox
+
+SLICE, LEASE_SECONDS = 8, 2.0
+LIFE = LeaseLife(slice_tokens=SLICE, seconds=LEASE_SECONDS)
+ENVIRONMENT = "PARLEY_TEST_REPLICA"
+
+
+def terms(account: str, **values: int) -> Terms:
+    rules = {Dimension(name): Rule(value, "user/ada") for name, value in values.items()}
+    return Terms((Account(account, rules),))
+
+
+class EndlessEngine:
+    """Says a word per token until it is stopped. A prompt costs ten tokens a message."""
+
+    def __init__(self, pace_seconds: float = 0.0) -> None:
+        self.card = ModelCard("scripted", context_length=1_000_000)
+        self.running = 0
+        self.most_beyond = 0
+        self._pace = pace_seconds
+
+    async def render(self, turn: Turn) -> Prompt:
+        return Prompt(10 * len(turn.messages))
+
+    async def generate(
+        self,
+        prompt: Prompt,
+        *,
+        max_output_tokens: int,
+        request_id: str,
+        ceiling: Callable[[], int | None] = no_ceiling,
+    ) -> AsyncGenerator[Step, None]:
+        self.running += 1
+        try:
+            for spent in range(1, max_output_tokens + 1):
+                await asyncio.sleep(self._pace)
+                self.most_beyond = max(self.most_beyond, spent - (ceiling() or spent))
+                yield Step((ContentDelta("word "),), TurnUsage(prompt.tokens, spent))
+            usage = TurnUsage(prompt.tokens, max_output_tokens)
+            yield Step((), usage, TurnEnd(StopReason.LENGTH))
+        finally:
+            self.running -= 1
+
+    async def failed(self) -> None:
+        await asyncio.Event().wait()
+
+    async def close(self) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class ReplicaOrder:
+    """What a replica process is told.
+
+    Attributes:
+        port: Where it listens.
+        identity: Its three TLS files.
+        keys: The public keys of its callers' tokens.
+        store_url: Its ledger's store.
+        account: The account that its callers are counted in.
+        limits: Their limits, by dimension.
+    """
+
+    port: int
+    identity: list[str]
+    keys: dict[str, object]
+    store_url: str
+    account: str
+    limits: dict[str, int]
+
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, ENVIRONMENT: json.dumps(self.__dict__)}
+
+
+class FixedLimits(NoLimits):
+    """The same for every caller."""
+
+    async def terms(self, payer: Payer) -> Terms:
+        return self.held_to
+
+
+async def serve() -> None:
+    """Serve the endless engine until killed."""
+    from tests.inference.conftest import settings_for
+
+    order = ReplicaOrder(**json.loads(os.environ[ENVIRONMENT]))
+
+    async def keys() -> KeySet:
+        return KeySet.import_key_set(order.keys)  # type: ignore[arg-type]
+
+    settings = settings_for(TlsFiles(*map(Path, order.identity)), listen_address=f"127.0.0.1:{order.port}")
+    server = RpcServer(settings, JwksVerifier(keys, issuer=ISSUER, audience=AUDIENCE))
+    models, runs = Models("scripted"), RunRegistry()
+    models.ready("scripted", EndlessEngine(pace_seconds=0.005))
+    async with open_store(order.store_url) as store:
+        limits = FixedLimits(terms(order.account, **order.limits))
+        admission = Admission(Ledger(store), limits, service="inference.parley", life=LIFE)
+        async with admission.keeping():
+            mailbox = StoreMailbox(store, letter_handler(runs))
+            servicer = InferenceServicer(models, runs, ScriptedToolbox(), mailbox, PageTokens(), admission)
+            server.add(add_InferenceServiceServicer_to_server, servicer)
+            await server.start()
+            await server.set_serving(True)
+            await server.serve_until_stopped()
+
+
+if __name__ == "__main__":
+    run(serve)
