@@ -11,11 +11,15 @@ from pathlib import Path
 from parley.tools.v1.tool_service_pb2_grpc import add_ToolServiceServicer_to_server
 from services.rpc.channel import open_channel
 from services.rpc.pages import PageTokens
+from services.rpc.revocation_feed import RevocationFeed
+from services.rpc.revocations import Revocations
 from services.rpc.server import RpcServer, run
 from services.rpc.settings import SettingsError, load
 from services.rpc.telemetry import configure_logging, serve_metrics
 from services.rpc.verifier import JwksVerifier, remote_keys
+from services.tools.addresses import SystemResolver
 from services.tools.builtin import file, math, utility
+from services.tools.builtin.web.toolset import web_tools
 from services.tools.call_stream import StreamLimits
 from services.tools.catalogue import Catalogue
 from services.tools.runner import Runner
@@ -40,11 +44,15 @@ async def serve(settings: ToolsSettings) -> None:
         verifier = JwksVerifier(
             remote_keys(channel), issuer=settings.token_issuer, audience=settings.token_audience
         )
-        catalogue = Catalogue((*math.TOOLS, *file.TOOLS, *utility.TOOLS))
+        resolver = SystemResolver()
+        stack.callback(resolver.close)
+        catalogue = Catalogue((*math.TOOLS, *file.TOOLS, *utility.TOOLS, *web_tools(settings, resolver)))
         workspaces = Workspaces(settings.workspace_path.absolute(), _absolute(settings))
         workers = WorkerPool(workspaces, catalogue.worker_modules, settings.workers)
         stack.push_async_callback(workers.stop)
-        server = RpcServer(settings, verifier)
+        revocations = Revocations()
+        server = RpcServer(settings, verifier, revocations=revocations)
+        await stack.enter_async_context(RevocationFeed(channel, revocations, server.report).following())
         server.add(add_ToolServiceServicer_to_server, _servicer(settings, catalogue, workers))
         await asyncio.to_thread(workspaces.check)
         await asyncio.to_thread(utility.zone_names)  # Reads hundreds of files; later calls only look up.

@@ -16,7 +16,7 @@ import bisect
 import difflib
 import inspect
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
@@ -86,6 +86,10 @@ class WorkerCall:
     report: Callable[[Report], None]
 
 
+async def _no_workers(part: Tool, arguments: Arguments) -> ToolResult:
+    raise RuntimeError(f"this call has no worker for {part.name}, {type(arguments).__name__}")
+
+
 @dataclass(frozen=True)
 class LoopCall:
     """What an asynchronous tool may use while it runs, on the service's event loop.
@@ -93,10 +97,13 @@ class LoopCall:
     Attributes:
         principal: For whom it runs.
         report: Says how far it is; waits while the reader is behind.
+        compute: Runs a part of the work that blocks or computes in a worker
+            process. A part is a tool of its own that no catalogue holds.
     """
 
     principal: Principal
     report: Reporter
+    compute: Callable[[Tool, Arguments], Awaitable[ToolResult]] = _no_workers
 
 
 @dataclass(frozen=True)

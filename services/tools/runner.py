@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 import traceback
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from prometheus_client import Counter, Histogram
 
 from services.rpc.errors import DeadlineExceeded, ServiceError
 from services.rpc.principal import Principal
 from services.tools.arguments import parse_arguments
-from services.tools.catalogue import Arguments, Catalogue, LoopCall, Tool
+from services.tools.catalogue import Arguments, Catalogue, LoopCall, Tool, ToolResult
 from services.tools.errors import OutputTooLarge, ToolTimeout
 from services.tools.events import Emit, Output, Report, Reporter, Result, Started
 from services.tools.turns import Turns
@@ -111,12 +111,28 @@ class Runner:
             owner = Owner(principal.tenant_id, principal.user_id)
             return await worker.run(tool, self._workers.call(tool, arguments, owner), report)
         try:
-            result = await tool.run(arguments, LoopCall(principal, report))
+            result = await tool.run(
+                arguments, LoopCall(principal, report, self._parts(tool, principal, report))
+            )
             return tool.result.model_validate(result).to_json()
         except ServiceError:
             raise
         except Exception:
             raise crashed(tool, traceback.format_exc()) from None
+
+    def _parts(
+        self, tool: Tool, principal: Principal, report: Reporter
+    ) -> Callable[[Tool, Arguments], Awaitable[ToolResult]]:
+        """Runs parts of a tool's work in workers, under the tool's name."""
+        owner = Owner(principal.tenant_id, principal.user_id)
+
+        async def compute(part: Tool, arguments: Arguments) -> ToolResult:
+            part = replace(part, name=tool.name)
+            call = self._workers.call(part, arguments, owner)
+            async with self._workers.lend() as worker:
+                return part.result.model_validate_json(await worker.run(part, call, report))
+
+        return compute
 
 
 def _metered(tool: Tool, emit: Emit) -> Reporter:

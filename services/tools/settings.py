@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import os
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from services.rpc.settings import ServiceSettings, settings_config
+
+
+class DatabaseSource(BaseModel):
+    """A SQL source that tools may use."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: SecretStr = Field(description="sqlite:///path, or postgresql://user:password@host/database")
+    writable: bool = Field(False, description="whether db_execute may change it")
+    description: str = Field("", max_length=500, description="what is in it, for models and people")
 
 
 class ToolsSettings(ServiceSettings):
@@ -37,3 +48,30 @@ class ToolsSettings(ServiceSettings):
         16_384, ge=1, le=1_000_000, description="of one stream over its whole life"
     )
     max_argument_bytes: int = Field(2**20, ge=2, le=8 * 2**20, description="arguments of one call")
+    web_ports: list[int] = Field([80, 443], description="ports that web tools may dial, as a JSON list")
+    web_open_networks: list[IPv4Network | IPv6Network] = Field(
+        [], description="networks that web tools may reach although they are not public, as a JSON list"
+    )
+    web_authority_path: Path | None = Field(
+        None, description="PEM certificates of authorities that web tools trust beside the machine's"
+    )
+    web_max_redirects: int = Field(5, ge=0, le=20, description="redirects that web tools follow")
+    web_max_response_bytes: int = Field(
+        2 * 2**20, ge=2**10, le=16 * 2**20, description="body of one response, before and after decompression"
+    )
+    search_url: str = Field("", description="base URL of a SearXNG for web_search; empty: web_search is off")
+    database_sources: dict[str, DatabaseSource] = Field(
+        default_factory=dict,
+        description='SQL sources by name, as JSON: {"shop": {"url": "sqlite:///…", "writable": false}}',
+    )
+    database_seconds: float = Field(10, gt=0, le=300, description="time that one statement may take")
+    database_max_rows: int = Field(1000, ge=1, le=100_000, description="rows that one statement may give")
+    database_max_changed_rows: int = Field(
+        1000, ge=1, le=1_000_000, description="rows that one statement may change"
+    )
+    database_connections: int = Field(4, ge=1, le=100, description="connections to one PostgreSQL source")
+    replay_seconds: float = Field(
+        600, ge=1, le=86_400, description="time that the result of a call with an idempotency key is kept"
+    )
+    replay_bytes: int = Field(64 * 2**20, ge=0, le=2**34, description="results that are kept, of all callers")
+    replay_bytes_per_caller: int = Field(4 * 2**20, ge=0, le=2**30, description="of one user")
