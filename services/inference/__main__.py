@@ -30,6 +30,8 @@ from services.ledger.ledger import Ledger, open_store
 from services.ledger.remote_limits import RemoteLimits
 from services.rpc.channel import RotatingChannel, open_channel
 from services.rpc.pages import PageTokens
+from services.rpc.revocation_feed import RevocationFeed
+from services.rpc.revocations import Revocations
 from services.rpc.server import RpcServer, run
 from services.rpc.settings import SettingsError, load
 from services.rpc.telemetry import configure_logging, serve_metrics
@@ -60,7 +62,9 @@ async def main() -> None:
         stub = ToolServiceStub(tools)
         toolbox = RemoteToolbox(stub, Catalogue(stub))
 
-        server = RpcServer(settings, _verifier(settings, auth))
+        revocations = Revocations()
+        server = RpcServer(settings, _verifier(settings, auth), revocations=revocations)
+        await stack.enter_async_context(RevocationFeed(auth, revocations, server.report).following())
         admission = await stack.enter_async_context(_admission(settings, auth, server))
         servicer = InferenceServicer(models, runs, toolbox, mailbox, PageTokens(), admission)
         server.add(add_InferenceServiceServicer_to_server, servicer)

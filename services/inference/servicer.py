@@ -26,7 +26,7 @@ from services.inference.tool_calls import Toolbox
 from services.ledger.admission import Admission
 from services.ledger.limits import Payer
 from services.rpc.call import current_call, current_principal
-from services.rpc.errors import Cancelled, DeadlineExceeded, ServiceError
+from services.rpc.errors import Cancelled, DeadlineExceeded, ServiceError, TokenRevoked
 from services.rpc.pages import PageTokens, page_size
 
 # Time before the deadline in which the last events still reach the client: a
@@ -67,6 +67,7 @@ class InferenceServicer(InferenceServiceServicer):
         with self._runs.open(Owner.of(current_principal()), _limit(order)) as run:
             # A client that vanishes while it is being written to leaves no other trace.
             context.add_done_callback(_ending(run))
+            current_call().when_revoked = lambda: run.end(FinishReason.REVOKED)
             purse = RunPurse(self._admission, run.run_id, _payer(engine))
             loop = AgentLoop(run, order, engine, self._toolbox, purse)
             try:
@@ -156,4 +157,6 @@ def _ended_too_soon(ended: RunEnded) -> ServiceError:
     """The error of a run that ended before its first event."""
     if ended.reason is FinishReason.CANCELLED:
         return Cancelled("The call was cancelled before its run began.")
+    if ended.reason is FinishReason.REVOKED:
+        return TokenRevoked()
     return DeadlineExceeded("There was no time to begin the run; allow more.")

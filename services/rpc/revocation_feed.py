@@ -8,18 +8,15 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import grpc
 import structlog
 from prometheus_client import Gauge
 
 from parley.auth.v1 import revocation_service_pb2 as pb2
+from parley.auth.v1.revocation_service_pb2_grpc import RevocationServiceStub
 from services.rpc.revocations import Revocation, Revocations, Subject
-
-if TYPE_CHECKING:
-    # The stub as grpc.aio makes it; it exists for type checkers alone.
-    from parley.auth.v1.revocation_service_pb2_grpc import RevocationServiceAsyncStub
 
 # The name under which a service's health tells whether its feed is alive.
 HEALTH_NAME = pb2.DESCRIPTOR.services_by_name["RevocationService"].full_name
@@ -34,7 +31,13 @@ KNOWN = Gauge("parley_revocations_known", "Revocations that still matter, as far
 
 log = structlog.get_logger("parley.rpc")
 
-TellHealth = Callable[[bool], Awaitable[None]]
+
+class Report(Protocol):
+    """Tells health checks of a dependency; see `RpcServer.report`."""
+
+    def __call__(self, dependency: str, *, answers: bool) -> Awaitable[None]:
+        """Tell whether it answers."""
+        ...
 
 
 class RevocationFeed:
@@ -46,9 +49,9 @@ class RevocationFeed:
 
     def __init__(
         self,
-        stub: RevocationServiceAsyncStub,
+        auth: grpc.aio.Channel,
         revocations: Revocations,
-        tell_health: TellHealth,
+        report: Report,
         *,
         silence_seconds: float = SILENCE_SECONDS,
         monotonic: Callable[[], float] = time.monotonic,
@@ -56,15 +59,15 @@ class RevocationFeed:
         """Follow the feed of this service.
 
         Args:
-            stub: The auth service.
+            auth: Leads to the auth service.
             revocations: What is kept up to date.
-            tell_health: Told whether the feed is alive, when that changes.
+            report: Told whether the feed is alive, when that changes.
             silence_seconds: A feed that says nothing for so long is lost.
             monotonic: Gives the seconds that silence is counted in.
         """
-        self._stub = stub
+        self._stub: Any = RevocationServiceStub(auth)
         self._revocations = revocations
-        self._tell_health = tell_health
+        self._report = report
         self._silence_seconds = silence_seconds
         self._monotonic = monotonic
         self._heard = monotonic()
@@ -80,7 +83,7 @@ class RevocationFeed:
         """Follow the feed until the block's end."""
         STALE_SECONDS.set_function(lambda: self.stale_seconds)
         KNOWN.set_function(lambda: len(self._revocations))
-        await self._tell_health(False)
+        await self._report(HEALTH_NAME, answers=False)
         task = asyncio.create_task(self._run())
         try:
             yield
@@ -130,7 +133,7 @@ class RevocationFeed:
     async def _live(self, *, alive: bool) -> None:
         if alive is not self._alive:
             self._alive = alive
-            await self._tell_health(alive)
+            await self._report(HEALTH_NAME, answers=alive)
 
 
 def _read(message: pb2.Revocation) -> Revocation:

@@ -146,16 +146,9 @@ class RpcServer:
         if not self._stop_asked.is_set():
             await self._announce(serving=serving)
 
-    async def set_health(self, name: str, *, serving: bool) -> None:
-        """Tell health checks of something beside the services, under a name of its own."""
-        await self._health.set(name, _health_status(serving=serving))
-
     async def report(self, dependency: str, *, answers: bool) -> None:
         """Show something that this server needs in its health, under a name of its own."""
-        status = (
-            health_pb2.HealthCheckResponse.SERVING if answers else health_pb2.HealthCheckResponse.NOT_SERVING
-        )
-        await self._health.set(dependency, status)
+        await self._health.set(dependency, _health_status(serving=answers))
 
     async def _announce(self, *, serving: bool) -> None:
         for name in ("", *self.services):

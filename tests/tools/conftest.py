@@ -17,8 +17,10 @@ from services.rpc.channel import open_channel
 from services.rpc.errors import ServiceError, error_info, status_of
 from services.rpc.pages import PageTokens
 from services.rpc.principal import Principal
+from services.rpc.revocations import Revocations
 from services.rpc.server import RpcServer
 from services.rpc.tls import TlsFiles
+from services.rpc.verifier import Verifier
 from services.tools.builtin import file, math, utility
 from services.tools.call_stream import Caller, CallStream, StreamLimits
 from services.tools.catalogue import (
@@ -190,7 +192,12 @@ def serve(
     """Serves these tools."""
 
     @asynccontextmanager
-    async def serving(tools: Iterable[Tool], limits: StreamLimits = LIMITS) -> AsyncIterator[Service]:
+    async def serving(
+        tools: Iterable[Tool],
+        limits: StreamLimits = LIMITS,
+        verifier: Verifier | None = None,
+        revocations: Revocations | None = None,
+    ) -> AsyncIterator[Service]:
         files = identity("tools")
         settings = ToolsSettings(
             listen_address="127.0.0.1:0",
@@ -202,7 +209,7 @@ def serve(
             grace_seconds=0,
         )
         tools = tuple(tools)
-        server = RpcServer(settings, tokens.verifier())
+        server = RpcServer(settings, verifier or tokens.verifier(), revocations=revocations)
         servicer = ToolServicer(Catalogue(tools), make_runner(*tools), limits, PageTokens())
         server.add(add_ToolServiceServicer_to_server, servicer)
         port = await server.start()
