@@ -9,6 +9,7 @@ from parley.auth.v1.key_service_pb2_grpc import add_KeyServiceServicer_to_server
 from parley.auth.v1.revocation_service_pb2_grpc import add_RevocationServiceServicer_to_server
 from parley.auth.v1.session_service_pb2_grpc import add_SessionServiceServicer_to_server
 from parley.edge.external_auth_pb2_grpc import add_AuthorizationServicer_to_server
+from services.auth.administration import add_administration
 from services.auth.clock import Clock
 from services.auth.descriptors import platform_services
 from services.auth.edge_servicer import EdgeServicer
@@ -99,3 +100,6 @@ def _add_identity(server: RpcServer, parts: Parts, tokens: AccessTokens) -> None
     )
     server.add(add_KeyServiceServicer_to_server, KeyServicer(KeyManagement(database, exchange, clock), pages))
     server.add(add_AuthorizationServicer_to_server, EdgeServicer(exchange, trusted_hops=hops))
+    add_administration(
+        server, database, parts.passwords, parts.keys, throttle, pages, clock, trusted_hops=hops
+    )

@@ -16,6 +16,7 @@ from services.auth.private_files import replace
 from services.auth.roles import ADMIN
 from services.auth.store.database import Database
 from services.auth.store.models import Tenant, User, UserRole
+from services.auth.store.tenants import TenantRecords
 from services.auth.store.users import UserRecords
 
 TENANT_NAME = "default"
@@ -43,7 +44,8 @@ async def make_first_admin(database: Database, passwords: Passwords, data_path: 
     path = data_path / PASSWORD_FILE
     try:
         async with database.writing() as session:
-            await UserRecords(session).add(tenant, admin)
+            await TenantRecords(session).add(tenant)
+            await UserRecords(session).add(admin)
             _write(path, password)
     except IntegrityError:
         log.info("another replica made the administrator")

@@ -14,7 +14,6 @@ ADMIN = "admin"
 
 BUILT_IN: Mapping[str, frozenset[str]] = {
     ADMIN: frozenset({"*"}),
-    # Runs the platform: every tool and model; sees identities, but changes nobody else's.
     "operator": frozenset(
         {
             "auth.audit.read",
@@ -30,7 +29,6 @@ BUILT_IN: Mapping[str, frozenset[str]] = {
             "tools.*",
         }
     ),
-    # Talks to every model and uses the tools that touch nothing but the user's workspace.
     "user": frozenset(
         {
             "auth.keys",
@@ -45,7 +43,7 @@ BUILT_IN: Mapping[str, frozenset[str]] = {
             "tools.utility.*",
         }
     ),
-    # Looks, and changes nothing: sees what a user may use, and lacks what using it takes.
+    # Sees what a user may use, and lacks what using it takes.
     "viewer": frozenset(
         {
             "inference.models",
@@ -57,6 +55,13 @@ BUILT_IN: Mapping[str, frozenset[str]] = {
             "tools.utility.*",
         }
     ),
+}
+
+DESCRIPTIONS: Mapping[str, str] = {
+    ADMIN: "May do everything.",
+    "operator": "Runs the platform: every tool and model; sees identities, but changes nobody else's.",
+    "user": "Talks to every model and uses the tools that touch nothing but the user's workspace.",
+    "viewer": "Sees what a user may use, and changes nothing.",
 }
 
 

@@ -72,8 +72,12 @@ class SigningKeys:
 
     def published(self) -> list[ECKey]:
         """The keys that a token seen now may be signed with, or soon."""
+        return [entry.key for entry in self.ring()]
+
+    def ring(self) -> list[SigningKey]:
+        """The same with their times, by the time from which they sign."""
         self._follow()
-        return [entry.key for entry in self._ring if not self._over(entry)]
+        return [entry for entry in self._ring if not self._over(entry)]
 
     def rotate(self, lead: timedelta = PUBLISH_LEAD) -> str:
         """Begin a new key, which signs after the lead.

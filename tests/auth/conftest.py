@@ -16,6 +16,7 @@ from typing import Any
 import asyncpg
 import grpc
 import pytest
+from google.protobuf import descriptor_pool, message_factory
 from sqlalchemy import make_url
 from ulid import ULID
 
@@ -197,14 +198,43 @@ class Auth:
     async def list_keys(self, token: str, **fields: Any) -> Any:
         return await self.keys.ListKeys(key_service_pb2.ListKeysRequest(**fields), metadata=bearer(token))
 
-    async def check(self, key: str | None) -> Any:
+    async def ask(self, method: str, token: str, **fields: Any) -> Any:
+        """Call any method of the package by `Service.Method`."""
+        service, name = method.split(".")
+        found = descriptor_pool.Default().FindServiceByName(f"parley.auth.v1.{service}").methods_by_name[name]
+        call = self.channel.unary_unary(
+            f"/parley.auth.v1.{service}/{name}",
+            request_serializer=message_factory.GetMessageClass(found.input_type).SerializeToString,
+            response_deserializer=message_factory.GetMessageClass(found.output_type).FromString,
+        )
+        request = message_factory.GetMessageClass(found.input_type)(**fields)
+        return await call(request, metadata=(*bearer(token), ("x-forwarded-for", "192.0.2.1")))
+
+    async def refused(self, method: str, token: str, **fields: Any) -> str:
+        """The typed reason that such a call is refused with."""
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await self.ask(method, token, **fields)
+        return reason(caught)
+
+    async def token(self, username: str, *roles: str, **changes: Any) -> str:
+        """An access token of a new user with these roles."""
+        await self.add_user(username, *roles, **changes)
+        return str((await self.login(username)).access_token)
+
+    async def root_token(self) -> str:
+        """An access token of the first start's administrator."""
+        password = (self.data_path / "admin-password").read_text().strip()
+        return str((await self.login("admin", password)).access_token)
+
+    async def check(self, key: str | None, address: str = "192.0.2.1") -> Any:
         """What Envoy is told about a request with this key."""
-        return await AuthorizationStub(self.channel).Check(check_request(key))
+        return await AuthorizationStub(self.channel).Check(check_request(key, address))
 
 
-def check_request(key: str | None) -> external_auth_pb2.CheckRequest:
+def check_request(key: str | None, address: str = "192.0.2.1") -> external_auth_pb2.CheckRequest:
     request = external_auth_pb2.CheckRequest()
     request.attributes.request.http.headers["x-request-id"] = "a-request-of-the-edge"
+    request.attributes.request.http.headers["x-forwarded-for"] = address
     if key is not None:
         request.attributes.request.http.headers["x-parley-key"] = key
     return request

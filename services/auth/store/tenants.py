@@ -17,9 +17,14 @@ class TenantRecords:
         """Work in this transaction."""
         self._session = session
 
-    def add(self, tenant: Tenant) -> None:
-        """Store a new tenant."""
+    async def add(self, tenant: Tenant) -> None:
+        """Store a new tenant.
+
+        Raises:
+            sqlalchemy.exc.IntegrityError: One is called so.
+        """
         self._session.add(tenant)
+        await self._session.flush()
 
     async def by_id(self, tenant_id: str) -> Tenant | None:
         """The tenant with this id."""
@@ -32,7 +37,8 @@ class TenantRecords:
         would not hold against two changes at once. Logins do not wait.
         """
         query = select(Tenant).where(Tenant.tenant_id == tenant_id).with_for_update(key_share=True)
-        return (await self._session.scalars(query)).one()
+        # What was read of it before may be old by now.
+        return (await self._session.scalars(query, execution_options={"populate_existing": True})).one()
 
     async def name_taken(self, name: str) -> bool:
         """Whether a tenant is called so."""

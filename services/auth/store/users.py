@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, func, select, update
@@ -11,7 +11,7 @@ from sqlalchemy.orm import joinedload, selectinload
 
 from services.auth.names import canonical
 from services.auth.roles import ADMIN
-from services.auth.store.models import Tenant, User, UserKind, UserRole
+from services.auth.store.models import User, UserKind, UserRole
 
 # What a user may do needs the tenant, the roles, and what the tenant's own roles permit.
 RIGHTS = (joinedload(User.tenant), joinedload(User.roles).joinedload(UserRole.custom))
@@ -59,12 +59,34 @@ class UserRecords:
         """How many users there are, over all tenants."""
         return await self._session.scalar(select(func.count()).select_from(User)) or 0
 
-    async def add(self, tenant: Tenant, user: User) -> None:
-        """Store a new tenant with its first user."""
-        self._session.add(tenant)
-        await self._session.flush()
+    async def add(self, user: User) -> None:
+        """Store a new user.
+
+        Raises:
+            sqlalchemy.exc.IntegrityError: Someone is called so.
+        """
         self._session.add(user)
         await self._session.flush()
+
+    async def choose_password(self, user: User, password_hash: str) -> bool:
+        """Store the password that a user chose; False if it was changed since the user was read."""
+        query = update(User).where(User.user_id == user.user_id, User.version == user.version)
+        chosen = query.values(
+            password_hash=password_hash, password_expire_time=None, version=User.version + 1
+        )
+        return (await self._session.execute(chosen.returning(User.user_id))).first() is not None
+
+    async def renew(self, user_ids: Sequence[str]) -> None:
+        """Note that users changed, so that no token made before is used on."""
+        query = update(User).where(User.user_id.in_(user_ids)).values(version=User.version + 1)
+        await self._session.execute(query)
+
+    async def first_of(self, tenant_id: str) -> str:
+        """The id of the tenant's oldest user."""
+        return (
+            await self._session.scalar(select(func.min(User.user_id)).where(User.tenant_id == tenant_id))
+            or ""
+        )
 
     async def replace_hash(self, user: User, password_hash: str) -> None:
         """Store a new hash of the same password, unless the password was changed meanwhile."""
@@ -105,10 +127,9 @@ class UserRecords:
         query = query.options(selectinload(User.roles)).order_by(User.user_id.desc()).limit(size)
         return (await self._session.scalars(query)).all()
 
-    async def names_taken(self, usernames: Iterable[str]) -> bool:
-        """Whether someone of any tenant is called by one of these names."""
-        names = [canonical(username) for username in usernames]
-        query = select(User.user_id).where(User.canonical_username.in_(names)).limit(1)
+    async def name_taken(self, username: str) -> bool:
+        """Whether someone of any tenant is called so."""
+        query = select(User.user_id).where(User.canonical_username == canonical(username))
         return await self._session.scalar(query) is not None
 
     async def other_admins(self, tenant_id: str, user_id: str) -> bool:
