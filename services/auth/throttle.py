@@ -98,7 +98,7 @@ class LoginThrottle:
         async with self._database.writing() as session:
             for attempt in await AttemptRecords(session).locked(list(limits), now):
                 attempt.failures = 0 if attempt.subject == name else max(0, attempt.failures - 1)
-                attempt.blocked_until = now + limits[attempt.subject].wait(attempt.failures)
+                _block(attempt, limits[attempt.subject], now)
 
     def _limits(self, username: str, address: str) -> dict[bytes, Backoff]:
         return {
@@ -115,7 +115,13 @@ def _count(attempt: LoginAttempt, backoff: Backoff, now: datetime) -> None:
     forgotten = now - attempt.last_time >= FORGET_AFTER
     attempt.failures = 1 if forgotten else attempt.failures + 1
     attempt.last_time = now
-    attempt.blocked_until = now + backoff.wait(attempt.failures)
+    _block(attempt, backoff, now)
+
+
+def _block(attempt: LoginAttempt, backoff: Backoff, now: datetime) -> None:
+    """Set the wait's end, if there is a wait: `now` itself would block a clock that is a moment behind."""
+    wait = backoff.wait(attempt.failures)
+    attempt.blocked_until = now + wait if wait else None
 
 
 def _subject(kind: str, text: str) -> bytes:

@@ -82,6 +82,14 @@ async def test_attempts_made_at_once_cannot_all_slip_through(throttle: LoginThro
     assert waits.count(0) == 3
 
 
+async def test_a_clock_that_is_behind_does_not_block(throttle: LoginThrottle, clock: FakeClock) -> None:
+    """Attempts made at once read their clocks before they queue for the database."""
+    await throttle.charge("ada", "192.0.2.1")
+    await throttle.refund("ada", "192.0.2.1")
+    clock.advance(seconds=-0.5)
+    assert await wait_of(throttle, "ada", "192.0.2.1") == 0
+
+
 async def test_being_refused_does_not_lengthen_the_wait(throttle: LoginThrottle, clock: FakeClock) -> None:
     for _ in range(3):
         await throttle.charge("ada", "192.0.2.1")
