@@ -18,7 +18,8 @@ from services.rpc.settings import SettingsError, load
 from services.rpc.telemetry import configure_logging, serve_metrics
 from services.rpc.verifier import JwksVerifier, remote_keys
 from services.tools.addresses import SystemResolver
-from services.tools.builtin import file, math, utility
+from services.tools.builtin import utility
+from services.tools.builtin.rooms import BUILT_IN
 from services.tools.builtin.web.toolset import web_tools
 from services.tools.call_stream import StreamLimits
 from services.tools.catalogue import Catalogue
@@ -46,7 +47,7 @@ async def serve(settings: ToolsSettings) -> None:
         )
         resolver = SystemResolver()
         stack.callback(resolver.close)
-        catalogue = Catalogue((*math.TOOLS, *file.TOOLS, *utility.TOOLS, *web_tools(settings, resolver)))
+        catalogue = Catalogue((*BUILT_IN, *web_tools(settings, resolver)))
         workspaces = Workspaces(settings.workspace_path.absolute(), _absolute(settings))
         workers = WorkerPool(workspaces, catalogue.worker_modules, settings.workers)
         stack.push_async_callback(workers.stop)

@@ -11,7 +11,8 @@ import ast
 import math
 import operator
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 from pydantic import WithJsonSchema
@@ -37,7 +38,11 @@ SIGNIFICANT_DIGITS = 12
 _TYPED = str.maketrans({"\u00d7": "*", "\u00f7": "/", "\u2212": "-", "\u00b7": "*", "\u03c0": "pi"})
 
 
-class _TooLarge(Exception):
+Operators = Mapping[type[ast.AST], Callable[..., Any]]
+Functions = Mapping[str, Callable[..., Any]]
+
+
+class TooLarge(Exception):
     """A number would be larger than it may be."""
 
 
@@ -47,28 +52,24 @@ def evaluate(expression: str) -> Number:
     Raises:
         ExpressionInvalid: It is no arithmetic, is undefined, or is too large.
     """
+    with evaluating():
+        return rounded(real(Arithmetic().eval(spelled(expression))))
+
+
+@contextmanager
+def evaluating(tool: str = "calculator") -> Iterator[None]:
+    """Turns whatever goes wrong with an expression into the error that says so.
+
+    Raises:
+        ExpressionInvalid: What happened within, in words for whoever wrote the expression.
+    """
     try:
-        return rounded(_real(_Arithmetic().eval(_tree_text(expression))))
-    except ZeroDivisionError:
-        raise ExpressionInvalid("The expression divides by zero.") from None
-    except (_TooLarge, OverflowError):
-        raise ExpressionInvalid("A number in the expression becomes too large.") from None
-    except (RecursionError, MemoryError):  # of Python's parser
-        raise ExpressionInvalid("The expression is nested too deeply.") from None
-    except SyntaxError:
-        raise ExpressionInvalid(
-            "The expression is not valid arithmetic; check brackets and operators."
-        ) from None
-    except OperatorNotDefined:
-        raise ExpressionInvalid("Only + - * / // % and ** (for powers) can be used.") from None
-    except FunctionNotDefined as error:
-        raise ExpressionInvalid(f"There is no function {quoted(error.func_name)}.") from None
-    except FeatureNotAvailable:
-        raise ExpressionInvalid("Only numbers, operators and functions such as sqrt can be used.") from None
-    except (InvalidExpression, ValueError, TypeError) as error:
-        raise ExpressionInvalid(
-            f"The expression cannot be evaluated: {quoted(str(error)).rstrip('.')}."
-        ) from None
+        yield
+    except Exception as error:
+        for kind, told in _TOLD.items():
+            if isinstance(error, kind):
+                raise ExpressionInvalid(told(error), tool) from None
+        raise
 
 
 def rounded(value: Number) -> Number:
@@ -84,16 +85,29 @@ def rounded(value: Number) -> Number:
     return float(f"{value:.{SIGNIFICANT_DIGITS}g}")
 
 
-class _Arithmetic(SimpleEval):  # type: ignore[misc] # publishes no types
+class Arithmetic(SimpleEval):  # type: ignore[misc] # publishes no types
     """simpleeval with nothing but arithmetic."""
 
-    def __init__(self) -> None:
-        super().__init__(operators=dict(_OPERATORS), functions=dict(_FUNCTIONS), names=dict(_CONSTANTS))
+    def __init__(
+        self,
+        operators: Operators | None = None,
+        functions: Functions | None = None,
+        constants: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Evaluate with these; with those of real numbers by default."""
+        super().__init__(
+            operators=dict(operators or OPERATORS),
+            functions=dict(functions or FUNCTIONS),
+            names=dict(constants or CONSTANTS),
+        )
         for kind in self.nodes.keys() - {ast.Constant, ast.UnaryOp, ast.BinOp, ast.Call, ast.Name}:
             del self.nodes[kind]
 
-    @staticmethod
-    def parse(expr: str) -> ast.AST:
+    def check(self, value: Any) -> Any:
+        """A value that stands in the expression, if it may be; otherwise ValueError or TooLarge."""
+        return real(value)
+
+    def parse(self, expr: str) -> ast.AST:
         """One expression; statements are refused rather than ignored."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SyntaxWarning)  # such as for `1(2)`, which fails anyway
@@ -102,17 +116,17 @@ class _Arithmetic(SimpleEval):  # type: ignore[misc] # publishes no types
             if isinstance(node, ast.Call) and (node.keywords or not isinstance(node.func, ast.Name)):
                 raise ValueError("only functions such as sqrt can be called")
             if isinstance(node, ast.Constant):
-                _real(node.value)
+                self.check(node.value)
         return body
 
     def _eval_name(self, node: ast.Name) -> Any:
         """A constant; a function's name alone is no value."""
-        if node.id not in _CONSTANTS:
+        if node.id not in self.names:
             raise ValueError(f"the name {node.id} is unknown")
-        return _CONSTANTS[node.id]
+        return self.names[node.id]
 
 
-def _tree_text(expression: str) -> str:
+def spelled(expression: str) -> str:
     """The expression in Python's spelling."""
     text = expression.translate(_TYPED).strip()
     if "\0" in text:
@@ -120,7 +134,7 @@ def _tree_text(expression: str) -> str:
     return text
 
 
-def _real(value: Any) -> Number:
+def real(value: Any) -> Number:
     """The value, if it is a number that may be.
 
     Raises:
@@ -136,25 +150,30 @@ def _real(value: Any) -> Number:
 
 def _bounded(value: int) -> int:
     if value.bit_length() > MAX_BITS:
-        raise _TooLarge
+        raise TooLarge
     return value
 
 
-def _checked(function: Callable[..., Any]) -> Callable[..., Number]:
-    """The function, refusing results that are too large or not real."""
+def checked(function: Callable[..., Any], check: Callable[[Any], Any] = real) -> Callable[..., Any]:
+    """The function, refusing results that are too large or, by default, not real."""
 
-    def call(*values: Number) -> Number:
-        return _real(function(*values))
+    def call(*values: Any) -> Any:
+        return check(function(*values))
 
     return call
 
 
-def _power(base: Number, exponent: Number) -> Number:
+def power(base: Number, exponent: Number) -> Number:
+    """The power, computed only where it cannot grow too large.
+
+    Raises:
+        TooLarge: It would.
+    """
     if isinstance(base, int) and isinstance(exponent, int) and base.bit_length() * exponent > 2 * MAX_BITS:
         if abs(base) > 1:
-            raise _TooLarge
+            raise TooLarge
         exponent = exponent % 2 + 2  # 0, 1 and -1 stay small; only the exponent is huge
-    return _real(base**exponent)
+    return real(base**exponent)
 
 
 def _small(function: Callable[..., int]) -> Callable[..., Number]:
@@ -162,47 +181,67 @@ def _small(function: Callable[..., int]) -> Callable[..., Number]:
 
     def call(*values: Number) -> Number:
         if any(abs(value) > MAX_FUNCTION_ARGUMENT for value in values):
-            raise _TooLarge
-        return _real(function(*values))
+            raise TooLarge
+        return real(function(*values))
 
     return call
 
 
 def _round(value: Number, digits: int = 0) -> Number:
     if abs(digits) > MAX_FUNCTION_ARGUMENT:
-        raise _TooLarge
+        raise TooLarge
     return round(value, digits) if digits else round(value)
 
 
-_REAL_FUNCTIONS = (
+__REAL_FUNCTIONS = (
     *("sqrt", "cbrt", "exp", "log", "log2", "log10", "hypot", "fmod"),
     *("sin", "cos", "tan", "asin", "acos", "atan", "atan2", "degrees", "radians"),
     *("sinh", "cosh", "tanh", "asinh", "acosh", "atanh"),
     *("floor", "ceil", "trunc", "gcd", "lcm"),
 )
 
-_CONSTANTS: Mapping[str, float] = {"pi": math.pi, "e": math.e, "tau": math.tau}
+_TOLD: Mapping[type[Exception], Callable[[Any], str]] = {
+    ZeroDivisionError: lambda _: "The expression divides by zero.",
+    TooLarge: lambda _: "A number in the expression becomes too large.",
+    OverflowError: lambda _: "A number in the expression becomes too large.",
+    RecursionError: lambda _: "The expression is nested too deeply.",
+    MemoryError: lambda _: "The expression is nested too deeply.",  # for Python's parser
+    SyntaxError: lambda _: "The expression is not valid arithmetic; check brackets and operators.",
+    OperatorNotDefined: lambda _: "Only + - * / // % and ** (for powers) can be used.",
+    FunctionNotDefined: lambda error: f"There is no function {quoted(error.func_name)}.",
+    FeatureNotAvailable: lambda _: "Only numbers, operators and functions such as sqrt can be used.",
+    InvalidExpression: lambda error: _cannot(error),
+    ValueError: lambda error: _cannot(error),
+    TypeError: lambda error: _cannot(error),
+}
 
-_OPERATORS: Mapping[type[ast.AST], Callable[..., Any]] = {
-    ast.Add: _checked(operator.add),
-    ast.Sub: _checked(operator.sub),
-    ast.Mult: _checked(operator.mul),
-    ast.Div: _checked(operator.truediv),
-    ast.FloorDiv: _checked(operator.floordiv),
-    ast.Mod: _checked(operator.mod),
-    ast.Pow: _power,
+
+def _cannot(error: Exception) -> str:
+    return f"The expression cannot be evaluated: {quoted(str(error)).rstrip('.')}."
+
+
+CONSTANTS: Mapping[str, float] = {"pi": math.pi, "e": math.e, "tau": math.tau}
+
+OPERATORS: Mapping[type[ast.AST], Callable[..., Any]] = {
+    ast.Add: checked(operator.add),
+    ast.Sub: checked(operator.sub),
+    ast.Mult: checked(operator.mul),
+    ast.Div: checked(operator.truediv),
+    ast.FloorDiv: checked(operator.floordiv),
+    ast.Mod: checked(operator.mod),
+    ast.Pow: power,
     ast.UAdd: operator.pos,
     ast.USub: operator.neg,
 }
 
-_FUNCTIONS: Mapping[str, Callable[..., Number]] = {
-    **{name: _checked(getattr(math, name)) for name in _REAL_FUNCTIONS},
+FUNCTIONS: Mapping[str, Callable[..., Number]] = {
+    **{name: checked(getattr(math, name)) for name in __REAL_FUNCTIONS},
     **{name: _small(getattr(math, name)) for name in ("factorial", "comb", "perm")},
-    "ln": _checked(math.log),
-    "abs": _checked(abs),
-    "min": _checked(min),
-    "max": _checked(max),
-    "sum": _checked(lambda *values: sum(values)),
-    "pow": _power,
-    "round": _checked(_round),
+    "ln": checked(math.log),
+    "abs": checked(abs),
+    "min": checked(min),
+    "max": checked(max),
+    "sum": checked(lambda *values: sum(values)),
+    "pow": power,
+    "round": checked(_round),
 }

@@ -8,8 +8,10 @@ from typing import Literal, get_args
 
 from pydantic import Field, model_validator
 
+from services.tools.builtin.complex_numbers import evaluate_complex
 from services.tools.builtin.expression import MAX_EXPRESSION_CHARACTERS, Number, evaluate, rounded
-from services.tools.catalogue import Arguments, Category, SafetyLevel, ToolResult, WorkerCall, tool
+from services.tools.builtin.units import MAX_UNIT_CHARACTERS, measure
+from services.tools.catalogue import Arguments, Category, Example, SafetyLevel, ToolResult, WorkerCall, tool
 from services.tools.errors import ToolFailed
 
 MAX_NUMBERS = 10_000
@@ -31,6 +33,22 @@ class CalculatorArguments(Arguments):
         "round, min and max, and the constants pi, e and tau. Angles are in radians.",
         examples=["17 * 23", "sqrt(2) ** 3"],
     )
+    numbers: Literal["real", "complex", "units"] = Field(
+        "real",
+        description="complex: i is the imaginary unit (3 + 2i). units: units may stand (3 km + 200 m).",
+    )
+    unit: str = Field(
+        "",
+        max_length=MAX_UNIT_CHARACTERS,
+        description="With units: the unit to give the result in, such as km/h.",
+        examples=[""],
+    )
+
+    @model_validator(mode="after")
+    def _unit_of_units(self) -> CalculatorArguments:
+        if self.unit and self.numbers != "units":
+            raise ValueError("a unit needs numbers to be units")
+        return self
 
 
 class CalculatorResult(ToolResult):
@@ -38,12 +56,39 @@ class CalculatorResult(ToolResult):
 
     expression: str = Field(description="The expression, as it was given.")
     result: Number = Field(description="Its value; a fraction is rounded to 12 significant digits.")
+    imaginary: Number | None = Field(None, description="The imaginary part, of complex numbers.")
+    unit: str | None = Field(None, description="The unit, of numbers with units; empty for a bare number.")
 
 
-@tool(category=Category.MATH, safety=SafetyLevel.SAFE, timeout_seconds=5)
+@tool(
+    category=Category.MATH,
+    safety=SafetyLevel.SAFE,
+    timeout_seconds=5,
+    examples=(
+        Example("Multiply", {"expression": "17 * 23"}, {"expression": "17 * 23", "result": 391}),
+        Example(
+            "A root of a negative number",
+            {"expression": "3 + sqrt(-4)", "numbers": "complex"},
+            {"expression": "3 + sqrt(-4)", "result": 3.0, "imaginary": 2.0},
+        ),
+        Example(
+            "How fast is 100 m in 9.58 s?",
+            {"expression": "100 m / 9.58 s", "numbers": "units", "unit": "km/h"},
+            {"expression": "100 m / 9.58 s", "result": 37.5782881002, "unit": "km / h"},
+        ),
+    ),
+)
 def calculator(arguments: CalculatorArguments, _call: WorkerCall) -> CalculatorResult:
     """Evaluates an arithmetic expression exactly for whole numbers, and to 12 digits for others."""
-    return CalculatorResult(expression=arguments.expression, result=evaluate(arguments.expression))
+    expression = arguments.expression
+    match arguments.numbers:
+        case "complex":
+            part, imaginary = evaluate_complex(expression)
+            return CalculatorResult(expression=expression, result=part, imaginary=imaginary)
+        case "units":
+            found = measure(expression, arguments.unit)
+            return CalculatorResult(expression=expression, result=found.number, unit=found.unit)
+    return CalculatorResult(expression=expression, result=evaluate(expression))
 
 
 class StatisticsArguments(Arguments):
@@ -114,7 +159,18 @@ _COMPUTE: Mapping[str, Callable[[Sequence[Number]], Number]] = {
 }
 
 
-@tool(category=Category.MATH, safety=SafetyLevel.SAFE, timeout_seconds=10)
+@tool(
+    category=Category.MATH,
+    safety=SafetyLevel.SAFE,
+    timeout_seconds=10,
+    examples=(
+        Example(
+            "Mean and median",
+            {"data": [4, 8, 3.9], "operations": ["mean", "median"]},
+            {"mean": 5.3, "median": 4.0},
+        ),
+    ),
+)
 def statistics(arguments: StatisticsArguments, _call: WorkerCall) -> StatisticsResult:
     """Computes statistics of a list of numbers, such as mean, median, standard deviation and sum."""
     data = arguments.data

@@ -8,11 +8,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
-from services.tools.catalogue import Arguments, Category, LoopCall, SafetyLevel, ToolResult, tool
+from services.tools.catalogue import Arguments, Category, Example, LoopCall, SafetyLevel, ToolResult, tool
 from services.tools.errors import TimezoneUnknown
 
 # The parts of the tz database whose zones are named after cities.
@@ -32,20 +33,28 @@ _REGIONS = frozenset(
 )
 
 
+MAX_ZONES = 20
+MAX_ZONE_CHARACTERS = 64
+
+Zone = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ZONE_CHARACTERS)]
+
+
 class TimeNowArguments(Arguments):
     """What `time_now` takes."""
 
-    timezone: str = Field(
+    timezone: Zone = Field(
         "UTC",
-        min_length=1,
-        max_length=64,
         description="A city, or a time zone of the IANA database.",
         examples=["Seoul", "America/New_York"],
     )
+    more_timezones: list[Zone] = Field(
+        [], max_length=MAX_ZONES, description="Further cities or time zones, for the same moment."
+    )
+    detailed: bool = Field(False, description="Whether to tell ISO time, Unix time and week, too.")
 
 
-class TimeNowResult(ToolResult):
-    """What `time_now` gives."""
+class Clock(ToolResult):
+    """What a clock shows."""
 
     timezone: str = Field(description="The zone's IANA name.")
     time: str = Field(description="Hours, minutes and seconds, 00:00:00 to 23:59:59.")
@@ -54,22 +63,96 @@ class TimeNowResult(ToolResult):
     utc_offset: str = Field(description="What local time is ahead of UTC, as +HH:MM or -HH:MM.")
 
 
-@tool(category=Category.UTILITY, safety=SafetyLevel.SAFE, timeout_seconds=5, idempotent=True)
+class TimeNowResult(Clock):
+    """What `time_now` gives."""
+
+    iso: str | None = Field(None, description="Date, time and offset (ISO 8601), if details are asked for.")
+    unix_seconds: int | None = Field(None, description="Seconds since 1970-01-01T00:00:00Z.")
+    week: int | None = Field(None, description="Week of the year (ISO 8601), 1 to 53.")
+    day_of_year: int | None = Field(None, description="1 to 366.")
+    abbreviation: str | None = Field(None, description="The zone's short name, such as CET.")
+    more: list[Clock] | None = Field(None, description="The clocks of the further zones, in order.")
+
+
+@tool(
+    category=Category.UTILITY,
+    safety=SafetyLevel.SAFE,
+    timeout_seconds=5,
+    idempotent=True,
+    examples=(
+        Example(
+            "The time in a city",
+            {"timezone": "Seoul"},
+            {
+                "timezone": "Asia/Seoul",
+                "time": "15:04:05",
+                "date": "2026-11-23",
+                "weekday": "Monday",
+                "utc_offset": "+09:00",
+            },
+            varies=True,
+        ),
+        Example(
+            "The time in two places at once",
+            {"timezone": "UTC", "more_timezones": ["Lima"]},
+            {
+                "timezone": "UTC",
+                "time": "06:04:05",
+                "date": "2026-11-23",
+                "weekday": "Monday",
+                "utc_offset": "+00:00",
+                "more": [
+                    {
+                        "timezone": "America/Lima",
+                        "time": "01:04:05",
+                        "date": "2026-11-23",
+                        "weekday": "Monday",
+                        "utc_offset": "-05:00",
+                    }
+                ],
+            },
+            varies=True,
+        ),
+    ),
+)
 async def time_now(arguments: TimeNowArguments, _call: LoopCall) -> TimeNowResult:
     """Tells the current time and date in a city or time zone."""
-    return read_clock(zone_names().find(arguments.timezone), datetime.now(UTC))
+    return tell_time(arguments, datetime.now(UTC))
 
 
-def read_clock(zone: str, now: datetime) -> TimeNowResult:
+def tell_time(arguments: TimeNowArguments, now: datetime) -> TimeNowResult:
+    """What `time_now` answers at a moment.
+
+    Raises:
+        TimezoneUnknown: There is no such zone; names the nearest.
+    """
+    zone, *more = (zone_names().find(name) for name in (arguments.timezone, *arguments.more_timezones))
+    shown = read_clock(zone, now).model_dump()
+    if arguments.detailed:
+        shown |= _details(now.astimezone(ZoneInfo(zone)))
+    return TimeNowResult(**shown, more=[read_clock(name, now) for name in more] or None)
+
+
+def read_clock(zone: str, now: datetime) -> Clock:
     """What the clocks of a zone show at a moment."""
     local = now.astimezone(ZoneInfo(zone))
-    return TimeNowResult(
+    return Clock(
         timezone=zone,
         time=f"{local:%H:%M:%S}",
         date=f"{local:%Y-%m-%d}",
         weekday=f"{local:%A}",
         utc_offset=_offset(local.utcoffset() or timedelta()),
     )
+
+
+def _details(local: datetime) -> dict[str, Any]:
+    return {
+        "iso": local.isoformat(timespec="seconds"),
+        "unix_seconds": int(local.timestamp()),
+        "week": local.isocalendar().week,
+        "day_of_year": local.timetuple().tm_yday,
+        "abbreviation": local.tzname() or "",
+    }
 
 
 def _offset(offset: timedelta) -> str:

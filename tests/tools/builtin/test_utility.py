@@ -11,6 +11,7 @@ from services.tools.builtin.utility import (
     ZoneNames,
     fold,
     read_clock,
+    tell_time,
     time_now,
     zone_names,
 )
@@ -42,6 +43,31 @@ def test_the_answer_is_as_the_model_learned_it() -> None:
     assert read_clock("Asia/Seoul", NOON).to_json() == (
         '{"timezone":"Asia/Seoul","time":"21:00:05","date":"2026-11-23","weekday":"Monday","utc_offset":"+09:00"}'
     )
+
+
+def test_several_clocks_are_read_at_one_moment() -> None:
+    asked = TimeNowArguments(timezone="Seoul", more_timezones=["UTC", "Lima"])
+    result = tell_time(asked, NOON)
+    assert (result.timezone, result.time) == ("Asia/Seoul", "21:00:05")
+    assert [(clock.timezone, clock.time) for clock in result.more or []] == [
+        ("UTC", "12:00:05"),
+        ("America/Lima", "07:00:05"),
+    ]
+    with pytest.raises(TimezoneUnknown):
+        tell_time(TimeNowArguments(more_timezones=["Atlantis!"]), NOON)
+
+
+def test_details_are_told_when_asked_for() -> None:
+    result = tell_time(TimeNowArguments(timezone="Berlin", detailed=True), NOON)
+    assert result.iso == "2026-11-23T13:00:05+01:00"
+    assert (result.unix_seconds, result.week, result.day_of_year) == (1795435205, 48, 327)
+    assert result.abbreviation == "CET"
+    assert result.more is None
+
+
+def test_without_details_the_answer_has_no_more_fields() -> None:
+    plain = tell_time(TimeNowArguments(timezone="Seoul"), NOON).to_json()
+    assert plain == read_clock("Asia/Seoul", NOON).to_json()
 
 
 @pytest.mark.parametrize(

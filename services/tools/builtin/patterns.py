@@ -1,0 +1,64 @@
+"""Regular expressions written by anyone, matched within a time limit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import regex
+
+from services.tools.errors import PatternInvalid, PatternTooSlow
+
+MAX_PATTERN_CHARACTERS = 1000
+MATCH_SECONDS = 2.0
+
+
+class Matcher:
+    """A regular expression and the time that all its matching may take."""
+
+    def __init__(self, pattern: str, tool: str, *, flags: int = 0, seconds: float = MATCH_SECONDS) -> None:
+        """Compile it.
+
+        Args:
+            pattern: In the syntax of Python's `re`, and more (see the `regex` library).
+            tool: The tool, for errors.
+            flags: Of the `regex` library.
+            seconds: Time for all matching together.
+
+        Raises:
+            PatternInvalid: It is no regular expression.
+        """
+        self._tool = tool
+        self._seconds = seconds
+        self._left = seconds
+        try:
+            self.pattern = regex.compile(pattern, flags | regex.VERSION0, cache_pattern=False)
+        except (regex.error, ValueError, OverflowError, RecursionError) as error:
+            raise PatternInvalid(tool, str(error) or "it is nested too deeply") from None
+
+    @contextmanager
+    def timed(self) -> Iterator[float]:
+        """The seconds that are left for the matching within.
+
+        Raises:
+            PatternTooSlow: It took longer.
+        """
+        if self._left <= 0:
+            raise PatternTooSlow(self._tool, self._seconds)
+        started = time.monotonic()
+        try:
+            yield self._left
+        except TimeoutError:
+            raise PatternTooSlow(self._tool, self._seconds) from None
+        finally:
+            self._left -= time.monotonic() - started
+
+    def search(self, text: str) -> regex.Match[str] | None:
+        """The first match.
+
+        Raises:
+            PatternTooSlow: It takes too long.
+        """
+        with self.timed() as seconds:
+            return self.pattern.search(text, timeout=seconds)
