@@ -13,7 +13,7 @@ from google.rpc import code_pb2, status_pb2
 
 from deploy.envoy.contract import Contract
 from deploy.envoy.filters import ORIGIN_POLICY, SIZE_POLICY
-from deploy.envoy.tree import Tree, typed
+from deploy.envoy.tree import Tree, cel
 from services.rpc.errors import (
     DeadlineExceeded,
     DependencyUnavailable,
@@ -174,8 +174,7 @@ def _details(prefix: str) -> str:
 
 
 def _cel(expression: str) -> Tree:
-    message = "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter"
-    return {"extension_filter": {"name": "cel", "typed_config": typed(message, expression=expression)}}
+    return {"extension_filter": cel(expression)}
 
 
 def _header(name: str, value: str) -> Tree:

@@ -24,6 +24,12 @@ def extension(name: str, message: str, **fields: Any) -> Tree:
     return {"name": name, "typed_config": typed(message, **fields)}
 
 
+def cel(expression: str) -> Tree:
+    """An access log filter that lets pass what a CEL expression is true of."""
+    message = "envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter"
+    return extension("cel", message, expression=expression)
+
+
 def seconds(duration: float) -> str:
     """A `google.protobuf.Duration` as JSON."""
     return f"{duration:.9f}".rstrip("0").rstrip(".") + "s"

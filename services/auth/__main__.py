@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 
 from services.auth.assembly import Parts, build_server
+from services.auth.audit.office import auditing, open_audit
 from services.auth.clock import Clock, utc_now
 from services.auth.errors import StartError
 from services.auth.first_start import make_first_admin
@@ -58,9 +59,11 @@ async def serving(settings: AuthSettings, clock: Clock = utc_now) -> AsyncIterat
         await health.begin()
         revocations = RevocationLog(database, clock, settings.longest_token_life)
         await revocations.begin()
+        audit = open_audit(settings, database, clock)
         server = build_server(
-            Parts(settings, clock, database, passwords, keys, last_use, health, revocations)
+            Parts(settings, clock, database, passwords, keys, last_use, health, revocations, audit)
         )
+        await stack.enter_async_context(auditing(audit, settings.grace_seconds, server.ask_to_stop))
         port = await server.start()
         stack.push_async_callback(server.stop)
         housekeeping = Housekeeping(

@@ -5,13 +5,19 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 
+from parley.auth.v1.audit_service_pb2_grpc import add_AuditServiceServicer_to_server
 from parley.auth.v1.key_service_pb2_grpc import add_KeyServiceServicer_to_server
 from parley.auth.v1.revocation_service_pb2_grpc import add_RevocationServiceServicer_to_server
 from parley.auth.v1.session_service_pb2_grpc import add_SessionServiceServicer_to_server
+from parley.auth.v1.token_service_pb2_grpc import add_TokenServiceServicer_to_server
+from parley.edge.access_log_pb2_grpc import add_AccessLogServiceServicer_to_server
 from parley.edge.external_auth_pb2_grpc import add_AuthorizationServicer_to_server
 from services.auth.administration import add_administration
+from services.auth.audit.office import AuditOffice
+from services.auth.audit_servicer import AuditServicer
 from services.auth.clock import Clock
 from services.auth.descriptors import platform_services
+from services.auth.edge_refusals import EdgeRefusalServicer
 from services.auth.edge_servicer import EdgeServicer
 from services.auth.exchange import KeyExchange
 from services.auth.health import PlatformHealth
@@ -23,12 +29,14 @@ from services.auth.passwords import Passwords
 from services.auth.private_files import read_or_make
 from services.auth.revocation_servicer import RevocationServicer
 from services.auth.revocations import RevocationLog
+from services.auth.run_tokens import RunTokens
 from services.auth.session_servicer import SessionServicer
 from services.auth.sessions import Sessions
 from services.auth.settings import AuthSettings
 from services.auth.signing_keys import SigningKeys
 from services.auth.store.database import Database
 from services.auth.throttle import LoginThrottle
+from services.auth.token_servicer import TokenServicer
 from services.auth.tokens import AccessTokens
 from services.rpc.pages import PageTokens
 from services.rpc.server import RpcServer
@@ -48,6 +56,7 @@ class Parts:
         last_use: Notes the use of API keys.
         health: The health of the platform.
         revocations: What no longer holds though its time is not over.
+        audit: What is told of all that is decided and done.
     """
 
     settings: AuthSettings
@@ -58,6 +67,7 @@ class Parts:
     last_use: LastUse
     health: PlatformHealth
     revocations: RevocationLog
+    audit: AuditOffice
 
 
 def build_server(parts: Parts) -> RpcServer:
@@ -77,12 +87,25 @@ def build_server(parts: Parts) -> RpcServer:
         revocations=parts.revocations.known,
         health_servicer=parts.health,
         reflected=platform_services(),
+        audit=parts.audit.own,
     )
     _add_identity(server, parts, tokens)
+    _add_revocation(server, parts, tokens)
+    _add_audit(server, parts)
+    return server
+
+
+def _add_revocation(server: RpcServer, parts: Parts, tokens: AccessTokens) -> None:
+    """Add what ends tokens before their time, and what lets runs outlive them."""
+    settings = parts.settings
     server.add(
         add_RevocationServiceServicer_to_server, RevocationServicer(parts.revocations, server.stopping)
     )
-    return server
+    verifier = JwksVerifier(tokens.key_set, issuer=settings.token_issuer, audience=settings.token_audience)
+    run_tokens = RunTokens(
+        parts.database, verifier, parts.revocations, tokens, parts.clock, settings.run_token_life
+    )
+    server.add(add_TokenServiceServicer_to_server, TokenServicer(run_tokens, parts.clock))
 
 
 def _add_identity(server: RpcServer, parts: Parts, tokens: AccessTokens) -> None:
@@ -91,8 +114,7 @@ def _add_identity(server: RpcServer, parts: Parts, tokens: AccessTokens) -> None
     throttle = LoginThrottle(database, clock)
     sessions = Sessions(database, parts.passwords, throttle, tokens, clock, settings.session_life)
     exchange = KeyExchange(database, tokens, parts.last_use, clock)
-    # Replicas share the key, so that a page's successor may come from another one.
-    pages = PageTokens(read_or_make(settings.data_path / "page-token-key", lambda: secrets.token_bytes(32)))
+    pages = _page_tokens(settings)
     live, hops = LiveSessions(database, clock), settings.trusted_hops
     server.add(
         add_SessionServiceServicer_to_server,
@@ -103,3 +125,18 @@ def _add_identity(server: RpcServer, parts: Parts, tokens: AccessTokens) -> None
     add_administration(
         server, database, parts.passwords, parts.keys, throttle, pages, clock, trusted_hops=hops
     )
+
+
+def _add_audit(server: RpcServer, parts: Parts) -> None:
+    """Add what takes and shows the audit."""
+    office = parts.audit
+    servicer = AuditServicer(
+        parts.database, office.chain, office.checkpoints, _page_tokens(parts.settings), server.stopping
+    )
+    server.add(add_AuditServiceServicer_to_server, servicer)
+    server.add(add_AccessLogServiceServicer_to_server, EdgeRefusalServicer(office.edge, server.stopping))
+
+
+def _page_tokens(settings: AuthSettings) -> PageTokens:
+    """Replicas share the key, so that a page's successor may come from another one."""
+    return PageTokens(read_or_make(settings.data_path / "page-token-key", lambda: secrets.token_bytes(32)))

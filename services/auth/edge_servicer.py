@@ -12,7 +12,8 @@ from parley.edge import external_auth_pb2 as edge_pb2
 from parley.edge import external_auth_pb2_grpc
 from services.auth.addresses import FORWARDED_FOR, stated_address
 from services.auth.exchange import KeyExchange
-from services.rpc.call import AUTHORIZATION
+from services.auth.keys import parse
+from services.rpc.call import AUTHORIZATION, current_call, note
 from services.rpc.errors import ServiceError
 from services.rpc.interceptors.around import Context
 
@@ -56,10 +57,15 @@ class EdgeServicer(external_auth_pb2_grpc.AuthorizationServicer):
         key = headers_seen.get(KEY_HEADER)
         if key is None:
             return edge_pb2.CheckResponse(ok_response=edge_pb2.OkHttpResponse())
+        call = current_call()
         try:
             address = stated_address([headers_seen.get(FORWARDED_FOR, "")], self._trusted_hops)
+            call.client_address = address
             token = await self._exchange.exchange(key, address)
         except ServiceError as error:
+            call.refusal = error
+            presented = parse(key)
+            note(key_prefix=presented.prefix if presented is not None else "")
             return denial(error.to_status())
         headers = [_header(AUTHORIZATION, f"Bearer {token.text}")]
         return edge_pb2.CheckResponse(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import Field, SecretStr, field_validator
 
+from services.auth.audit.keeper import KeepingRules
 from services.auth.health import Replica, parse_replica
 from services.auth.passwords import PasswordCost
 from services.auth.sessions import SessionLife
@@ -43,6 +44,22 @@ class AuthSettings(ServiceSettings):
         30 * 86400, ge=60, le=365 * 86400, description="life of a login, refreshed or not"
     )
     signing_key_days: int = Field(30, ge=1, le=3650, description="age at which a signing key is replaced")
+    audit_checkpoint_path: Path | None = Field(
+        None,
+        description="file of the audit's signed checkpoints; unset: audit-checkpoints in the data folder",
+    )
+    audit_checkpoint_records: int = Field(
+        1000, ge=1, le=1_000_000, description="audit records after which a checkpoint is signed at the latest"
+    )
+    audit_checkpoint_seconds: float = Field(
+        60,
+        gt=0,
+        le=86400,
+        description="time after an audit record until a checkpoint is signed at the latest",
+    )
+    audit_retention_days: int = Field(
+        0, ge=0, le=36500, description="age at which audit records are deleted; 0: never"
+    )
     password_time_cost: int = Field(3, ge=1, le=100, description="argon2 passes over the memory")
     password_memory_kib: int = Field(65_536, ge=8, le=2**22, description="argon2 memory of one hash, in KiB")
     password_lanes: int = Field(2, ge=1, le=64, description="argon2 threads of one hash")
@@ -80,6 +97,21 @@ class AuthSettings(ServiceSettings):
     def longest_token_life(self) -> timedelta:
         """After this no token is good any more, whatever it was made for."""
         return max(self.access_token_life, self.run_token_life)
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """Where the audit's signed checkpoints lie."""
+        return self.audit_checkpoint_path or self.data_path / "audit-checkpoints"
+
+    @property
+    def keeping_rules(self) -> KeepingRules:
+        """How the audit is looked after."""
+        days = self.audit_retention_days
+        return KeepingRules(
+            self.audit_checkpoint_records,
+            self.audit_checkpoint_seconds,
+            timedelta(days=days) if days else None,
+        )
 
     @property
     def session_life(self) -> SessionLife:

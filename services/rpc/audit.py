@@ -77,6 +77,7 @@ class AuditQueue:
         self._refuses = when_full == "refuse"
         self._waiting: deque[audit_pb2.AuditEvent] = deque()
         self._lost = 0
+        self._closed = False
         self._filled = asyncio.Event()
 
     @property
@@ -100,26 +101,22 @@ class AuditQueue:
         self._filled.set()
 
     async def run(self) -> None:
-        """Deliver what comes, until it is cancelled."""
-        while True:
+        """Deliver what comes, until it is closed and all is delivered."""
+        while not self._closed or self._waiting or self._lost:
             await self._filled.wait()
             self._filled.clear()
             await self._empty()
 
-    async def finish(self, seconds: float) -> None:
-        """Deliver what still waits, for at most this long. `run` must be over."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._empty()
-        except TimeoutError:
-            log.warning("audit events were not written", events=len(self._waiting) + self._lost)
+    def close(self) -> None:
+        """Make `run` end when nothing waits any more."""
+        self._closed = True
+        self._filled.set()
 
     async def _empty(self) -> None:
         while self._waiting or self._lost:
             lost = self._lost
             batch = [*self._loss(lost), *(self._waiting[place] for place in range(self._next()))]
             await self._deliver_until_done(batch)
-            # Only now: a task that is cancelled in between leaves them for `finish`.
             for _ in range(len(batch) - bool(lost)):
                 self._waiting.popleft()
             self._lost -= lost
@@ -195,9 +192,13 @@ async def delivering(queue: AuditQueue, seconds: float) -> AsyncIterator[asyncio
     try:
         yield task
     finally:
-        task.cancel()
+        # Not cancelled at once: a delivery that is cut off in the middle helps nobody.
+        queue.close()
+        _, late = await asyncio.wait({task}, timeout=seconds)
+        if late:
+            log.warning("audit events were not written", events=queue.waiting)
+            task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        await queue.finish(seconds)
 
 
 def _brief(error: Exception) -> str:

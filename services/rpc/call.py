@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
@@ -24,6 +25,7 @@ class Call:
             seconds. None where it waits for ever.
         peer: Name of the mTLS identity that opened the connection.
         principal: The caller, once the token was verified.
+        onward_token: What other services are called with for the caller; empty means the caller's token.
         when_revoked: Ends the call when its token is revoked, where the servicer
             has a better end for it than an error.
         client_address: The caller's IP address as the edge states it; empty inside the mesh.
@@ -37,6 +39,7 @@ class Call:
     deadline: float | None = None
     peer: str = ""
     principal: Principal | None = None
+    onward_token: str = field(default="", repr=False)
     when_revoked: Callable[[], None] | None = None
     client_address: str = ""
     admitted: bool = False
@@ -61,6 +64,12 @@ def current_call() -> Call:
     return _current.get()
 
 
+def note(**facts: str) -> None:
+    """Let the audit know more of the current call; see `Call.facts`. Without a call nobody asks."""
+    with suppress(LookupError):
+        _current.get().facts.update({name: text for name, text in facts.items() if text})
+
+
 def current_principal() -> Principal:
     """The caller of the current call.
 
@@ -78,5 +87,5 @@ def onward_metadata() -> tuple[tuple[str, str], ...]:
     call = current_call()
     onward = [(REQUEST_ID, call.request_id)]
     if call.principal is not None:
-        onward.append((AUTHORIZATION, f"Bearer {call.principal.token}"))
+        onward.append((AUTHORIZATION, f"Bearer {call.onward_token or call.principal.token}"))
     return tuple(onward)

@@ -23,6 +23,7 @@ from services.auth.signing_keys import SigningKeys
 from services.auth.store.database import Database, parse_url
 from services.auth.store.models import User, UserRole
 from services.auth.tokens import AccessTokens
+from services.rpc.call import Call, enter_call
 from services.rpc.errors import DependencyUnavailable, error_info
 from services.rpc.interceptors.around import Context
 from tests.auth.conftest import Auth, FakeClock, check_request, reason, token_of
@@ -127,6 +128,7 @@ async def test_with_the_database_down_keys_are_refused_as_unavailable(
     keys = SigningKeys(tmp_path / "keys", clock, timedelta(minutes=15))
     tokens = AccessTokens(keys, clock, issuer="p", audience="p", life=timedelta(minutes=15))
     servicer = EdgeServicer(KeyExchange(database, tokens, LastUse(database, clock), clock))
+    enter_call(Call("request-1", "/envoy.service.auth.v3.Authorization/Check"))
     answer = await servicer.Check(check_request(mint().text), cast("Context", None))
     await database.close()
     assert answer.denied_response.status.code == 503

@@ -17,7 +17,15 @@ from services.rpc.settings import ServiceSettings
 from services.rpc.tls import TlsFiles
 from tests.conftest import TokenMaker
 from tests.edge.front import Front, free_port, front
-from tests.edge.toys import Seen, ToyKeyExchange, add_auth, add_inference, add_tools
+from tests.edge.toys import (
+    Seen,
+    ToldRefusals,
+    ToyKeyExchange,
+    add_auth,
+    add_inference,
+    add_refusals,
+    add_tools,
+)
 
 Identity = Callable[[str], TlsFiles]
 
@@ -46,12 +54,14 @@ class Mesh:
         seen: What each saw of its calls.
         servers: The servers themselves.
         exchange: What the edge asks about keys.
+        told: What the edge tells of its refusals.
     """
 
     addresses: dict[str, str]
     seen: dict[str, Seen]
     servers: dict[str, RpcServer]
     exchange: ToyKeyExchange
+    told: ToldRefusals
 
     def upstreams(self) -> dict[str, Any]:
         """The settings that tell the edge of them."""
@@ -82,6 +92,7 @@ async def start_mesh(identity: Identity, tokens: TokenMaker, stack: AsyncExitSta
     servers = {name: service(identities[name], identity, tokens) for name in identities}
     seen = {name: Seen() for name in identities}
     exchange = add_auth(servers["auth"], tokens, seen["auth"])
+    told = add_refusals(servers["auth"])
     add_tools(servers["tools"], seen["tools"])
     for pool in ("demo", "large"):
         add_inference(servers[pool], pool, seen[pool])
@@ -90,7 +101,7 @@ async def start_mesh(identity: Identity, tokens: TokenMaker, stack: AsyncExitSta
         addresses[name] = f"127.0.0.1:{await server.start()}"
         stack.push_async_callback(server.stop)
         await server.set_serving(True)
-    return Mesh(addresses, seen, servers, exchange)
+    return Mesh(addresses, seen, servers, exchange, told)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -10,10 +10,11 @@ from typing import Any
 import grpc
 from google.protobuf.json_format import ParseDict
 
-from parley.auth.v1 import session_service_pb2, session_service_pb2_grpc
-from parley.edge import external_auth_pb2, external_auth_pb2_grpc
+from parley.auth.v1 import audit_pb2, session_service_pb2, session_service_pb2_grpc
+from parley.edge import access_log_pb2_grpc, external_auth_pb2, external_auth_pb2_grpc
 from parley.inference.v1 import chat_pb2, inference_service_pb2, inference_service_pb2_grpc
 from parley.tools.v1 import tool_pb2, tool_service_pb2, tool_service_pb2_grpc
+from services.auth.edge_refusals import EdgeRefusalServicer
 from services.auth.edge_servicer import denial
 from services.auth.errors import KeyInvalid
 from services.rpc.call import current_call, current_principal
@@ -108,6 +109,19 @@ class ToyKeyExchange(external_auth_pb2_grpc.AuthorizationServicer):
         )
 
 
+class ToldRefusals:
+    """Keeps what the edge tells of its refusals."""
+
+    def __init__(self) -> None:
+        self.events: list[audit_pb2.AuditEvent] = []
+
+    def admit(self) -> None:
+        """Never full."""
+
+    def record(self, event: audit_pb2.AuditEvent) -> None:
+        self.events.append(event)
+
+
 class ToyInference(inference_service_pb2_grpc.InferenceServiceServicer):
     """Answers with its pool's name; the question's text says how to behave."""
 
@@ -163,6 +177,14 @@ def add_auth(server: Any, tokens: TokenMaker, seen: Seen) -> ToyKeyExchange:
     server.add(session_service_pb2_grpc.add_SessionServiceServicer_to_server, ToySessions(tokens, seen))
     server.add(external_auth_pb2_grpc.add_AuthorizationServicer_to_server, exchange)
     return exchange
+
+
+def add_refusals(server: Any) -> ToldRefusals:
+    """Add what takes the edge's refusals."""
+    told = ToldRefusals()
+    servicer = EdgeRefusalServicer(told, server.stopping)
+    server.add(access_log_pb2_grpc.add_AccessLogServiceServicer_to_server, servicer)
+    return told
 
 
 def add_inference(server: Any, pool: str, seen: Seen) -> None:

@@ -26,15 +26,15 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from google.protobuf import wrappers_pb2 as google_dot_protobuf_dot_wrappers__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cparley/edge/access_log.proto\x12\x1a\x65nvoy.service.accesslog.v3\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1egoogle/protobuf/wrappers.proto\"\x1a\n\x18StreamAccessLogsResponse\"\xe2\x01\n\x17StreamAccessLogsMessage\x12]\n\thttp_logs\x18\x02 \x01(\x0b\x32H.envoy.service.accesslog.v3.StreamAccessLogsMessage.HTTPAccessLogEntriesH\x00\x1aY\n\x14HTTPAccessLogEntries\x12\x41\n\tlog_entry\x18\x01 \x03(\x0b\x32..envoy.service.accesslog.v3.HTTPAccessLogEntryB\r\n\x0blog_entries\"\xe6\x01\n\x12HTTPAccessLogEntry\x12\x46\n\x11\x63ommon_properties\x18\x01 \x01(\x0b\x32+.envoy.service.accesslog.v3.AccessLogCommon\x12\x42\n\x07request\x18\x03 \x01(\x0b\x32\x31.envoy.service.accesslog.v3.HTTPRequestProperties\x12\x44\n\x08response\x18\x04 \x01(\x0b\x32\x32.envoy.service.accesslog.v3.HTTPResponseProperties\"\x89\x01\n\x0f\x41\x63\x63\x65ssLogCommon\x12\x46\n\x19\x64ownstream_remote_address\x18\x02 \x01(\x0b\x32#.envoy.service.accesslog.v3.Address\x12.\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Y\n\x07\x41\x64\x64ress\x12\x43\n\x0esocket_address\x18\x01 \x01(\x0b\x32).envoy.service.accesslog.v3.SocketAddressH\x00\x42\t\n\x07\x61\x64\x64ress\" \n\rSocketAddress\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\"P\n\x15HTTPRequestProperties\x12\x0c\n\x04path\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\t \x01(\t\x12\x15\n\roriginal_path\x18\n \x01(\t\"\x8a\x02\n\x16HTTPResponseProperties\x12\x33\n\rresponse_code\x18\x01 \x01(\x0b\x32\x1c.google.protobuf.UInt32Value\x12\x63\n\x11response_trailers\x18\x05 \x03(\x0b\x32H.envoy.service.accesslog.v3.HTTPResponseProperties.ResponseTrailersEntry\x12\x1d\n\x15response_code_details\x18\x06 \x01(\t\x1a\x37\n\x15ResponseTrailersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x32\x93\x01\n\x10\x41\x63\x63\x65ssLogService\x12\x7f\n\x10StreamAccessLogs\x12\x33.envoy.service.accesslog.v3.StreamAccessLogsMessage\x1a\x34.envoy.service.accesslog.v3.StreamAccessLogsResponse(\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cparley/edge/access_log.proto\x12\x1a\x65nvoy.service.accesslog.v3\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1egoogle/protobuf/wrappers.proto\"\x1a\n\x18StreamAccessLogsResponse\"\xe2\x01\n\x17StreamAccessLogsMessage\x12]\n\thttp_logs\x18\x02 \x01(\x0b\x32H.envoy.service.accesslog.v3.StreamAccessLogsMessage.HTTPAccessLogEntriesH\x00\x1aY\n\x14HTTPAccessLogEntries\x12\x41\n\tlog_entry\x18\x01 \x03(\x0b\x32..envoy.service.accesslog.v3.HTTPAccessLogEntryB\r\n\x0blog_entries\"\xe6\x01\n\x12HTTPAccessLogEntry\x12\x46\n\x11\x63ommon_properties\x18\x01 \x01(\x0b\x32+.envoy.service.accesslog.v3.AccessLogCommon\x12\x42\n\x07request\x18\x03 \x01(\x0b\x32\x31.envoy.service.accesslog.v3.HTTPRequestProperties\x12\x44\n\x08response\x18\x04 \x01(\x0b\x32\x32.envoy.service.accesslog.v3.HTTPResponseProperties\"\x89\x01\n\x0f\x41\x63\x63\x65ssLogCommon\x12\x46\n\x19\x64ownstream_remote_address\x18\x02 \x01(\x0b\x32#.envoy.service.accesslog.v3.Address\x12.\n\nstart_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Y\n\x07\x41\x64\x64ress\x12\x43\n\x0esocket_address\x18\x01 \x01(\x0b\x32).envoy.service.accesslog.v3.SocketAddressH\x00\x42\t\n\x07\x61\x64\x64ress\" \n\rSocketAddress\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\"P\n\x15HTTPRequestProperties\x12\x0c\n\x04path\x18\x05 \x01(\t\x12\x12\n\nrequest_id\x18\t \x01(\t\x12\x15\n\roriginal_path\x18\n \x01(\t\"\x87\x02\n\x16HTTPResponseProperties\x12\x33\n\rresponse_code\x18\x01 \x01(\x0b\x32\x1c.google.protobuf.UInt32Value\x12\x61\n\x10response_headers\x18\x04 \x03(\x0b\x32G.envoy.service.accesslog.v3.HTTPResponseProperties.ResponseHeadersEntry\x12\x1d\n\x15response_code_details\x18\x06 \x01(\t\x1a\x36\n\x14ResponseHeadersEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x32\x93\x01\n\x10\x41\x63\x63\x65ssLogService\x12\x7f\n\x10StreamAccessLogs\x12\x33.envoy.service.accesslog.v3.StreamAccessLogsMessage\x1a\x34.envoy.service.accesslog.v3.StreamAccessLogsResponse(\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'parley.edge.access_log_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_HTTPRESPONSEPROPERTIES_RESPONSETRAILERSENTRY']._loaded_options = None
-  _globals['_HTTPRESPONSEPROPERTIES_RESPONSETRAILERSENTRY']._serialized_options = b'8\001'
+  _globals['_HTTPRESPONSEPROPERTIES_RESPONSEHEADERSENTRY']._loaded_options = None
+  _globals['_HTTPRESPONSEPROPERTIES_RESPONSEHEADERSENTRY']._serialized_options = b'8\001'
   _globals['_STREAMACCESSLOGSRESPONSE']._serialized_start=125
   _globals['_STREAMACCESSLOGSRESPONSE']._serialized_end=151
   _globals['_STREAMACCESSLOGSMESSAGE']._serialized_start=154
@@ -52,9 +52,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HTTPREQUESTPROPERTIES']._serialized_start=880
   _globals['_HTTPREQUESTPROPERTIES']._serialized_end=960
   _globals['_HTTPRESPONSEPROPERTIES']._serialized_start=963
-  _globals['_HTTPRESPONSEPROPERTIES']._serialized_end=1229
-  _globals['_HTTPRESPONSEPROPERTIES_RESPONSETRAILERSENTRY']._serialized_start=1174
-  _globals['_HTTPRESPONSEPROPERTIES_RESPONSETRAILERSENTRY']._serialized_end=1229
-  _globals['_ACCESSLOGSERVICE']._serialized_start=1232
-  _globals['_ACCESSLOGSERVICE']._serialized_end=1379
+  _globals['_HTTPRESPONSEPROPERTIES']._serialized_end=1226
+  _globals['_HTTPRESPONSEPROPERTIES_RESPONSEHEADERSENTRY']._serialized_start=1172
+  _globals['_HTTPRESPONSEPROPERTIES_RESPONSEHEADERSENTRY']._serialized_end=1226
+  _globals['_ACCESSLOGSERVICE']._serialized_start=1229
+  _globals['_ACCESSLOGSERVICE']._serialized_end=1376
 # @@protoc_insertion_point(module_scope)

@@ -222,7 +222,7 @@ class HTTPResponseProperties(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
-    class ResponseTrailersEntry(_message.Message):
+    class ResponseHeadersEntry(_message.Message):
         DESCRIPTOR: _descriptor.Descriptor
 
         KEY_FIELD_NUMBER: _builtins.int
@@ -242,7 +242,7 @@ class HTTPResponseProperties(_message.Message):
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     RESPONSE_CODE_FIELD_NUMBER: _builtins.int
-    RESPONSE_TRAILERS_FIELD_NUMBER: _builtins.int
+    RESPONSE_HEADERS_FIELD_NUMBER: _builtins.int
     RESPONSE_CODE_DETAILS_FIELD_NUMBER: _builtins.int
     response_code_details: _builtins.str
     """What Envoy says about why it answered so."""
@@ -251,19 +251,19 @@ class HTTPResponseProperties(_message.Message):
         """HTTP status code."""
 
     @_builtins.property
-    def response_trailers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Trailers that were asked for, by lower-case name."""
+    def response_headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Headers that were asked for, by lower-case name."""
 
     def __init__(
         self,
         *,
         response_code: _wrappers_pb2.UInt32Value | None = ...,
-        response_trailers: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        response_headers: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         response_code_details: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["response_code", b"response_code"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["response_code", b"response_code", "response_code_details", b"response_code_details", "response_trailers", b"response_trailers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["response_code", b"response_code", "response_code_details", b"response_code_details", "response_headers", b"response_headers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

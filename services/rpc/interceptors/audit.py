@@ -33,6 +33,7 @@ QUIET_METHODS = (
     "/grpc.health.v1.Health/",
     "/parley.auth.v1.SessionService/GetJwks",
     "/parley.auth.v1.AuditService/RecordEvents",
+    "/parley.auth.v1.RevocationService/WatchRevocations",
     "/envoy.service.auth.v3.Authorization/",
     "/envoy.service.accesslog.v3.AccessLogService/",
 )
@@ -147,9 +148,10 @@ def _event(call: Call, stage: audit_pb2.AuditStage.ValueType) -> audit_pb2.Audit
         client_address=call.client_address[:MAX_ID_CHARACTERS] if call.peer == EDGE else "",
         decision=audit_pb2.AUDIT_DECISION_ALLOWED,
     )
-    if principal is not None:
-        event.tenant_id, event.user_id = principal.tenant_id, principal.user_id
-        event.key_id, event.session_id = principal.key_id, principal.session_id
+    for name in ("tenant_id", "user_id", "key_id", "session_id"):
+        # Who logs in is known only when it is done.
+        known = getattr(principal, name) if principal is not None else call.facts.get(name, "")
+        setattr(event, name, known)
     return stamped(event)
 
 

@@ -173,6 +173,6 @@ async def test_two_users_cannot_share_a_name_however_it_is_spelled(
         await add_user(database, passwords, "ADA", "user")
 
 
-async def test_everything_but_failed_logins_and_revocations_belongs_to_a_tenant() -> None:
+async def test_everything_but_failed_logins_revocations_and_the_audit_s_head_belongs_to_a_tenant() -> None:
     without = {name for name, table in User.metadata.tables.items() if "tenant_id" not in table.columns}
-    assert without == {"login_attempts", "revocations"}
+    assert without == {"login_attempts", "revocations", "audit_chain"}

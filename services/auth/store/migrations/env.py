@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from alembic import context
 
-from services.auth.store import revocation_models  # noqa: F401 - puts its tables into the metadata
+# Imported to put their tables into the metadata.
+from services.auth.store import audit_models, revocation_models  # noqa: F401
 from services.auth.store.models import Record
 
 
