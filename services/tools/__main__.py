@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+from parley.auth.v1.quota_service_pb2_grpc import QuotaServiceStub
 from parley.tools.v1.tool_service_pb2_grpc import add_ToolServiceServicer_to_server
-from services.rpc.channel import open_channel
+from services.ledger.admission import Admission
+from services.ledger.ledger import Ledger, open_store
+from services.ledger.remote_limits import RemoteLimits
+from services.rpc.channel import RotatingChannel, open_channel
 from services.rpc.pages import PageTokens
 from services.rpc.revocation_feed import RevocationFeed
 from services.rpc.revocations import Revocations
@@ -23,6 +28,7 @@ from services.tools.builtin.rooms import BUILT_IN
 from services.tools.builtin.web.toolset import web_tools
 from services.tools.call_stream import StreamLimits
 from services.tools.catalogue import Catalogue
+from services.tools.metering import Door
 from services.tools.runner import Runner
 from services.tools.servicer import ToolServicer
 from services.tools.settings import ToolsSettings
@@ -30,6 +36,7 @@ from services.tools.turns import Turns
 from services.tools.workers import WorkerPool, WorkerUnusable
 from services.tools.workspace import Workspaces, WorkspaceUnusable
 
+LEDGER_HEALTH = "parley.ledger"
 EXIT_FAILED = 1
 EXIT_SETTINGS = 2
 
@@ -54,7 +61,8 @@ async def serve(settings: ToolsSettings) -> None:
         revocations = Revocations()
         server = RpcServer(settings, verifier, revocations=revocations)
         await stack.enter_async_context(RevocationFeed(channel, revocations, server.report).following())
-        server.add(add_ToolServiceServicer_to_server, _servicer(settings, catalogue, workers))
+        door = await stack.enter_async_context(_door(settings, channel, server))
+        server.add(add_ToolServiceServicer_to_server, _servicer(settings, catalogue, workers, door))
         await asyncio.to_thread(workspaces.check)
         await asyncio.to_thread(utility.zone_names)  # Reads hundreds of files; later calls only look up.
         await server.start()
@@ -64,7 +72,25 @@ async def serve(settings: ToolsSettings) -> None:
         await server.serve_until_stopped()
 
 
-def _servicer(settings: ToolsSettings, catalogue: Catalogue, workers: WorkerPool) -> ToolServicer:
+@asynccontextmanager
+async def _door(settings: ToolsSettings, auth: RotatingChannel, server: RpcServer) -> AsyncIterator[Door]:
+    """What counts direct calls, until the block's end; its store shows in the server's health."""
+    url = settings.store_url.get_secret_value()
+    if not url:
+        yield Door(None)
+        return
+    async with open_store(url) as store:
+        limits = RemoteLimits(QuotaServiceStub(auth))
+        admission = Admission(Ledger(store), limits, service="tools.parley")
+
+        async def report(answers: bool) -> None:
+            await server.report(LEDGER_HEALTH, answers=answers)
+
+        async with admission.keeping(report):
+            yield Door(admission)
+
+
+def _servicer(settings: ToolsSettings, catalogue: Catalogue, workers: WorkerPool, door: Door) -> ToolServicer:
     turns = Turns(
         running=settings.running_calls,
         running_per_caller=settings.running_calls_per_caller,
@@ -76,7 +102,7 @@ def _servicer(settings: ToolsSettings, catalogue: Catalogue, workers: WorkerPool
         total=settings.total_calls_per_stream,
     )
     runner = Runner(catalogue, workers, turns, max_argument_bytes=settings.max_argument_bytes)
-    return ToolServicer(catalogue, runner, limits, PageTokens())
+    return ToolServicer(catalogue, runner, limits, PageTokens(), door)
 
 
 def _absolute(settings: ToolsSettings) -> Path | None:

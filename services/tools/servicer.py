@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from itertools import islice
 from typing import Any
@@ -16,6 +16,8 @@ from services.rpc.errors import ServiceError
 from services.rpc.pages import PageTokens, page_size
 from services.tools.call_stream import Caller, CallStream, Request, StreamLimits
 from services.tools.catalogue import Catalogue
+from services.tools.events import CallEvent
+from services.tools.metering import Door, Tally
 from services.tools.runner import Runner
 from services.tools.translate import event_message, invocation_from, request_from
 
@@ -26,9 +28,10 @@ class ToolServicer(ToolServiceServicer):
     """Answers with the catalogue and runs its tools."""
 
     def __init__(
-        self, catalogue: Catalogue, runner: Runner, limits: StreamLimits, page_tokens: PageTokens
+        self, catalogue: Catalogue, runner: Runner, limits: StreamLimits, page_tokens: PageTokens, door: Door
     ) -> None:
-        """Serve this catalogue."""
+        """Serve this catalogue; streams of calls pass the door."""
+        self._door = door
         self._catalogue = catalogue
         self._runner = runner
         self._limits = limits
@@ -63,7 +66,7 @@ class ToolServicer(ToolServiceServicer):
         async def once() -> AsyncIterator[Request]:
             yield invocation_from(request.call)
 
-        async with aclosing(self._stream().events(once())) as events:
+        async with self._door.passing() as tally, aclosing(self._events(once(), tally)) as events:
             async for event in events:
                 if isinstance(event.what, ServiceError):
                     raise event.what
@@ -74,12 +77,12 @@ class ToolServicer(ToolServiceServicer):
     ) -> AsyncIterator[tool_service_pb2.ExecuteManyResponse]:
         """See the contract."""
         asked = (request_from(request) async for request in requests)
-        async with aclosing(self._stream().events(asked)) as events:
+        async with self._door.passing() as tally, aclosing(self._events(asked, tally)) as events:
             async for event in events:
                 yield tool_service_pb2.ExecuteManyResponse(event=event_message(event))
 
-    def _stream(self) -> CallStream:
-        """A stream of calls for the current caller."""
+    def _events(self, requests: AsyncIterator[Request], tally: Tally) -> AsyncGenerator[CallEvent, None]:
+        """What happens to the calls that the current caller asks for, each of them counted."""
         call = current_call()
         caller = Caller(current_principal(), call.request_id, call.deadline)
-        return CallStream(self._runner, caller, self._limits)
+        return CallStream(self._runner, caller, self._limits).events(tally.counting(requests))

@@ -27,6 +27,10 @@ class ToolsSettings(ServiceSettings):
     model_config = settings_config("PARLEY_TOOLS_")
 
     auth_address: str = Field(description="host:port of the auth service, for the keys that verify tokens")
+    store_url: SecretStr = Field(
+        SecretStr(""),
+        description="redis:// URL of the store that counts usage; empty: direct calls go uncounted; a secret",
+    )
     workspace_path: Path = Field(description="folder that holds a workspace per tenant and user")
     workspace_template_path: Path | None = Field(
         None, description="folder that is copied into a fresh workspace; unset: it starts empty"

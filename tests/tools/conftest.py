@@ -34,6 +34,7 @@ from services.tools.catalogue import (
     tool,
 )
 from services.tools.events import Happening
+from services.tools.metering import Door
 from services.tools.runner import Runner
 from services.tools.servicer import ToolServicer
 from services.tools.settings import ToolsSettings
@@ -197,6 +198,7 @@ def serve(
         limits: StreamLimits = LIMITS,
         verifier: Verifier | None = None,
         revocations: Revocations | None = None,
+        door: Door | None = None,
     ) -> AsyncIterator[Service]:
         files = identity("tools")
         settings = ToolsSettings(
@@ -210,7 +212,8 @@ def serve(
         )
         tools = tuple(tools)
         server = RpcServer(settings, verifier or tokens.verifier(), revocations=revocations)
-        servicer = ToolServicer(Catalogue(tools), make_runner(*tools), limits, PageTokens())
+        runner, passed = make_runner(*tools), door or Door(None)
+        servicer = ToolServicer(Catalogue(tools), runner, limits, PageTokens(), passed)
         server.add(add_ToolServiceServicer_to_server, servicer)
         port = await server.start()
         try:
