@@ -9,7 +9,6 @@ from parley.auth.v1.audit_service_pb2_grpc import add_AuditServiceServicer_to_se
 from parley.auth.v1.key_service_pb2_grpc import add_KeyServiceServicer_to_server
 from parley.auth.v1.revocation_service_pb2_grpc import add_RevocationServiceServicer_to_server
 from parley.auth.v1.session_service_pb2_grpc import add_SessionServiceServicer_to_server
-from parley.auth.v1.token_service_pb2_grpc import add_TokenServiceServicer_to_server
 from parley.edge.access_log_pb2_grpc import add_AccessLogServiceServicer_to_server
 from parley.edge.external_auth_pb2_grpc import add_AuthorizationServicer_to_server
 from services.auth.administration import add_administration
@@ -29,14 +28,12 @@ from services.auth.passwords import Passwords
 from services.auth.private_files import read_or_make
 from services.auth.revocation_servicer import RevocationServicer
 from services.auth.revocations import RevocationLog
-from services.auth.run_tokens import RunTokens
 from services.auth.session_servicer import SessionServicer
 from services.auth.sessions import Sessions
 from services.auth.settings import AuthSettings
 from services.auth.signing_keys import SigningKeys
 from services.auth.store.database import Database
 from services.auth.throttle import LoginThrottle
-from services.auth.token_servicer import TokenServicer
 from services.auth.tokens import AccessTokens
 from services.rpc.pages import PageTokens
 from services.rpc.server import RpcServer
@@ -90,22 +87,11 @@ def build_server(parts: Parts) -> RpcServer:
         audit=parts.audit.own,
     )
     _add_identity(server, parts, tokens)
-    _add_revocation(server, parts, tokens)
-    _add_audit(server, parts)
-    return server
-
-
-def _add_revocation(server: RpcServer, parts: Parts, tokens: AccessTokens) -> None:
-    """Add what ends tokens before their time, and what lets runs outlive them."""
-    settings = parts.settings
     server.add(
         add_RevocationServiceServicer_to_server, RevocationServicer(parts.revocations, server.stopping)
     )
-    verifier = JwksVerifier(tokens.key_set, issuer=settings.token_issuer, audience=settings.token_audience)
-    run_tokens = RunTokens(
-        parts.database, verifier, parts.revocations, tokens, parts.clock, settings.run_token_life
-    )
-    server.add(add_TokenServiceServicer_to_server, TokenServicer(run_tokens, parts.clock))
+    _add_audit(server, parts)
+    return server
 
 
 def _add_identity(server: RpcServer, parts: Parts, tokens: AccessTokens) -> None:
