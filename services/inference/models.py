@@ -7,6 +7,7 @@ from enum import Enum, auto
 
 from services.inference.engine import Engine, ModelCard
 from services.inference.errors import ModelNotFound, ModelNotReady
+from services.rpc.principal import Principal
 
 
 class ModelState(Enum):
@@ -34,6 +35,11 @@ class ServedModel:
     state: ModelState = ModelState.LOADING
 
     @property
+    def permission(self) -> str:
+        """What a caller needs to use it, beside the method's own permission."""
+        return f"models.{self.name}"
+
+    @property
     def card(self) -> ModelCard | None:
         """What it can do; unknown until it is loaded."""
         return self.engine.card if self.engine is not None else None
@@ -47,9 +53,9 @@ class Models:
         self._models = {name: ServedModel(name, name == names[0]) for name in sorted(names)}
         self._default = names[0]
 
-    def all(self) -> list[ServedModel]:
-        """Every model, by name."""
-        return list(self._models.values())
+    def permitted(self, caller: Principal) -> list[ServedModel]:
+        """The models that a caller may use, by name."""
+        return [served for served in self._models.values() if caller.may(served.permission)]
 
     def ready(self, name: str, engine: Engine) -> None:
         """The model answers, with this engine."""
@@ -60,16 +66,18 @@ class Models:
         """The model's engine stopped."""
         self._models[name].state = ModelState.FAILED
 
-    def engine(self, name: str) -> Engine:
-        """The engine of a model; an empty name means the default.
+    def engine(self, name: str, caller: Principal) -> Engine:
+        """The engine of a model, for a caller; an empty name means the default.
 
         Raises:
             ModelNotFound: There is no such model.
+            PermissionMissing: The caller may not use it.
             ModelNotReady: It is loading, or its engine stopped.
         """
         served = self._models.get(name or self._default)
         if served is None:
-            raise ModelNotFound(name, self._models)
+            raise ModelNotFound(name, (permitted.name for permitted in self.permitted(caller)))
+        caller.require(served.permission)
         if served.engine is None or served.state is not ModelState.READY:
             raise ModelNotReady(served.name)
         return served.engine

@@ -62,7 +62,7 @@ class InferenceServicer(InferenceServiceServicer):
     ) -> AsyncGenerator[chat_pb2.ChatResponse, None]:
         """See `InferenceService.Chat`."""
         order = translate.chat_order(request)
-        engine = self._models.engine(order.model)
+        engine = self._models.engine(order.model, current_principal())
         check_order(order.messages)
         with self._runs.open(Owner.of(current_principal()), _limit(order)) as run:
             # A client that vanishes while it is being written to leaves no other trace.
@@ -103,9 +103,10 @@ class InferenceServicer(InferenceServiceServicer):
     ) -> inference_service_pb2.ListModelsResponse:
         """See `InferenceService.ListModels`."""
         del context
-        owner = current_principal().user_id
+        caller = current_principal()
+        owner = caller.user_id
         after = self._page_tokens.decode(request.page_token, request, owner)
-        later = [served for served in self._models.all() if served.name > after]
+        later = [served for served in self._models.permitted(caller) if served.name > after]
         page = later[: page_size(request.page_size)]
         more = len(later) > len(page)
         return inference_service_pb2.ListModelsResponse(

@@ -167,7 +167,7 @@ async def test_a_revoked_key_is_refused_within_a_second(stack: Stack, admin: Cli
 
 
 async def test_a_key_with_few_scopes_may_do_no_more(stack: Stack, admin: Client) -> None:
-    made = await admin.create_key("models only", scopes=["inference.models"])
+    made = await admin.create_key("models only", scopes=["inference.models", "models.*"])
     async with stack.client(ApiKey(made.secret)) as program:
         assert await program.list_models()
         with pytest.raises(ParleyError) as caught:

@@ -11,7 +11,10 @@ from services.inference.lifecycle import EngineDiedError, Load, ModelLife
 from services.inference.models import Models
 from services.inference.preflight import StartError
 from services.inference.runs import Limit, Owner, RunRegistry
+from tests.conftest import TokenMaker
 from tests.inference.scripted import Gate, ScriptedEngine
+
+CALLER = TokenMaker().principal("models.*")
 
 
 class Health:
@@ -45,10 +48,10 @@ async def test_it_serves_after_the_model_answered_and_not_before() -> None:
     await asyncio.wait_for(gate.reached.wait(), 5)
     assert health.told == []
     with pytest.raises(ModelNotReady):
-        models.engine("m")
+        models.engine("m", CALLER)
     gate.open.set()
     await asyncio.wait_for(health.serving.wait(), 5)
-    assert models.engine("") is engine
+    assert models.engine("", CALLER) is engine
     living.cancel()
     with pytest.raises(asyncio.CancelledError):
         await living
@@ -70,7 +73,7 @@ async def test_death_turns_health_waits_for_the_runs_and_ends_the_process() -> N
     assert health.told == [True, False]
     assert engine.closed
     with pytest.raises(ModelNotReady):
-        models.engine("m")
+        models.engine("m", CALLER)
 
 
 async def test_a_model_that_does_not_load_in_time() -> None:

@@ -36,7 +36,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 READY_SECONDS = 400
 END_SECONDS = 60
-PERMISSIONS = ("inference.chat", "inference.models", "tools.list", "tools.execute")
+PERMISSIONS = ("inference.chat", "inference.models", "models.*", "tools.list", "tools.execute")
 
 
 class Keys(SessionServiceServicer):

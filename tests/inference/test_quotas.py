@@ -35,7 +35,7 @@ from tests.inference.test_process import free_port
 from tests.inference.test_servicer import chat, read, with_tools
 
 STREAMS = 200
-PERMISSIONS = ("inference.chat", "tools.list", "tools.execute")
+PERMISSIONS = ("inference.chat", "models.*", "tools.list", "tools.execute")
 SUM = ToolCall("call-1", "calculator", "{}")
 
 

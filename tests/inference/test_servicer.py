@@ -17,7 +17,7 @@ from tests.conftest import TokenMaker
 from tests.inference.conftest import Replica, ToolsProcess
 from tests.inference.scripted import Gate, ScriptedEngine, calls, says
 
-PERMISSIONS = ("inference.chat", "inference.models", "tools.list", "tools.execute")
+PERMISSIONS = ("inference.chat", "inference.models", "models.*", "tools.list", "tools.execute")
 SUM = ToolCall("call-1", "calculator", '{"expression":"17 * 23"}')
 
 
@@ -296,6 +296,19 @@ async def test_time_that_is_over_before_the_start_is_a_status(replica: Replica, 
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await read(process.stub.Chat(chat(limits=limits), metadata=metadata))
     assert refused.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+async def test_a_model_needs_its_permission(replica: Replica, tokens: TokenMaker) -> None:
+    some = tokens.metadata("inference.chat", "inference.models", "models.another")
+    async with replica(ScriptedEngine()) as process:
+        listed = await process.stub.ListModels(inference_service_pb2.ListModelsRequest(), metadata=some)
+        told = []
+        for model in ("scripted", "", "no-such", "another"):
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await read(process.stub.Chat(chat(model=model), metadata=some))
+            told.append(refusal(refused.value)[0])
+    assert [model.name for model in listed.models] == ["another"]
+    assert told == ["PERMISSION_MISSING", "PERMISSION_MISSING", "MODEL_NOT_FOUND", "MODEL_NOT_READY"]
 
 
 async def test_models_are_listed_page_by_page(replica: Replica, metadata: Any) -> None:
