@@ -15,7 +15,7 @@ from cli.environment import CommandSettings
 from cli.failures import CommandError, ExitCode
 from cli.home import Home, write_private
 from parley_client.client import Client
-from parley_client.credentials import ApiKey, Credentials, Login, Tokens, TokensInMemory
+from parley_client.credentials import Credentials, ExchangedKey, Login, Tokens, TokensInMemory
 
 ADMINISTRATOR = "admin"
 
@@ -78,7 +78,7 @@ async def find_credentials(
         ParleyError: The local password was refused.
     """
     if secret := settings.api_key.get_secret_value():
-        return ApiKey(secret)
+        return ExchangedKey(secret, client.exchange_key)
     saved = SavedLogin.of(home, address)
     if saved.exists():
         return Login(saved, client.refresh)

@@ -9,7 +9,7 @@ async with Client(open_channel("localhost:8443", authority=path), ApiKey(secret)
 from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
@@ -24,7 +24,7 @@ from parley.tools.v1 import execution_pb2, tool_pb2, tool_service_pb2
 from parley.tools.v1.tool_service_pb2_grpc import ToolServiceStub
 from parley_client.administration import Administration
 from parley_client.caller import Caller, pages
-from parley_client.credentials import Anonymous, Credentials, Tokens
+from parley_client.credentials import AccessToken, Anonymous, Credentials, Tokens
 from parley_client.stream import EventStream
 
 MODEL_KEY = "parley-model"
@@ -132,6 +132,12 @@ class Client:
         if expires_at is not None:
             request.expire_time.FromDatetime(expires_at)
         return await self._caller.unary(self._keys.CreateKey, request)
+
+    async def exchange_key(self, secret: str) -> AccessToken:
+        """An access token for an API key; `ExchangedKey` asks for it."""
+        request = key_service_pb2.ExchangeKeyRequest(secret=secret)
+        answer = await self._caller.unary(self._keys.ExchangeKey, request, Anonymous())
+        return AccessToken(answer.access_token, datetime.now(UTC) + answer.expires_in.ToTimedelta())
 
     async def list_keys(self) -> list[key_service_pb2.Key]:
         """The caller's keys, newest first, without secrets."""

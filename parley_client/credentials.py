@@ -132,3 +132,39 @@ class Login:
                 tokens = await self._refresh(tokens.refresh_token)
                 self._store.save(tokens)
             return tokens
+
+
+@dataclass(frozen=True)
+class AccessToken:
+    """What an API key was exchanged for."""
+
+    text: str = field(repr=False)
+    expires_at: datetime
+
+
+ExchangeKey = Callable[[str], Awaitable[AccessToken]]
+"""Exchanges an API key for an access token."""
+
+
+class ExchangedKey:
+    """An API key that is exchanged once, so that calls need not wait for the edge to do it each time."""
+
+    def __init__(
+        self,
+        secret: str,
+        exchange: ExchangeKey,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._secret = secret
+        self._exchange = exchange
+        self._now = now
+        self._lock = asyncio.Lock()
+        self._token: AccessToken | None = None
+
+    async def metadata(self) -> Metadata:
+        """The access token as a bearer value, made first where there is none or it is about to end."""
+        async with self._lock:
+            if self._token is None or self._token.expires_at - self._now() <= REFRESH_AHEAD:
+                self._token = await self._exchange(self._secret)
+            return (("authorization", f"Bearer {self._token.text}"),)

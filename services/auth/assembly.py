@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from parley.auth.v1.audit_service_pb2_grpc import add_AuditServiceServicer_to_server
 from parley.auth.v1.key_service_pb2_grpc import add_KeyServiceServicer_to_server
+from parley.auth.v1.quota_service_pb2_grpc import add_QuotaServiceServicer_to_server
 from parley.auth.v1.revocation_service_pb2_grpc import add_RevocationServiceServicer_to_server
 from parley.auth.v1.session_service_pb2_grpc import add_SessionServiceServicer_to_server
+from parley.auth.v1.token_service_pb2_grpc import add_TokenServiceServicer_to_server
 from parley.edge.access_log_pb2_grpc import add_AccessLogServiceServicer_to_server
 from parley.edge.external_auth_pb2_grpc import add_AuthorizationServicer_to_server
 from services.auth.administration import add_administration
@@ -26,15 +28,20 @@ from services.auth.last_use import LastUse
 from services.auth.live_sessions import LiveSessions
 from services.auth.passwords import Passwords
 from services.auth.private_files import read_or_make
+from services.auth.quota_servicer import QuotaServicer
+from services.auth.quotas import Quotas
 from services.auth.revocation_servicer import RevocationServicer
 from services.auth.revocations import RevocationLog
+from services.auth.run_tokens import RunTokens
 from services.auth.session_servicer import SessionServicer
 from services.auth.sessions import Sessions
 from services.auth.settings import AuthSettings
 from services.auth.signing_keys import SigningKeys
 from services.auth.store.database import Database
 from services.auth.throttle import LoginThrottle
+from services.auth.token_servicer import TokenServicer
 from services.auth.tokens import AccessTokens
+from services.ledger.ledger import Ledger
 from services.rpc.pages import PageTokens
 from services.rpc.server import RpcServer
 from services.rpc.verifier import JwksVerifier
@@ -54,6 +61,7 @@ class Parts:
         health: The health of the platform.
         revocations: What no longer holds though its time is not over.
         audit: What is told of all that is decided and done.
+        ledger: Where usage is counted; None where no store is set.
     """
 
     settings: AuthSettings
@@ -65,6 +73,7 @@ class Parts:
     health: PlatformHealth
     revocations: RevocationLog
     audit: AuditOffice
+    ledger: Ledger | None
 
 
 def build_server(parts: Parts) -> RpcServer:
@@ -87,11 +96,27 @@ def build_server(parts: Parts) -> RpcServer:
         audit=parts.audit.own,
     )
     _add_identity(server, parts, tokens)
+    _add_revocation(server, parts, tokens)
+    _add_audit(server, parts)
+    quotas = Quotas(parts.database, clock)
+    server.add(
+        add_QuotaServiceServicer_to_server,
+        QuotaServicer(quotas, parts.ledger, _page_tokens(settings), clock),
+    )
+    return server
+
+
+def _add_revocation(server: RpcServer, parts: Parts, tokens: AccessTokens) -> None:
+    """Add what ends tokens before their time, and what lets runs outlive them."""
+    settings = parts.settings
     server.add(
         add_RevocationServiceServicer_to_server, RevocationServicer(parts.revocations, server.stopping)
     )
-    _add_audit(server, parts)
-    return server
+    verifier = JwksVerifier(tokens.key_set, issuer=settings.token_issuer, audience=settings.token_audience)
+    run_tokens = RunTokens(
+        parts.database, verifier, parts.revocations, tokens, parts.clock, settings.run_token_life
+    )
+    server.add(add_TokenServiceServicer_to_server, TokenServicer(run_tokens, parts.clock))
 
 
 def _add_identity(server: RpcServer, parts: Parts, tokens: AccessTokens) -> None:
@@ -106,7 +131,11 @@ def _add_identity(server: RpcServer, parts: Parts, tokens: AccessTokens) -> None
         add_SessionServiceServicer_to_server,
         SessionServicer(sessions, live, pages, tokens, clock, trusted_hops=hops),
     )
-    server.add(add_KeyServiceServicer_to_server, KeyServicer(KeyManagement(database, exchange, clock), pages))
+    management = KeyManagement(database, exchange, clock)
+    server.add(
+        add_KeyServiceServicer_to_server,
+        KeyServicer(management, exchange, pages, clock, trusted_hops=hops),
+    )
     server.add(add_AuthorizationServicer_to_server, EdgeServicer(exchange, trusted_hops=hops))
     add_administration(
         server, database, parts.passwords, parts.keys, throttle, pages, clock, trusted_hops=hops

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
-from google.protobuf.duration_pb2 import Duration
-
 from parley.auth.v1 import session_service_pb2 as pb2
 from parley.auth.v1.session_service_pb2_grpc import SessionServiceServicer
 from services.auth.addresses import client_address
@@ -14,7 +10,7 @@ from services.auth.listing import Listing
 from services.auth.live_sessions import LiveSessions
 from services.auth.sessions import Sessions, SessionTokens
 from services.auth.store.models import LoginSession
-from services.auth.timestamps import timestamp
+from services.auth.timestamps import duration, timestamp
 from services.auth.tokens import AccessTokens
 from services.rpc.call import current_principal
 from services.rpc.interceptors.around import Context
@@ -110,9 +106,9 @@ class SessionServicer(SessionServiceServicer):
         now = self._clock()
         return pb2.TokenPair(
             access_token=tokens.access.text,
-            expires_in=_duration(tokens.access.expires_at - now),
+            expires_in=duration(tokens.access.expires_at - now),
             refresh_token=tokens.refresh,
-            refresh_expires_in=_duration(tokens.refresh_expires_at - now),
+            refresh_expires_in=duration(tokens.refresh_expires_at - now),
         )
 
 
@@ -126,12 +122,6 @@ def _session(login: LoginSession, current: str) -> pb2.Session:
         address=login.address,
         current=login.session_id == current,
     )
-
-
-def _duration(span: timedelta) -> Duration:
-    duration = Duration()
-    duration.FromTimedelta(span)
-    return duration
 
 
 def _jwk(jwk: dict[str, str]) -> pb2.JsonWebKey:

@@ -1,9 +1,10 @@
-"""Points in time as the contracts carry them."""
+"""Times and spans as the contracts carry them."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 
@@ -13,4 +14,11 @@ def timestamp(time: datetime | None) -> Timestamp | None:
         return None
     message = Timestamp()
     message.FromDatetime(time)
+    return message
+
+
+def duration(span: timedelta) -> Duration:
+    """The span as a message."""
+    message = Duration()
+    message.FromTimedelta(span)
     return message

@@ -214,3 +214,17 @@ async def test_a_key_ends_by_itself(auth: Auth, token: str) -> None:
     assert (await auth.check(made.secret)).HasField("ok_response")
     auth.clock.advance(hours=1)
     assert (await auth.check(made.secret)).denied_response.status.code == 401
+
+
+async def test_a_key_is_exchanged_for_a_token_of_its_own(auth: Auth, token: str) -> None:
+    made = await auth.create_key(token, scopes=["tools.list"])
+    exchanged = await auth.keys.ExchangeKey(key_service_pb2.ExchangeKeyRequest(secret=made.secret))
+    assert 0 < exchanged.expires_in.seconds <= 15 * 60
+    who = await auth.who(exchanged.access_token)
+    assert (who.key_id, list(who.permissions)) == (made.key.key_id, ["tools.list"])
+
+
+async def test_what_is_no_key_is_not_exchanged(auth: Auth) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await auth.keys.ExchangeKey(key_service_pb2.ExchangeKeyRequest(secret="parley_guess"))
+    assert reason(caught) == "KEY_INVALID"

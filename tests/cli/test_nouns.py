@@ -116,7 +116,7 @@ def test_a_saved_login_that_cannot_be_read_says_what_to_do(parley: Run, toy: Toy
 def test_an_api_key_comes_before_a_saved_login(parley: Run, toy: ToyPlatform) -> None:
     parley("login", "--password-stdin", stdin=PASSWORD, PARLEY_API_KEY="")
     parley("models", "list")
-    assert toy.metadata["authorization"] == "Bearer pk_toy"
+    assert toy.metadata["authorization"] == "Bearer of-pk_toy"
 
 
 def test_a_wrong_password_is_exit_status_4_and_saves_nothing(parley: Run, home: Path) -> None:

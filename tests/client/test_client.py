@@ -10,7 +10,7 @@ from google.rpc import code_pb2, error_details_pb2
 from parley.inference.v1 import chat_pb2
 from parley_client.channel import open_channel
 from parley_client.client import Client, question
-from parley_client.credentials import ApiKey, Login, TokensInMemory
+from parley_client.credentials import ApiKey, ExchangedKey, Login, TokensInMemory
 from parley_client.errors import ParleyError
 from tests.client.toy_platform import KEY_ID, PASSWORD, RUN_ID, ToyPlatform, failure
 
@@ -154,6 +154,23 @@ async def test_an_api_key_goes_as_a_bearer_value_and_never_into_a_repr(
         await client.who_am_i()
     assert toy.metadata["authorization"] == "Bearer pk_abc_secret"
     assert "secret" not in repr(key)
+
+
+async def test_a_key_is_exchanged_once_for_many_calls(toy: ToyPlatform, connect: Connect) -> None:
+    async with connect() as client:
+        client.credentials = ExchangedKey("pk_abc_secret", client.exchange_key)
+        await asyncio.gather(*(client.who_am_i() for _ in range(8)))
+    assert toy.metadata["authorization"] == "Bearer of-pk_abc_secret"
+    assert toy.exchanged == ["pk_abc_secret"]
+
+
+async def test_a_key_is_exchanged_again_before_its_token_ends(toy: ToyPlatform, connect: Connect) -> None:
+    toy.token_seconds = 30
+    async with connect() as client:
+        client.credentials = ExchangedKey("pk_abc_secret", client.exchange_key)
+        await client.who_am_i()
+        await client.who_am_i()
+    assert len(toy.exchanged) == 2
 
 
 async def test_a_login_is_renewed_ahead_of_its_end_and_only_once(toy: ToyPlatform, connect: Connect) -> None:

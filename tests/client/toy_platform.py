@@ -90,6 +90,7 @@ class ToyPlatform:
     """Of the last call."""
     chat_ended: threading.Event = field(default_factory=threading.Event)
     refreshed: list[str] = field(default_factory=list)
+    exchanged: list[str] = field(default_factory=list)
     health: dict[str, int] = field(default_factory=dict)
     address: str = ""
 
@@ -193,6 +194,11 @@ class Keys(KeyServiceServicer):
         for stamp in (dead.revoke_time, dead.expire_time, dead.last_use_time):
             stamp.FromJsonString("2026-01-02T00:00:00Z")
         return key_service_pb2.ListKeysResponse(keys=[live, dead])
+
+    async def ExchangeKey(self, request: Any, context: Any) -> key_service_pb2.ExchangeKeyResponse:
+        self.toy.exchanged.append(request.secret)
+        life = duration_pb2.Duration(seconds=self.toy.token_seconds)
+        return key_service_pb2.ExchangeKeyResponse(access_token=f"of-{request.secret}", expires_in=life)
 
     async def RevokeKey(self, request: Any, context: Any) -> key_service_pb2.RevokeKeyResponse:
         await self.toy.enter(request, context)

@@ -57,6 +57,11 @@ class KeyServiceStub:
                 request_serializer=parley_dot_auth_dot_v1_dot_key__service__pb2.RotateKeyRequest.SerializeToString,
                 response_deserializer=parley_dot_auth_dot_v1_dot_key__service__pb2.RotateKeyResponse.FromString,
                 _registered_method=True)
+        self.ExchangeKey = channel.unary_unary(
+                '/parley.auth.v1.KeyService/ExchangeKey',
+                request_serializer=parley_dot_auth_dot_v1_dot_key__service__pb2.ExchangeKeyRequest.SerializeToString,
+                response_deserializer=parley_dot_auth_dot_v1_dot_key__service__pb2.ExchangeKeyResponse.FromString,
+                _registered_method=True)
 
 
 class KeyServiceServicer:
@@ -99,6 +104,16 @@ class KeyServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExchangeKey(self, request, context):
+        """Exchanges a key for an access token, as the edge does for each call that
+        carries one. A program that calls often exchanges its key once and calls
+        with the token until it ends. A key bound to addresses is good from there
+        alone; its token, once made, from anywhere.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_KeyServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -121,6 +136,11 @@ def add_KeyServiceServicer_to_server(servicer, server):
                     servicer.RotateKey,
                     request_deserializer=parley_dot_auth_dot_v1_dot_key__service__pb2.RotateKeyRequest.FromString,
                     response_serializer=parley_dot_auth_dot_v1_dot_key__service__pb2.RotateKeyResponse.SerializeToString,
+            ),
+            'ExchangeKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExchangeKey,
+                    request_deserializer=parley_dot_auth_dot_v1_dot_key__service__pb2.ExchangeKeyRequest.FromString,
+                    response_serializer=parley_dot_auth_dot_v1_dot_key__service__pb2.ExchangeKeyResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -234,6 +254,33 @@ class KeyService:
             '/parley.auth.v1.KeyService/RotateKey',
             parley_dot_auth_dot_v1_dot_key__service__pb2.RotateKeyRequest.SerializeToString,
             parley_dot_auth_dot_v1_dot_key__service__pb2.RotateKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExchangeKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.auth.v1.KeyService/ExchangeKey',
+            parley_dot_auth_dot_v1_dot_key__service__pb2.ExchangeKeyRequest.SerializeToString,
+            parley_dot_auth_dot_v1_dot_key__service__pb2.ExchangeKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -54,6 +54,12 @@ class KeyServiceStub:
     name, scopes, addresses and end. The old one goes on for a while, so that
     programs can be given the new one meanwhile.
     """
+    ExchangeKey: _grpc.UnaryUnaryMultiCallable[_key_service_pb2.ExchangeKeyRequest, _key_service_pb2.ExchangeKeyResponse]
+    """Exchanges a key for an access token, as the edge does for each call that
+    carries one. A program that calls often exchanges its key once and calls
+    with the token until it ends. A key bound to addresses is good from there
+    alone; its token, once made, from anywhere.
+    """
 
 @_typing.type_check_only
 class KeyServiceAsyncStub(KeyServiceStub):
@@ -80,6 +86,12 @@ class KeyServiceAsyncStub(KeyServiceStub):
     """Makes a key that follows another one: of the same owner, with the same
     name, scopes, addresses and end. The old one goes on for a while, so that
     programs can be given the new one meanwhile.
+    """
+    ExchangeKey: _aio.UnaryUnaryMultiCallable[_key_service_pb2.ExchangeKeyRequest, _key_service_pb2.ExchangeKeyResponse]  # type: ignore[assignment]
+    """Exchanges a key for an access token, as the edge does for each call that
+    carries one. A program that calls often exchanges its key once and calls
+    with the token until it ends. A key bound to addresses is good from there
+    alone; its token, once made, from anywhere.
     """
 
 class KeyServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -128,6 +140,18 @@ class KeyServiceServicer(metaclass=_abc_1.ABCMeta):
         """Makes a key that follows another one: of the same owner, with the same
         name, scopes, addresses and end. The old one goes on for a while, so that
         programs can be given the new one meanwhile.
+        """
+
+    @_abc_1.abstractmethod
+    def ExchangeKey(
+        self,
+        request: _key_service_pb2.ExchangeKeyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_key_service_pb2.ExchangeKeyResponse, _abc.Awaitable[_key_service_pb2.ExchangeKeyResponse]]:
+        """Exchanges a key for an access token, as the edge does for each call that
+        carries one. A program that calls often exchanges its key once and calls
+        with the token until it ends. A key bound to addresses is good from there
+        alone; its token, once made, from anywhere.
         """
 
 def add_KeyServiceServicer_to_server(servicer: KeyServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
