@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from joserfc import jwt
@@ -13,7 +13,7 @@ from services.auth.clock import Clock
 from services.auth.grants import Grant
 from services.auth.signing_keys import SigningKeys
 from services.rpc.call import note
-from services.rpc.principal import ALGORITHM, TOKEN_TYPE, Principal
+from services.rpc.principal import ALGORITHM, TOKEN_TYPE, Principal, service_audience
 
 
 @dataclass(frozen=True)
@@ -74,10 +74,35 @@ class AccessTokens:
             key_id=grant.key_id,
             token_id=principal.token_id,
         )
+        return self._sign(principal, self._audience)
+
+    def delegate(
+        self, subject: Principal, *, actor: str, at: str, permissions: frozenset[str], expires_at: datetime
+    ) -> AccessToken:
+        """Sign a token with which a service acts for a subject, at one other service (RFC 8693).
+
+        It counts as issued when the subject's own was, so that whatever
+        revokes that revokes it too.
+
+        Args:
+            subject: The caller to act for.
+            actor: The service that acts.
+            at: The service that takes it.
+            permissions: What it permits.
+            expires_at: When it ends.
+        """
+        token_id = str(ULID.from_datetime(subject.issued_at))
+        delegated = replace(
+            subject, actor=actor, permissions=permissions, expires_at=expires_at, token_id=token_id
+        )
+        return self._sign(delegated, service_audience(self._audience, at))
+
+    def _sign(self, principal: Principal, audience: str) -> AccessToken:
         key = self._keys.signer()
         header = {"alg": ALGORITHM, "typ": TOKEN_TYPE, "kid": key.kid}
-        issued = {"iss": self._issuer, "aud": self._audience, "iat": int(now.timestamp())}
-        return AccessToken(jwt.encode(header, {**issued, **principal.claims()}, key), expires_at)
+        issued = {"iss": self._issuer, "aud": audience, "iat": int(self._clock().timestamp())}
+        text = jwt.encode(header, {**issued, **principal.claims()}, key)
+        return AccessToken(text, principal.expires_at)
 
     def public_jwks(self) -> list[dict[str, str]]:
         """The public keys that a good token may be signed with, as JWKs."""

@@ -13,6 +13,7 @@ import psutil
 from redis.asyncio import Redis
 
 from parley.auth.v1.quota_service_pb2_grpc import QuotaServiceStub
+from parley.auth.v1.token_service_pb2_grpc import TokenServiceStub
 from parley.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
 from parley.tools.v1.tool_service_pb2_grpc import ToolServiceStub
 from services.inference.catalogue import Catalogue
@@ -21,6 +22,7 @@ from services.inference.lifecycle import EngineDiedError, ModelLife
 from services.inference.mailbox import StoreMailbox, letter_handler
 from services.inference.models import Models
 from services.inference.preflight import StartError, check_model
+from services.inference.run_tokens import ExchangedTokens
 from services.inference.runs import RunRegistry
 from services.inference.servicer import InferenceServicer
 from services.inference.settings import EngineSettings, InferenceSettings
@@ -66,7 +68,8 @@ async def main() -> None:
         server = RpcServer(settings, _verifier(settings, auth), revocations=revocations)
         await stack.enter_async_context(RevocationFeed(auth, revocations, server.report).following())
         admission = await stack.enter_async_context(_admission(settings, auth, server))
-        servicer = InferenceServicer(models, runs, toolbox, mailbox, PageTokens(), admission)
+        run_tokens = ExchangedTokens(TokenServiceStub(auth))
+        servicer = InferenceServicer(models, runs, toolbox, mailbox, PageTokens(), admission, run_tokens)
         server.add(add_InferenceServiceServicer_to_server, servicer)
         await server.start()
         stack.push_async_callback(server.stop)

@@ -20,9 +20,10 @@ from services.inference.mailbox import Mailbox
 from services.inference.messages import check_order
 from services.inference.metrics import observed
 from services.inference.models import Models
+from services.inference.run_tokens import RunTokens
 from services.inference.runs import Limit, Owner, Run, RunEnded, RunRegistry
 from services.inference.spending import RunPurse
-from services.inference.tool_calls import Toolbox
+from services.inference.tool_calls import Toolbox, ToolSelection
 from services.ledger.admission import Admission
 from services.ledger.limits import Payer
 from services.rpc.call import current_call, current_principal
@@ -48,8 +49,10 @@ class InferenceServicer(InferenceServiceServicer):
         mailbox: Mailbox,
         page_tokens: PageTokens,
         admission: Admission,
+        run_tokens: RunTokens,
     ) -> None:
         """Serve these models; `mailbox` finds runs that other replicas have."""
+        self._run_tokens = run_tokens
         self._admission = admission
         self._models = models
         self._runs = runs
@@ -72,6 +75,8 @@ class InferenceServicer(InferenceServiceServicer):
             loop = AgentLoop(run, order, engine, self._toolbox, purse)
             try:
                 await _prepare(loop)
+                if order.tools != ToolSelection():
+                    await self._run_tokens.cover(run.limit.at)
                 await context.send_initial_metadata(purse.headers())
                 async with aclosing(self._answer(run, engine, loop)) as responses:
                     async for response in responses:

@@ -1,7 +1,8 @@
 """Who calls, and what the caller may do.
 
 The claims are those of RFC 9068 (JWT profile for OAuth 2.0 access tokens);
-`tenant`, `sid`, `key_id` and `roles` are added.
+`tenant`, `sid`, `key_id` and `roles` are added. A token with which a service acts
+for a caller has the claim `act` (RFC 8693, section 4.1).
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class Principal:
         token_id: The token's own id, a ULID: it tells when the token was issued, to the millisecond.
         expires_at: When the token ends.
         token: The token itself, to act for the caller at another service.
+        actor: The service that acts for the caller with a token of its own; empty for the caller's.
     """
 
     user_id: str
@@ -46,6 +48,7 @@ class Principal:
     token_id: str
     expires_at: datetime
     token: str = field(repr=False)
+    actor: str = ""
 
     @property
     def issued_at(self) -> datetime:
@@ -67,7 +70,9 @@ class Principal:
 
     def claims(self) -> dict[str, Any]:
         """The claims that describe this caller; the issuer adds its own."""
+        acting = {"act": {"sub": self.actor}} if self.actor else {}
         return {
+            **acting,
             "sub": self.user_id,
             "preferred_username": self.username,
             "tenant": self.tenant_id,
@@ -98,7 +103,13 @@ class Principal:
             token_id=str(ULID.from_str(str(claims["jti"]))),
             expires_at=datetime.fromtimestamp(claims["exp"], UTC),
             token=token,
+            actor=str(claims["act"]["sub"]) if "act" in claims else "",
         )
+
+
+def service_audience(audience: str, service: str) -> str:
+    """The audience of tokens for one service alone; `audience` is the one of tokens for all."""
+    return f"{audience}/{service}"
 
 
 def permits(granted: Iterable[str], permission: str) -> bool:

@@ -20,7 +20,7 @@ from joserfc.jwt import JWTClaimsRegistry
 from parley.auth.v1 import session_service_pb2
 from parley.auth.v1.session_service_pb2_grpc import SessionServiceStub
 from services.rpc.errors import DependencyUnavailable, TokenExpired, TokenInvalid
-from services.rpc.principal import ALGORITHM, TOKEN_TYPE, Principal
+from services.rpc.principal import ALGORITHM, TOKEN_TYPE, Principal, service_audience
 
 MAX_TOKEN_CHARACTERS = 8192
 CACHED_TOKENS = 4096
@@ -52,13 +52,21 @@ class JwksVerifier:
     `REFETCH_SECONDS`; when fetching fails it goes on with the keys it has.
     """
 
-    def __init__(self, fetch: FetchKeys, *, issuer: str, audience: str) -> None:
-        """Take tokens of this issuer for this audience, signed with the keys that `fetch` gives."""
+    def __init__(self, fetch: FetchKeys, *, issuer: str, audience: str, service: str = "") -> None:
+        """Take tokens that are signed with the keys that `fetch` gives.
+
+        Args:
+            fetch: Gives the keys.
+            issuer: The only issuer whose tokens are taken.
+            audience: Whom they must be for.
+            service: Tokens for this service alone are taken too; empty where there are none.
+        """
+        audiences = [audience, service_audience(audience, service)] if service else [audience]
         self._fetch = fetch
         self._registry = JWTClaimsRegistry(
             leeway=0,
             iss={"essential": True, "value": issuer},
-            aud={"essential": True, "value": audience},
+            aud={"essential": True, "values": audiences},
             exp={"essential": True},
             sub={"essential": True},
         )

@@ -49,9 +49,8 @@ async def serve(settings: ToolsSettings) -> None:
             settings.auth_address, tls=settings.tls, service="auth", trust_domain=settings.trust_domain
         )
         stack.push_async_callback(channel.close)
-        verifier = JwksVerifier(
-            remote_keys(channel), issuer=settings.token_issuer, audience=settings.token_audience
-        )
+        issuer, audience = settings.token_issuer, settings.token_audience
+        verifier = JwksVerifier(remote_keys(channel), issuer=issuer, audience=audience, service="tools")
         resolver = SystemResolver()
         stack.callback(resolver.close)
         catalogue = Catalogue((*BUILT_IN, *web_tools(settings, resolver)))

@@ -28,6 +28,7 @@ from services.inference.catalogue import Catalogue
 from services.inference.engine import Engine
 from services.inference.mailbox import StoreMailbox, letter_handler
 from services.inference.models import Models
+from services.inference.run_tokens import OwnTokens, RunTokens
 from services.inference.runs import RunRegistry
 from services.inference.servicer import InferenceServicer
 from services.inference.settings import InferenceSettings
@@ -186,6 +187,7 @@ def replica(identity: Identity, tokens: TokenMaker, tools_stub: Any, store: Redi
         verifier: Verifier | None = None,
         revocations: Revocations | None = None,
         ledger_url: str = "",
+        run_tokens: RunTokens | None = None,
     ) -> AsyncIterator[InferenceProcess]:
         models, runs = Models("scripted", "another"), RunRegistry()
         if engine is not None:
@@ -198,7 +200,9 @@ def replica(identity: Identity, tokens: TokenMaker, tools_stub: Any, store: Redi
         toolbox = RemoteToolbox(tools_stub, catalogue)
         counts = open_store(ledger_url) if ledger_url else store
         admission = Admission(Ledger(counts), limits or NoLimits(), service="inference.parley", life=LEASES)
-        servicer = InferenceServicer(models, runs, toolbox, mailbox, PageTokens(), admission)
+        servicer = InferenceServicer(
+            models, runs, toolbox, mailbox, PageTokens(), admission, run_tokens or OwnTokens()
+        )
         server.add(add_InferenceServiceServicer_to_server, servicer)
         async with AsyncExitStack() as stack:
             if counts is not store:

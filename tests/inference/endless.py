@@ -25,6 +25,7 @@ from services.inference.engine import (
 )
 from services.inference.mailbox import StoreMailbox, letter_handler
 from services.inference.models import Models
+from services.inference.run_tokens import OwnTokens
 from services.inference.runs import RunRegistry
 from services.inference.servicer import InferenceServicer
 from services.ledger.admission import Admission
@@ -135,7 +136,9 @@ async def serve() -> None:
         admission = Admission(Ledger(store), limits, service="inference.parley", life=LIFE)
         async with admission.keeping():
             mailbox = StoreMailbox(store, letter_handler(runs))
-            servicer = InferenceServicer(models, runs, ScriptedToolbox(), mailbox, PageTokens(), admission)
+            servicer = InferenceServicer(
+                models, runs, ScriptedToolbox(), mailbox, PageTokens(), admission, OwnTokens()
+            )
             server.add(add_InferenceServiceServicer_to_server, servicer)
             await server.start()
             await server.set_serving(True)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
 from services.rpc.call import AUTHORIZATION, current_call
-from services.rpc.errors import MethodUnknown, PeerNotAllowed, TokenMissing
+from services.rpc.errors import MethodUnknown, PeerNotAllowed, TokenInvalid, TokenMissing
 from services.rpc.interceptors.around import CallInterceptor, Context
 from services.rpc.policies import Access
 from services.rpc.revocations import Revocations
@@ -57,6 +57,8 @@ class PrincipalCheck(CallInterceptor):
         if access.needs_token:
             principal = await self._verifier.verify(_bearer_token(context))
             current_call().principal = principal
+            if principal.actor and principal.actor != current_call().peer:
+                raise TokenInvalid  # a service's token in another's hands
             await self._revocations.check(principal)
             if access.permission:
                 principal.require(access.permission)
