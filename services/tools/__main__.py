@@ -24,6 +24,8 @@ from services.rpc.telemetry import configure_logging, serve_metrics
 from services.rpc.verifier import JwksVerifier, remote_keys
 from services.tools.addresses import SystemResolver
 from services.tools.builtin import utility
+from services.tools.builtin.database.sources import sources_from
+from services.tools.builtin.database.toolset import database_tools
 from services.tools.builtin.rooms import BUILT_IN
 from services.tools.builtin.web.toolset import web_tools
 from services.tools.call_stream import StreamLimits
@@ -53,7 +55,10 @@ async def serve(settings: ToolsSettings) -> None:
         verifier = JwksVerifier(remote_keys(channel), issuer=issuer, audience=audience, service="tools")
         resolver = SystemResolver()
         stack.callback(resolver.close)
-        catalogue = Catalogue((*BUILT_IN, *web_tools(settings, resolver)))
+        sources = sources_from(settings)
+        stack.push_async_callback(sources.close)
+        outside = (*web_tools(settings, resolver), *database_tools(sources))
+        catalogue = Catalogue((*BUILT_IN, *outside))
         workspaces = Workspaces(settings.workspace_path.absolute(), _absolute(settings))
         workers = WorkerPool(workspaces, catalogue.worker_modules, settings.workers)
         stack.push_async_callback(workers.stop)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, field_validator
 
 from services.rpc.settings import ServiceSettings, settings_config
+
+SourceName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 
 
 class DatabaseSource(BaseModel):
@@ -19,6 +22,13 @@ class DatabaseSource(BaseModel):
     url: SecretStr = Field(description="sqlite:///path, or postgresql://user:password@host/database")
     writable: bool = Field(False, description="whether db_execute may change it")
     description: str = Field("", max_length=500, description="what is in it, for models and people")
+
+    @field_validator("url")
+    @classmethod
+    def _kind_is_known(cls, url: SecretStr) -> SecretStr:
+        if not url.get_secret_value().startswith(("sqlite:///", "postgresql://", "postgres://")):
+            raise ValueError("the URL begins neither with sqlite:/// nor with postgresql://")
+        return url
 
 
 class ToolsSettings(ServiceSettings):
@@ -64,7 +74,7 @@ class ToolsSettings(ServiceSettings):
         2 * 2**20, ge=2**10, le=16 * 2**20, description="body of one response, before and after decompression"
     )
     search_url: str = Field("", description="base URL of a SearXNG for web_search; empty: web_search is off")
-    database_sources: dict[str, DatabaseSource] = Field(
+    database_sources: dict[SourceName, DatabaseSource] = Field(
         default_factory=dict,
         description='SQL sources by name, as JSON: {"shop": {"url": "sqlite:///…", "writable": false}}',
     )
