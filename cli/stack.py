@@ -142,7 +142,7 @@ class Stack:
             "save": '""',
             "appendonly": "no",
             "maxmemory": STORE_MEMORY,
-            # Leases and cancellations must not vanish; the cache will have a store of its own.
+            # Leases, usage and cancellations must not vanish; the cache will have a store of its own.
             "maxmemory-policy": "noeviction",
         }
         write_private(configuration, "".join(f"{key} {value}\n" for key, value in lines.items()))
@@ -162,6 +162,7 @@ class Stack:
         own = {
             "DATABASE_URL": f"sqlite+aiosqlite:///{folder / 'auth.db'}",
             "DATA_PATH": str(folder),
+            "STORE_URL": self._store_url,
             "OBSERVED": json.dumps(observed),
         }
         return self._service("auth", SESSIONS, own, stop_rank=2)
@@ -169,6 +170,7 @@ class Stack:
     def _tools(self) -> ChildSpec:
         own = {
             "AUTH_ADDRESS": self._addresses["auth"],
+            "STORE_URL": self._store_url,
             "WORKSPACE_PATH": str(self._plan.home.folder("workspaces")),
             "WORKSPACE_TEMPLATE_PATH": str(WORKSPACE_TEMPLATE),
         }

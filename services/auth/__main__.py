@@ -20,14 +20,18 @@ from services.auth.housekeeping import Housekeeping
 from services.auth.last_use import LastUse
 from services.auth.passwords import Passwords
 from services.auth.private_files import prepare_folder
+from services.auth.quota_upkeep import NoHistory, QuotaUpkeep
 from services.auth.revocations import RevocationLog
 from services.auth.settings import AuthSettings
 from services.auth.signing_keys import SigningKeys
 from services.auth.store.database import Database, parse_url
 from services.auth.store.schema import migrate
+from services.auth.usage_store import usage_store
+from services.ledger.ledger import Ledger
 from services.rpc.errors import ServiceError
 from services.rpc.server import RpcServer, run
 from services.rpc.settings import SettingsError, load
+from services.rpc.tasks import end_task
 from services.rpc.telemetry import configure_logging, serve_metrics
 
 
@@ -60,8 +64,10 @@ async def serving(settings: AuthSettings, clock: Clock = utc_now) -> AsyncIterat
         revocations = RevocationLog(database, clock, settings.longest_token_life)
         await revocations.begin()
         audit = open_audit(settings, database, clock)
+        store = await stack.enter_async_context(usage_store(settings.store_url.get_secret_value()))
+        ledger = Ledger(store) if store is not None else None
         server = build_server(
-            Parts(settings, clock, database, passwords, keys, last_use, health, revocations, audit)
+            Parts(settings, clock, database, passwords, keys, last_use, health, revocations, audit, ledger)
         )
         await stack.enter_async_context(auditing(audit, settings.grace_seconds, server.ask_to_stop))
         port = await server.start()
@@ -70,10 +76,11 @@ async def serving(settings: AuthSettings, clock: Clock = utc_now) -> AsyncIterat
             database, last_use, keys, clock, timedelta(days=settings.signing_key_days)
         )
         observer = Observer(settings.replicas, health, settings.tls, settings.trust_domain)
-        for chore in (housekeeping.run(), observer.run(), revocations.run()):
+        upkeep = [QuotaUpkeep(ledger, NoHistory(), clock).run()] if ledger is not None else []
+        for chore in (housekeeping.run(), observer.run(), revocations.run(), *upkeep):
             task = asyncio.create_task(chore)
             task.add_done_callback(lambda done: _stop_after_fault(server, done))
-            stack.push_async_callback(_cancel, task)
+            stack.push_async_callback(end_task, task)
         await server.set_serving(True)
         yield server, port
 
@@ -88,12 +95,6 @@ def _stop_after_fault(server: RpcServer, chore: asyncio.Task[None]) -> None:
     """A chore that died leaves half a process; a whole new one is better."""
     if not chore.cancelled() and chore.exception() is not None:
         server.ask_to_stop()
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
 
 
 async def migrate_only(settings: AuthSettings, target: str) -> None:

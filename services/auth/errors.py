@@ -78,6 +78,33 @@ class RequestIdReused(AuthError):
         )
 
 
+class ExternalTokenInvalid(AuthError):
+    """The outside issuer's token is not one that is taken here."""
+
+    reason = error_reason_pb2.ERROR_REASON_EXTERNAL_TOKEN_INVALID
+
+    def __init__(self) -> None:
+        super().__init__("The token is not a good one of the issuer that this deployment trusts: get a new one.")
+
+
+class ExternalUserRefused(AuthError):
+    """The outside issuer's user may do nothing here."""
+
+    reason = error_reason_pb2.ERROR_REASON_EXTERNAL_USER_REFUSED
+
+    def __init__(self) -> None:
+        super().__init__("You are known, but have no role here or are disabled: ask an administrator.")
+
+
+class ExternalLoginOff(AuthError):
+    """No outside issuer is trusted here."""
+
+    reason = error_reason_pb2.ERROR_REASON_EXTERNAL_LOGIN_OFF
+
+    def __init__(self) -> None:
+        super().__init__("This deployment trusts no outside issuer: log in with a password.")
+
+
 class LoginThrottled(AuthError):
     """Too many logins failed for this user or from this address."""
 
@@ -265,3 +292,21 @@ class KeyNotLive(AuthError):
 
     def __init__(self, key_id: str) -> None:
         super().__init__("The key is revoked or over: make a new one.", metadata={"key_id": key_id})
+
+
+class QuotaNotFound(AuthError):
+    """The subject has no quota."""
+
+    reason = error_reason_pb2.ERROR_REASON_QUOTA_NOT_FOUND
+
+    def __init__(self, subject: str) -> None:
+        super().__init__(f"{subject} has no quota.", metadata={"subject": subject})
+
+
+class QuotaSubjectNotFound(AuthError):
+    """The tenant has no such user, key or role."""
+
+    reason = error_reason_pb2.ERROR_REASON_QUOTA_SUBJECT_NOT_FOUND
+
+    def __init__(self, subject: str) -> None:
+        super().__init__(f"The tenant has no {subject}.", metadata={"subject": subject})

@@ -23,6 +23,10 @@ class AuthSettings(ServiceSettings):
     database_url: SecretStr = Field(
         description="sqlite+aiosqlite:///PATH or postgresql+asyncpg://…; a secret"
     )
+    store_url: SecretStr = Field(
+        SecretStr(""),
+        description="redis:// URL of the store that counts usage; empty: no usage, no quotas; a secret",
+    )
     data_path: Path = Field(
         description="folder of signing keys and the first admin's password; replicas share it"
     )

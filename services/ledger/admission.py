@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from services.ledger.local_rates import LocalRates
 from services.ledger.metrics import LOCAL, LOST, REFUSED
 from services.ledger.remote_limits import LimitSource
 from services.rpc.quota_errors import BudgetExhausted, QuotaExceeded, QuotaUnavailable, RateLimited, Refused
+from services.rpc.tasks import end_task
 
 SETTLE_SECONDS = 2.5
 MOST_UNSETTLED = 10_000
@@ -186,9 +187,7 @@ class Admission:
         try:
             yield
         finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await end_task(task)
             if self._tasks:
                 await asyncio.wait(self._tasks, timeout=SETTLE_SECONDS)
             await self._catch_up()

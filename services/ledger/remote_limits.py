@@ -71,8 +71,6 @@ class RemoteLimits:
                 request, metadata=onward_metadata(), timeout=ASK_SECONDS
             )
         except grpc.aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.UNIMPLEMENTED:
-                return Terms()  # Auth serves no quotas yet.
             self._log.warning("quotas cannot be asked for", code=error.code().name)
             remembered = self._stale.get(asked)
             if remembered is None:
