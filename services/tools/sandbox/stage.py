@@ -1,0 +1,254 @@
+"""Inside the sandbox: takes the last rights from this process, then runs the program in it.
+
+Run as a script by an interpreter without site packages, so it uses the standard
+library's built-in parts alone and loads as little as it can. It is told what to
+do by one message over a socket, answers with one byte and the handle of the
+workspace, and forgets the socket before the program's first line.
+"""
+
+from __future__ import annotations
+
+import builtins
+import ctypes
+import errno
+import marshal
+import os
+import resource
+import sys
+from _signal import signal  # type: ignore[import-not-found]
+from _socket import SCM_RIGHTS, SOL_SOCKET, socket
+from types import ModuleType
+from typing import Any, NoReturn
+
+READY = b"+"
+FAILED = 125
+LENGTH_BYTES = 8
+
+_MS_NOSUID, _MS_NODEV, _MS_REMOUNT = 2, 4, 32
+_CLONE_NEWUSER = 0x10000000
+_PR_SET_PDEATHSIG, _PR_SET_SECCOMP, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = (
+    1,
+    22,
+    24,
+    38,
+    47,
+)
+_PR_CAP_AMBIENT_CLEAR_ALL = 4
+_SECCOMP_MODE_FILTER = 2
+_CAPABILITY_VERSION = 0x20080522
+_MAX_CAPABILITIES = 64
+_FILTER_STEP_BYTES = 8
+_SIGKILL, _SIGXCPU = 9, 24
+_MOST_OPEN = 2**16
+
+# The same numbers on every architecture.
+_LANDLOCK_CREATE_RULESET, _LANDLOCK_ADD_RULE, _LANDLOCK_RESTRICT_SELF = 444, 445, 446
+_LANDLOCK_CREATE_RULESET_VERSION = 1
+_LANDLOCK_RULE_PATH_BENEATH = 1
+_LANDLOCK_OLDEST = 3  # Before that a file could be emptied from outside its folders.
+_LANDLOCK_NET, _LANDLOCK_IOCTL, _LANDLOCK_SCOPES = 4, 5, 6
+_RULE_WRITE_FILE, _RULE_READ_FILE, _RULE_READ_DIR = 1 << 1, 1 << 2, 1 << 3
+_RULE_REMOVE_DIR, _RULE_REMOVE_FILE = 1 << 4, 1 << 5
+_RULE_MAKE_DIR, _RULE_MAKE_FILE, _RULE_MAKE_LINK, _RULE_TRUNCATE = 1 << 7, 1 << 8, 1 << 12, 1 << 14
+_RULES_UP_TO_TRUNCATE, _RULES_UP_TO_IOCTL = (1 << 15) - 1, (1 << 16) - 1
+_READ = _RULE_READ_FILE | _RULE_READ_DIR
+_READ_AND_CHANGE = (
+    _READ
+    | _RULE_WRITE_FILE
+    | _RULE_REMOVE_DIR
+    | _RULE_REMOVE_FILE
+    | _RULE_MAKE_DIR
+    | _RULE_MAKE_FILE
+    | _RULE_MAKE_LINK
+    | _RULE_TRUNCATE
+)
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _Program(ctypes.Structure):
+    """`struct sock_fprog`."""
+
+    _fields_ = (("steps", ctypes.c_ushort), ("first", ctypes.c_char_p))
+
+
+class _Capabilities(ctypes.Structure):
+    """`struct __user_cap_header_struct`."""
+
+    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
+
+
+class _Ruleset(ctypes.Structure):
+    """`struct landlock_ruleset_attr`."""
+
+    _fields_ = (("fs", ctypes.c_uint64), ("net", ctypes.c_uint64), ("scoped", ctypes.c_uint64))
+
+
+class _PathRule(ctypes.Structure):
+    """`struct landlock_path_beneath_attr`."""
+
+    _pack_ = 1
+    _fields_ = (("access", ctypes.c_uint64), ("parent", ctypes.c_int32))
+
+
+def main(control: int) -> None:
+    """Take the order, confine this process, run the program."""
+    connection = socket(fileno=control)
+    order = _receive(connection)
+    try:
+        confine(order)
+        _fill(order)
+        workspace = os.open(order["workspace"], os.O_RDONLY | os.O_DIRECTORY)
+        rights = workspace.to_bytes(4, sys.byteorder)
+        connection.sendmsg([READY], [(SOL_SOCKET, SCM_RIGHTS, rights)])
+    except OSError as error:
+        connection.sendall(str(error).encode())
+        sys.exit(FAILED)
+    connection.close()
+    os.closerange(3, _MOST_OPEN)
+    _filter_calls(order["filter"])
+    _run(order)
+
+
+def _receive(connection: socket) -> dict[str, Any]:
+    length = int.from_bytes(_exactly(connection, LENGTH_BYTES), "big")
+    order: dict[str, Any] = marshal.loads(_exactly(connection, length))  # noqa: S302 - from the service
+    return order
+
+
+def _exactly(connection: socket, size: int) -> bytes:
+    taken = bytearray()
+    while len(taken) < size:
+        piece = connection.recv(min(size - len(taken), 2**20))
+        if not piece:
+            sys.exit(FAILED)  # The service has ended.
+        taken += piece
+    return bytes(taken)
+
+
+def confine(order: dict[str, Any]) -> None:
+    """Give up what this process could do beyond the policy, but for system calls.
+
+    Raises:
+        OSError: The kernel does not play along.
+    """
+    if order["namespaces"]:
+        _bound_folders(order, order["limits"])
+    else:
+        _check(_libc.prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0))
+    if order["become"]:
+        os.setgroups([])
+        os.setresgid(*[order["become"]] * 3)
+        os.setresuid(*[order["become"]] * 3)
+        _check(_libc.unshare(_CLONE_NEWUSER))
+    _drop_capabilities()
+    _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+    if not order["namespaces"]:
+        _restrict_paths(order)
+    for name, limits in order["rlimits"].items():
+        kind = getattr(resource, name)
+        hard = resource.getrlimit(kind)[1]
+        resource.setrlimit(kind, tuple(limit if hard == -1 else min(limit, hard) for limit in limits))
+
+
+def _bound_folders(order: dict[str, Any], limits: dict[str, Any]) -> None:
+    """The folders to write in lie in memory; they get their size, and the number of their entries."""
+    flags = ctypes.c_ulong(_MS_REMOUNT | _MS_NOSUID | _MS_NODEV)
+    # The folder itself is an entry, too.
+    data = f"size={limits['workspace_bytes']},nr_inodes={limits['entries'] + 1}".encode()
+    for folder in (order["workspace"], order["scratch"]):
+        _check(_libc.mount(b"tmpfs", folder.encode(), b"tmpfs", flags, data))
+
+
+def _drop_capabilities() -> None:
+    for capability in range(_MAX_CAPABILITIES):
+        _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)  # Fails beyond the kernel's last, and without any.
+    _libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+    header = _Capabilities(_CAPABILITY_VERSION, 0)
+    _check(_libc.capset(ctypes.byref(header), (ctypes.c_uint32 * 6)()))
+
+
+def _restrict_paths(order: dict[str, Any]) -> None:
+    """Landlock: no path but those that are named; no TCP; no signal or abstract socket beyond."""
+    version = _syscall(_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), _LANDLOCK_CREATE_RULESET_VERSION)
+    if version < _LANDLOCK_OLDEST:
+        raise OSError(errno.EOPNOTSUPP, f"Landlock is of version {version}, {_LANDLOCK_OLDEST} is needed")
+    rules = _RULES_UP_TO_IOCTL if version >= _LANDLOCK_IOCTL else _RULES_UP_TO_TRUNCATE
+    ruleset = _Ruleset(rules, 3 if version >= _LANDLOCK_NET else 0, 3 if version >= _LANDLOCK_SCOPES else 0)
+    size = 8 if version < _LANDLOCK_NET else 16 if version < _LANDLOCK_SCOPES else 24
+    handle = _syscall(_LANDLOCK_CREATE_RULESET, ctypes.byref(ruleset), ctypes.c_size_t(size), 0)
+    allowed = dict.fromkeys(order["readable"], _READ)
+    allowed |= dict.fromkeys(order["devices"], _RULE_READ_FILE | _RULE_WRITE_FILE)
+    allowed |= dict.fromkeys((order["workspace"], order["scratch"]), _READ_AND_CHANGE)
+    for path, access in allowed.items():
+        _allow_path(handle, path, access)
+    _syscall(_LANDLOCK_RESTRICT_SELF, handle, 0)
+    os.close(handle)
+
+
+def _allow_path(handle: int, path: str, access: int) -> None:
+    parent = os.open(path, os.O_PATH)
+    if not os.path.isdir(path):  # noqa: PTH112 - pathlib would take longer to load than all of this
+        access &= _RULE_READ_FILE | _RULE_WRITE_FILE | _RULE_TRUNCATE
+    rule = _PathRule(access, parent)
+    _syscall(_LANDLOCK_ADD_RULE, handle, _LANDLOCK_RULE_PATH_BENEATH, ctypes.byref(rule), 0)
+    os.close(parent)
+
+
+def _filter_calls(steps: bytes) -> None:
+    program = _Program(len(steps) // _FILTER_STEP_BYTES, steps)
+    if _libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0) != 0:
+        os._exit(FAILED)
+
+
+def _fill(order: dict[str, Any]) -> None:
+    """Write the program and its files; their times say later which were changed."""
+    os.chdir(order["workspace"])
+    for path, content in order["files"]:
+        above = os.path.dirname(path)  # noqa: PTH120
+        if above:
+            os.makedirs(above, exist_ok=True)  # noqa: PTH103
+        _write(path, content)
+        os.utime(path, ns=(0, order["stamp"]))
+    _write(f"{order['scratch']}/program.py", order["code"].encode("utf-8", "surrogatepass"))
+
+
+def _write(path: str, content: bytes) -> None:
+    with open(path, "wb") as file:  # noqa: PTH123
+        file.write(content)
+
+
+def _run(order: dict[str, Any]) -> NoReturn:
+    """Run the program as an interpreter would, without a trace of what came before it."""
+    os.environ.clear()  # The interpreter and bubblewrap have put a name or two into it.
+    signal(_SIGXCPU, lambda *_: os._exit(128 + _SIGXCPU))  # A process 1 would not end by the signal itself.
+    builtins.exit = builtins.quit = sys.exit  # type: ignore[assignment]
+    sys.argv = ["program.py", *order["arguments"]]
+    sys.path.insert(0, order["workspace"])
+    module = sys.modules["__main__"] = ModuleType("__main__")
+    module.__file__ = f"{order['scratch']}/program.py"
+    source = order["code"]
+    try:
+        exec(compile(source, module.__file__, "exec"), module.__dict__)  # noqa: S102 - what all this is for
+    except SystemExit:
+        raise
+    except BaseException as error:
+        trace = error.__traceback__
+        sys.excepthook(type(error), error.with_traceback(trace and trace.tb_next), trace and trace.tb_next)
+        sys.exit(1)
+    sys.exit(0)
+
+
+def _syscall(number: int, *arguments: Any) -> int:
+    return _check(_libc.syscall(ctypes.c_long(number), *arguments))
+
+
+def _check(answer: int) -> int:
+    if answer < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return answer
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
