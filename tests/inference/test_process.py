@@ -18,7 +18,8 @@ import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from parley.auth.v1 import session_service_pb2
+from parley.auth.v1 import quota_service_pb2, session_service_pb2
+from parley.auth.v1.quota_service_pb2_grpc import QuotaServiceServicer, add_QuotaServiceServicer_to_server
 from parley.auth.v1.session_service_pb2_grpc import (
     SessionServiceServicer,
     add_SessionServiceServicer_to_server,
@@ -56,6 +57,20 @@ class Keys(SessionServiceServicer):
         raise NotImplementedError
 
     Login = Refresh = WhoAmI = _refuse
+
+
+class NoQuotas(QuotaServiceServicer):
+    """Holds nobody to anything."""
+
+    async def GetEffectiveLimits(
+        self, request: Any, context: Any
+    ) -> quota_service_pb2.GetEffectiveLimitsResponse:
+        return quota_service_pb2.GetEffectiveLimitsResponse()
+
+    def _refuse(self, request: Any, context: Any) -> Any:
+        raise NotImplementedError
+
+    SetQuota = GetQuota = ListQuotas = DeleteQuota = GetQuotaStatus = _refuse
 
 
 @dataclass
@@ -108,6 +123,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def auth_port(identity: Identity, tokens: TokenMaker) -> AsyncIterator[int]:
     server = RpcServer(settings_for(identity("auth")), tokens.verifier())
     server.add(add_SessionServiceServicer_to_server, Keys(tokens))
+    server.add(add_QuotaServiceServicer_to_server, NoQuotas())
     yield await server.start()
     await server.stop()
 

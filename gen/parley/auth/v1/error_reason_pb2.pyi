@@ -96,6 +96,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The API key is revoked or over, so that nothing can follow it. Metadata:
     `key_id`.
     """
+    ERROR_REASON_EXTERNAL_TOKEN_INVALID: _ErrorReason.ValueType  # 30
+    """The outside issuer's token is not a good one, or not for this deployment;
+    why is only logged. Get a new one.
+    """
+    ERROR_REASON_EXTERNAL_USER_REFUSED: _ErrorReason.ValueType  # 31
+    """The outside issuer's user has no role here, or is disabled."""
+    ERROR_REASON_EXTERNAL_LOGIN_OFF: _ErrorReason.ValueType  # 32
+    """No outside issuer is trusted here."""
     ERROR_REASON_QUOTA_NOT_FOUND: _ErrorReason.ValueType  # 40
     """The subject has no quota. Metadata: `subject`."""
     ERROR_REASON_QUOTA_SUBJECT_NOT_FOUND: _ErrorReason.ValueType  # 41
@@ -178,6 +186,14 @@ ERROR_REASON_KEY_NOT_LIVE: ErrorReason.ValueType  # 25
 """The API key is revoked or over, so that nothing can follow it. Metadata:
 `key_id`.
 """
+ERROR_REASON_EXTERNAL_TOKEN_INVALID: ErrorReason.ValueType  # 30
+"""The outside issuer's token is not a good one, or not for this deployment;
+why is only logged. Get a new one.
+"""
+ERROR_REASON_EXTERNAL_USER_REFUSED: ErrorReason.ValueType  # 31
+"""The outside issuer's user has no role here, or is disabled."""
+ERROR_REASON_EXTERNAL_LOGIN_OFF: ErrorReason.ValueType  # 32
+"""No outside issuer is trusted here."""
 ERROR_REASON_QUOTA_NOT_FOUND: ErrorReason.ValueType  # 40
 """The subject has no quota. Metadata: `subject`."""
 ERROR_REASON_QUOTA_SUBJECT_NOT_FOUND: ErrorReason.ValueType  # 41
