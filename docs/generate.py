@@ -1,4 +1,4 @@
-"""Writes the pages of the guide that are made from the code: methods, errors and settings.
+"""Writes the pages of the guide that are made from the code: methods, permissions, errors and settings.
 
 Usage: generate.py [--check]
 
@@ -18,6 +18,7 @@ from google.protobuf.descriptor import EnumDescriptor, MethodDescriptor
 from google.rpc import code_pb2
 from pydantic.fields import FieldInfo
 
+from deploy.envoy.contract import PASSED_ON
 from deploy.envoy.settings import EdgeSettings
 from parley.auth.v1 import error_reason_pb2 as auth_reasons
 from parley.inference.v1 import error_reason_pb2 as inference_reasons
@@ -25,15 +26,17 @@ from parley.policy.v1 import error_reason_pb2 as policy_reasons
 from parley.policy.v1 import policy_pb2
 from parley.tools.v1 import error_reason_pb2 as tools_reasons
 from services.auth.descriptors import CONTRACTS
-from services.auth.roles import BUILT_IN, permissions_of
+from services.auth.roles import BUILT_IN, DESCRIPTIONS, permissions_of
 from services.auth.settings import AuthSettings
 from services.inference.settings import InferenceSettings
 from services.rpc.errors import REASON_PREFIX
-from services.rpc.policies import Access, access_table
+from services.rpc.policies import FOREIGN, Access, access_table
 from services.rpc.principal import permits
+from services.rpc.server import HEALTH, REFLECTION
 from services.tools.settings import ToolsSettings
 from web.settings import WebSettings
 
+EDGE = "edge"
 GUIDE = Path(__file__).parent / "guide"
 REASONS = (policy_reasons, inference_reasons, tools_reasons, auth_reasons)
 SETTINGS = (AuthSettings, ToolsSettings, InferenceSettings, WebSettings, EdgeSettings)
@@ -65,6 +68,7 @@ def pages() -> dict[str, str]:
     """Every page's text, by file name."""
     return {
         "methods.md": page("Methods", method_lines()),
+        "permissions.md": page("Permissions", permission_lines()),
         "errors.md": page("Errors", error_lines()),
         "settings.md": page("Settings", settings_lines()),
     }
@@ -76,21 +80,65 @@ def page(title: str, lines: Iterator[str]) -> str:
 
 
 def method_lines() -> Iterator[str]:
-    """Each method, what it needs, and which built-in role has that."""
-    roles = sorted(BUILT_IN)
-    yield "Every method, the permission that its token must hold, and the built-in roles that hold it."
-    yield "A tool needs its own permission, `tools.<category>.<name>`, beside the method's."
+    """Each method, how it is called as JSON, and what it needs."""
+    yield "Every method of the contracts. Which role has what a method needs: [permissions](permissions.md)."
     yield ""
-    yield f"| Method | JSON | Needs | {' | '.join(roles)} |"
-    yield "|---|---|---|" + "---|" * len(roles)
+    yield "| Method | JSON | Needs |"
+    yield "|---|---|---|"
+    for method, access in methods():
+        yield f"| `{method.full_name}` | {http_path(method)} | {needs(access)} |"
+
+
+def permission_lines() -> Iterator[str]:
+    """The built-in roles, and each method with the roles that may call it."""
+    roles = sorted(BUILT_IN)
+    yield "What no role grants is denied. A permission is a dotted name; a trailing `*` stands for all below."
+    yield "A tenant may have roles of its own beside the built-in ones (`parley roles`)."
+    yield from ["", "## Built-in roles", "", "| Role | What for | Permits |", "|---|---|---|"]
+    for role in roles:
+        permits_it = ", ".join(f"`{permission}`" for permission in sorted(BUILT_IN[role]))
+        yield f"| {role} | {DESCRIPTIONS[role]} | {permits_it} |"
+    yield from ["", "## Resources", ""]
+    yield "A tool needs `tools.<category>.<tool>` and a model `models.<name>` beside the method's"
+    yield "permission; what a caller may not use is not listed either. Methods that take a user's id need,"
+    yield "for any but the caller's own, `auth.users.read`, `auth.users.write` or `auth.sessions.write`, as"
+    yield "their comments say."
+    yield "Whoever changes a user, a role or a key must hold all that it permits."
+    yield from [
+        "",
+        "## Methods",
+        "",
+        f"| Method | Needs | {' | '.join(roles)} |",
+        "|---|---|" + "---|" * len(roles),
+    ]
+    for name, access in callable_methods(served_at_edge=True):
+        held = ["yes" if may(role, access) else "" for role in roles]
+        yield f"| {' | '.join([f'`{name}`', needs(access), *held])} |"
+    yield from ["", "## Inside the mesh", ""]
+    yield "These are not served at the edge; the connection's certificate says who may call."
+    yield from ["", "| Method | Needs | Certificates |", "|---|---|---|"]
+    for name, access in callable_methods(served_at_edge=False):
+        yield f"| `{name}` | {needs(access)} | {', '.join(sorted(access.peers))} |"
+
+
+def callable_methods(*, served_at_edge: bool) -> Iterator[tuple[str, Access]]:
+    """Full names of the methods that are, or are not, served at the edge, the foreign ones last."""
+    for method, access in methods():
+        if (EDGE in access.peers) is served_at_edge:
+            yield method.full_name, access
+    if served_at_edge:
+        for service in (HEALTH, REFLECTION):
+            for foreign in PASSED_ON[service].methods:
+                yield f"{service}.{foreign.name}", FOREIGN[service]
+
+
+def methods() -> Iterator[tuple[MethodDescriptor, Access]]:
+    """Each method with its access rule."""
     for module in CONTRACTS:
         for service in module.DESCRIPTOR.services_by_name.values():
             table = access_table([service.full_name])
             for method in service.methods:
-                access = table[f"/{service.full_name}/{method.name}"]
-                held = ["yes" if may(role, access) else "" for role in roles]
-                cells = [f"`{method.full_name}`", http_path(method), needs(access), *held]
-                yield f"| {' | '.join(cells)} |"
+                yield method, table[f"/{service.full_name}/{method.name}"]
 
 
 def may(role: str, access: Access) -> bool:
