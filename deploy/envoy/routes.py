@@ -55,7 +55,7 @@ def route_configuration(scope: Scope) -> Tree:
                 "domains": ["*"],
                 "routes": list(_routes(scope)),
                 "typed_per_filter_config": {
-                    CORS: _cors_policy(scope.settings),
+                    CORS: _cors_policy(scope),
                     MEASURE: typed(f"{HTTP_FILTERS}.buffer.v3.BufferPerRoute", disabled=True),
                 },
                 "request_headers_to_add": [_client_address()],
@@ -190,11 +190,13 @@ def _without_checks() -> Tree:
     }
 
 
-def _cors_policy(settings: EdgeSettings) -> Tree:
+def _cors_policy(scope: Scope) -> Tree:
+    origins = scope.settings.origins
+    verbs = {binding.verb for method in scope.contract.methods for binding in method.bindings}
     return typed(
         f"{HTTP_FILTERS}.cors.v3.CorsPolicy",
-        allow_origin_string_match=[{"exact": origin, "ignore_case": True} for origin in settings.origins],
-        allow_methods="GET,POST,OPTIONS",
+        allow_origin_string_match=[{"exact": origin, "ignore_case": True} for origin in origins],
+        allow_methods=",".join(sorted({"OPTIONS", "POST", *verbs})),
         allow_headers=",".join(CORS_REQUEST_HEADERS),
         expose_headers=",".join(CORS_RESPONSE_HEADERS),
         max_age="600",

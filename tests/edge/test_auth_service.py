@@ -82,6 +82,41 @@ async def test_a_wrong_password_is_a_typed_refusal(whole_edge: Front) -> None:
     assert (answer.status_code, refusal(answer).reason) == (401, "CREDENTIALS_INVALID")
 
 
+async def test_users_and_roles_are_administered_as_json(whole_edge: Front, auth_folder: Path) -> None:
+    role = {"name": "reader", "permissions": ["tools.list"]}
+    async with whole_edge.http() as client:
+        client.headers.update(await logged_in(client, auth_folder))
+        made = await client.post("/api/v1/roles", json={"role": role})
+        user = (await client.post("/api/v1/users", json={"username": "ada", "roles": ["reader"]})).json()
+        path = f"/api/v1/users/{user['user']['userId']}"
+        renamed = await client.patch(path, json={"user": {"displayName": "Ada"}, "updateMask": "displayName"})
+        in_use = await client.delete("/api/v1/roles/reader")
+        await client.patch(path, json={"user": {}, "updateMask": "roles"})
+        gone = await client.delete("/api/v1/roles/reader")
+        listed = await client.get(
+            "/api/v1/users", params={"username_prefix": "ad", "kind": "USER_KIND_PERSON"}
+        )
+    assert made.json()["role"]["permissions"] == ["tools.list"]
+    assert renamed.json()["user"]["displayName"] == "Ada"
+    assert (in_use.status_code, refusal(in_use).reason) == (400, "ROLE_IN_USE")
+    assert (gone.status_code, gone.json()) == (200, {})
+    assert [found["username"] for found in listed.json()["users"]] == ["ada", "admin"]
+    assert user["oneTimePassword"] not in whole_edge.log
+
+
+async def test_a_key_bound_to_addresses_is_refused_from_others(whole_edge: Front, auth_folder: Path) -> None:
+    async with whole_edge.http() as client:
+        headers = await logged_in(client, auth_folder)
+        told = []
+        for network in ("127.0.0.0/8", "198.51.100.0/24"):
+            key = {"name": "bound", "allowedAddresses": [network]}
+            secret = (await client.post("/api/v1/keys", json=key, headers=headers)).json()["secret"]
+            forged = {"x-api-key": secret, "x-forwarded-for": "198.51.100.1"}
+            told.append(await client.get("/api/v1/me", headers=forged))
+    assert [answer.status_code for answer in told] == [200, 403]
+    assert refusal(told[1]).reason == "KEY_ADDRESS_NOT_ALLOWED"
+
+
 async def test_an_operator_lists_and_calls_through_reflection(whole_edge: Front, auth_folder: Path) -> None:
     async with whole_edge.http() as client:
         headers = await logged_in(client, auth_folder)
