@@ -60,6 +60,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """No time zone has this name. Metadata: `timezone`; `nearest`, the closest
     name that exists, or empty.
     """
+    ERROR_REASON_WORKSPACE_FULL: _ErrorReason.ValueType  # 40
+    """The workspace has no room for that; delete something. Metadata:
+    `limit_bytes`, of all files of the user; `limit_entries`, of files and
+    folders.
+    """
+    ERROR_REASON_PROGRAM_LIMIT_REACHED: _ErrorReason.ValueType  # 41
+    """The program was ended because it took more than it may. Metadata: `tool`;
+    `limit`, one of `seconds`, `cpu_seconds`, `memory_bytes`, `output_bytes`,
+    `workspace_bytes`, `entries`.
+    """
     ERROR_REASON_FILE_EXISTS: _ErrorReason.ValueType  # 60
     """Something of this name is there already. Metadata: `path`."""
     ERROR_REASON_FOLDER_NOT_EMPTY: _ErrorReason.ValueType  # 61
@@ -207,6 +217,16 @@ zero, or a result beyond the limits. Metadata: `tool`.
 ERROR_REASON_TIMEZONE_UNKNOWN: ErrorReason.ValueType  # 11
 """No time zone has this name. Metadata: `timezone`; `nearest`, the closest
 name that exists, or empty.
+"""
+ERROR_REASON_WORKSPACE_FULL: ErrorReason.ValueType  # 40
+"""The workspace has no room for that; delete something. Metadata:
+`limit_bytes`, of all files of the user; `limit_entries`, of files and
+folders.
+"""
+ERROR_REASON_PROGRAM_LIMIT_REACHED: ErrorReason.ValueType  # 41
+"""The program was ended because it took more than it may. Metadata: `tool`;
+`limit`, one of `seconds`, `cpu_seconds`, `memory_bytes`, `output_bytes`,
+`workspace_bytes`, `entries`.
 """
 ERROR_REASON_FILE_EXISTS: ErrorReason.ValueType  # 60
 """Something of this name is there already. Metadata: `path`."""

@@ -27,7 +27,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fparley/tools/v1/execution.proto\x12\x0fparley.tools.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x17google/rpc/status.proto\"\xf9\x01\n\x0eToolInvocation\x12\x1b\n\x07\x63\x61ll_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\x12*\n\x04tool\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[a-zA-Z0-9_-]{1,64}$\x12\x1c\n\targuments\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80@\x12\x39\n\x07timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\r\xbaH\n\xaa\x01\x07\"\x03\x08\x90\x1c*\x00\x12\"\n\x05\x61\x66ter\x18\x05 \x03(\tB\x13\xbaH\x10\x92\x01\r\x10@\x18\x01\"\x07r\x05\x10\x01\x18\x80\x01\x12!\n\x0fidempotency_key\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"\x9e\x02\n\tToolEvent\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12/\n\x07started\x18\x03 \x01(\x0b\x32\x1c.parley.tools.v1.ToolStartedH\x00\x12\x31\n\x08progress\x18\x04 \x01(\x0b\x32\x1d.parley.tools.v1.ToolProgressH\x00\x12-\n\x06output\x18\x05 \x01(\x0b\x32\x1b.parley.tools.v1.ToolOutputH\x00\x12-\n\x06result\x18\x06 \x01(\x0b\x32\x1b.parley.tools.v1.ToolResultH\x00\x12#\n\x05\x65rror\x18\x07 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x07\n\x05\x65vent\"F\n\x0bToolStarted\x12\x0c\n\x04tool\x18\x01 \x01(\t\x12)\n\x06queued\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"C\n\x0cToolProgress\x12\x15\n\x08\x66raction\x18\x01 \x01(\x02H\x00\x88\x01\x01\x12\x0f\n\x07message\x18\x02 \x01(\tB\x0b\n\t_fraction\"\x1a\n\nToolOutput\x12\x0c\n\x04text\x18\x01 \x01(\t\"\\\n\nToolResult\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\t\x12+\n\x08\x64uration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08replayed\x18\x03 \x01(\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fparley/tools/v1/execution.proto\x12\x0fparley.tools.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x17google/rpc/status.proto\"\x9c\x02\n\x0eToolInvocation\x12\x1b\n\x07\x63\x61ll_id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\x12*\n\x04tool\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[a-zA-Z0-9_-]{1,64}$\x12\x1c\n\targuments\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80@\x12\x39\n\x07timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationB\r\xbaH\n\xaa\x01\x07\"\x03\x08\x90\x1c*\x00\x12\"\n\x05\x61\x66ter\x18\x05 \x03(\tB\x13\xbaH\x10\x92\x01\r\x10@\x18\x01\"\x07r\x05\x10\x01\x18\x80\x01\x12!\n\x0fidempotency_key\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12!\n\x0f\x63onversation_id\x18\x07 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"\x9e\x02\n\tToolEvent\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12/\n\x07started\x18\x03 \x01(\x0b\x32\x1c.parley.tools.v1.ToolStartedH\x00\x12\x31\n\x08progress\x18\x04 \x01(\x0b\x32\x1d.parley.tools.v1.ToolProgressH\x00\x12-\n\x06output\x18\x05 \x01(\x0b\x32\x1b.parley.tools.v1.ToolOutputH\x00\x12-\n\x06result\x18\x06 \x01(\x0b\x32\x1b.parley.tools.v1.ToolResultH\x00\x12#\n\x05\x65rror\x18\x07 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x07\n\x05\x65vent\"F\n\x0bToolStarted\x12\x0c\n\x04tool\x18\x01 \x01(\t\x12)\n\x06queued\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"C\n\x0cToolProgress\x12\x15\n\x08\x66raction\x18\x01 \x01(\x02H\x00\x88\x01\x01\x12\x0f\n\x07message\x18\x02 \x01(\tB\x0b\n\t_fraction\"\x1a\n\nToolOutput\x12\x0c\n\x04text\x18\x01 \x01(\t\"\\\n\nToolResult\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\t\x12+\n\x08\x64uration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08replayed\x18\x03 \x01(\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,16 +46,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TOOLINVOCATION'].fields_by_name['after']._serialized_options = b'\272H\020\222\001\r\020@\030\001\"\007r\005\020\001\030\200\001'
   _globals['_TOOLINVOCATION'].fields_by_name['idempotency_key']._loaded_options = None
   _globals['_TOOLINVOCATION'].fields_by_name['idempotency_key']._serialized_options = b'\272H\005r\003\030\200\001'
+  _globals['_TOOLINVOCATION'].fields_by_name['conversation_id']._loaded_options = None
+  _globals['_TOOLINVOCATION'].fields_by_name['conversation_id']._serialized_options = b'\272H\005r\003\030\200\001'
   _globals['_TOOLINVOCATION']._serialized_start=139
-  _globals['_TOOLINVOCATION']._serialized_end=388
-  _globals['_TOOLEVENT']._serialized_start=391
-  _globals['_TOOLEVENT']._serialized_end=677
-  _globals['_TOOLSTARTED']._serialized_start=679
-  _globals['_TOOLSTARTED']._serialized_end=749
-  _globals['_TOOLPROGRESS']._serialized_start=751
-  _globals['_TOOLPROGRESS']._serialized_end=818
-  _globals['_TOOLOUTPUT']._serialized_start=820
-  _globals['_TOOLOUTPUT']._serialized_end=846
-  _globals['_TOOLRESULT']._serialized_start=848
-  _globals['_TOOLRESULT']._serialized_end=940
+  _globals['_TOOLINVOCATION']._serialized_end=423
+  _globals['_TOOLEVENT']._serialized_start=426
+  _globals['_TOOLEVENT']._serialized_end=712
+  _globals['_TOOLSTARTED']._serialized_start=714
+  _globals['_TOOLSTARTED']._serialized_end=784
+  _globals['_TOOLPROGRESS']._serialized_start=786
+  _globals['_TOOLPROGRESS']._serialized_end=853
+  _globals['_TOOLOUTPUT']._serialized_start=855
+  _globals['_TOOLOUTPUT']._serialized_end=881
+  _globals['_TOOLRESULT']._serialized_start=883
+  _globals['_TOOLRESULT']._serialized_end=975
 # @@protoc_insertion_point(module_scope)

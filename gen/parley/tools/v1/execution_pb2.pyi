@@ -32,6 +32,7 @@ class ToolInvocation(_message.Message):
     TIMEOUT_FIELD_NUMBER: _builtins.int
     AFTER_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    CONVERSATION_ID_FIELD_NUMBER: _builtins.int
     call_id: _builtins.str
     """Names the call within its stream; every event repeats it. 1 to 128
     characters.
@@ -48,6 +49,11 @@ class ToolInvocation(_message.Message):
     the same caller with the same key, tool and arguments is answered with the
     first one's result, for as long as the service keeps it (10 minutes by
     default). Up to 128 characters. Default: none, every call runs.
+    """
+    conversation_id: _builtins.str
+    """The conversation whose workspace the tool finds: a folder of its own
+    beneath the user's workspace. Up to 128 characters. Default: the user's
+    workspace itself.
     """
     @_builtins.property
     def timeout(self) -> _duration_pb2.Duration:
@@ -71,10 +77,11 @@ class ToolInvocation(_message.Message):
         timeout: _duration_pb2.Duration | None = ...,
         after: _abc.Iterable[_builtins.str] | None = ...,
         idempotency_key: _builtins.str = ...,
+        conversation_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "arguments", b"arguments", "call_id", b"call_id", "idempotency_key", b"idempotency_key", "timeout", b"timeout", "tool", b"tool"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "arguments", b"arguments", "call_id", b"call_id", "conversation_id", b"conversation_id", "idempotency_key", b"idempotency_key", "timeout", b"timeout", "tool", b"tool"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
