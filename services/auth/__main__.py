@@ -20,12 +20,14 @@ from services.auth.housekeeping import Housekeeping
 from services.auth.last_use import LastUse
 from services.auth.passwords import Passwords
 from services.auth.private_files import prepare_folder
-from services.auth.quota_upkeep import NoHistory, QuotaUpkeep
+from services.auth.quota_upkeep import QuotaUpkeep
 from services.auth.revocations import RevocationLog
 from services.auth.settings import AuthSettings
 from services.auth.signing_keys import SigningKeys
 from services.auth.store.database import Database, parse_url
 from services.auth.store.schema import migrate
+from services.auth.usage.consumer import UsageConsumer
+from services.auth.usage.history import StoredHistory
 from services.auth.usage_store import usage_store
 from services.ledger.ledger import Ledger
 from services.rpc.errors import ServiceError
@@ -76,8 +78,9 @@ async def serving(settings: AuthSettings, clock: Clock = utc_now) -> AsyncIterat
             database, last_use, keys, clock, timedelta(days=settings.signing_key_days)
         )
         observer = Observer(settings.replicas, health, settings.tls, settings.trust_domain)
-        upkeep = [QuotaUpkeep(ledger, NoHistory(), clock).run()] if ledger is not None else []
-        for chore in (housekeeping.run(), observer.run(), revocations.run(), *upkeep):
+        upkeep = [QuotaUpkeep(ledger, StoredHistory(database), clock).run()] if ledger is not None else []
+        counting = [UsageConsumer(store, database).run()] if store is not None else []
+        for chore in (housekeeping.run(), observer.run(), revocations.run(), *upkeep, *counting):
             task = asyncio.create_task(chore)
             task.add_done_callback(lambda done: _stop_after_fault(server, done))
             stack.push_async_callback(end_task, task)

@@ -11,6 +11,7 @@ from parley.auth.v1.quota_service_pb2_grpc import add_QuotaServiceServicer_to_se
 from parley.auth.v1.revocation_service_pb2_grpc import add_RevocationServiceServicer_to_server
 from parley.auth.v1.session_service_pb2_grpc import add_SessionServiceServicer_to_server
 from parley.auth.v1.token_service_pb2_grpc import add_TokenServiceServicer_to_server
+from parley.auth.v1.usage_service_pb2_grpc import add_UsageServiceServicer_to_server
 from parley.edge.access_log_pb2_grpc import add_AccessLogServiceServicer_to_server
 from parley.edge.external_auth_pb2_grpc import add_AuthorizationServicer_to_server
 from services.auth.administration import add_administration
@@ -41,6 +42,7 @@ from services.auth.store.database import Database
 from services.auth.throttle import LoginThrottle
 from services.auth.token_servicer import TokenServicer
 from services.auth.tokens import AccessTokens
+from services.auth.usage_servicer import UsageServicer
 from services.ledger.ledger import Ledger
 from services.rpc.pages import PageTokens
 from services.rpc.server import RpcServer
@@ -98,6 +100,10 @@ def build_server(parts: Parts) -> RpcServer:
     _add_identity(server, parts, tokens)
     _add_revocation(server, parts, tokens)
     _add_audit(server, parts)
+    pages = _page_tokens(settings)
+    server.add(
+        add_UsageServiceServicer_to_server, UsageServicer(parts.database, pages, clock, server.stopping)
+    )
     quotas = Quotas(parts.database, clock)
     server.add(
         add_QuotaServiceServicer_to_server,

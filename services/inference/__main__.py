@@ -30,6 +30,7 @@ from services.inference.tool_calls import RemoteToolbox
 from services.ledger.admission import Admission
 from services.ledger.ledger import Ledger, open_store
 from services.ledger.remote_limits import RemoteLimits
+from services.rpc.audit import told_to_auth
 from services.rpc.channel import RotatingChannel, open_channel
 from services.rpc.pages import PageTokens
 from services.rpc.revocation_feed import RevocationFeed
@@ -65,7 +66,8 @@ async def main() -> None:
         toolbox = RemoteToolbox(stub, Catalogue(stub))
 
         revocations = Revocations()
-        server = RpcServer(settings, _verifier(settings, auth), revocations=revocations)
+        audit = await stack.enter_async_context(told_to_auth(auth, settings))
+        server = RpcServer(settings, _verifier(settings, auth), revocations=revocations, audit=audit)
         await stack.enter_async_context(RevocationFeed(auth, revocations, server.report).following())
         admission = await stack.enter_async_context(_admission(settings, auth, server))
         run_tokens = ExchangedTokens(TokenServiceStub(auth))

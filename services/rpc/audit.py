@@ -21,9 +21,11 @@ from ulid import ULID
 from parley.auth.v1 import audit_pb2, audit_service_pb2
 from parley.auth.v1.audit_service_pb2_grpc import AuditServiceStub
 from services.rpc.errors import AuditFull, ServiceError
+from services.rpc.settings import ServiceSettings
 
 BATCH = 500
 DELIVERY_SECONDS = 10.0
+FINISH_SECONDS = 3.0
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
 
@@ -199,6 +201,16 @@ async def delivering(queue: AuditQueue, seconds: float) -> AsyncIterator[asyncio
             log.warning("audit events were not written", events=queue.waiting)
             task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+@asynccontextmanager
+async def told_to_auth(channel: grpc.aio.Channel, settings: ServiceSettings) -> AsyncIterator[AuditQueue]:
+    """A service's sink: what it takes is delivered to the auth service."""
+    queue = AuditQueue(
+        remote_audit(channel), capacity=settings.audit_queue, when_full=settings.audit_when_full
+    )
+    async with delivering(queue, FINISH_SECONDS):
+        yield queue
 
 
 def _brief(error: Exception) -> str:

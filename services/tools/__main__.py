@@ -14,6 +14,7 @@ from parley.tools.v1.tool_service_pb2_grpc import add_ToolServiceServicer_to_ser
 from services.ledger.admission import Admission
 from services.ledger.ledger import Ledger, open_store
 from services.ledger.remote_limits import RemoteLimits
+from services.rpc.audit import told_to_auth
 from services.rpc.channel import RotatingChannel, open_channel
 from services.rpc.pages import PageTokens
 from services.rpc.revocation_feed import RevocationFeed
@@ -63,7 +64,8 @@ async def serve(settings: ToolsSettings) -> None:
         workers = WorkerPool(workspaces, catalogue.worker_modules, settings.workers)
         stack.push_async_callback(workers.stop)
         revocations = Revocations()
-        server = RpcServer(settings, verifier, revocations=revocations)
+        audit = await stack.enter_async_context(told_to_auth(channel, settings))
+        server = RpcServer(settings, verifier, revocations=revocations, audit=audit)
         await stack.enter_async_context(RevocationFeed(channel, revocations, server.report).following())
         door = await stack.enter_async_context(_door(settings, channel, server))
         server.add(add_ToolServiceServicer_to_server, _servicer(settings, catalogue, workers, door))
