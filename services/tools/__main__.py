@@ -32,6 +32,7 @@ from services.tools.builtin.web.toolset import web_tools
 from services.tools.call_stream import StreamLimits
 from services.tools.catalogue import Catalogue
 from services.tools.metering import Door
+from services.tools.replays import Replays
 from services.tools.runner import Runner
 from services.tools.servicer import ToolServicer
 from services.tools.settings import ToolsSettings
@@ -107,7 +108,14 @@ def _servicer(settings: ToolsSettings, catalogue: Catalogue, workers: WorkerPool
         open=settings.open_calls_per_stream,
         total=settings.total_calls_per_stream,
     )
-    runner = Runner(catalogue, workers, turns, max_argument_bytes=settings.max_argument_bytes)
+    replays = Replays(
+        seconds=settings.replay_seconds,
+        total_bytes=settings.replay_bytes,
+        bytes_per_caller=settings.replay_bytes_per_caller,
+    )
+    runner = Runner(
+        catalogue, workers, turns, max_argument_bytes=settings.max_argument_bytes, replays=replays
+    )
     return ToolServicer(catalogue, runner, limits, PageTokens(), door)
 
 

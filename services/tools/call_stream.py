@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 import structlog
 
 from services.rpc.errors import Cancelled, Internal, Overloaded, ServiceError
 from services.rpc.principal import Principal
+from services.tools.call_errors import PredecessorFailed, PredecessorUnknown
 from services.tools.errors import CallIdTaken
-from services.tools.events import CallEvent, Happening
+from services.tools.events import CallEvent, Happening, Result
 from services.tools.runner import Invocation, Runner
 
 _QUEUED_EVENTS = 16
@@ -23,13 +24,13 @@ _log = structlog.get_logger("parley.tools")
 
 @dataclass(frozen=True)
 class Cancellation:
-    """Asks to end a call.
+    """Asks to end a call, or all.
 
     Attributes:
-        call_id: The call.
+        call_id: The call; None means every one that waits or runs.
     """
 
-    call_id: str
+    call_id: str | None
 
 
 Request = Invocation | Cancellation
@@ -76,6 +77,14 @@ class _Call:
     over: bool = False
 
 
+@dataclass
+class _Fate:
+    """How a call of the stream went, for those that come after it."""
+
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+    well: bool = False
+
+
 class CallStream:
     """Runs the calls of one stream."""
 
@@ -87,7 +96,7 @@ class CallStream:
         self._turns = asyncio.Semaphore(limits.running)
         self._happened: asyncio.Queue[tuple[_Call, Happening] | None] = asyncio.Queue(_QUEUED_EVENTS)
         self._open: dict[str, tuple[_Call, asyncio.Task[None]]] = {}
-        self._seen: set[str] = set()
+        self._fates: dict[str, _Fate] = {}
         self._closing = False
 
     async def events(self, requests: AsyncIterator[Request]) -> AsyncGenerator[CallEvent, None]:
@@ -128,23 +137,29 @@ class CallStream:
     async def _accept(self, call: _Call, calls: asyncio.TaskGroup) -> None:
         call_id = call.invocation.call_id
         try:
-            self._admit(call_id)
+            self._admit(call.invocation)
         except ServiceError as error:
             await self._happened.put((call, error))
             return
-        self._seen.add(call_id)
+        self._fates[call_id] = _Fate()
         self._open[call_id] = (call, calls.create_task(self._run(call)))
 
-    def _admit(self, call_id: str) -> None:
-        """Refuse a call that the stream has no room for.
+    def _admit(self, invocation: Invocation) -> None:
+        """Refuse a call that the stream has no place for.
+
+        What a call comes after was asked for before it, so there are no rings.
 
         Raises:
             CallIdTaken: The stream had a call of this id.
-            Overloaded: It has too many calls.
+            PredecessorUnknown: It comes after a call that the stream was not asked for.
+            Overloaded: The stream has too many calls.
         """
-        if call_id in self._seen:
-            raise CallIdTaken(call_id)
-        if len(self._seen) >= self._limits.total:
+        if invocation.call_id in self._fates:
+            raise CallIdTaken(invocation.call_id)
+        for call_id in invocation.after:
+            if call_id not in self._fates:
+                raise PredecessorUnknown(call_id)
+        if len(self._fates) >= self._limits.total:
             raise Overloaded(f"The stream has had its {self._limits.total} calls; open another.")
         if len(self._open) >= self._limits.open:
             raise Overloaded(
@@ -152,8 +167,12 @@ class CallStream:
                 retry_after=timedelta(seconds=1),
             )
 
-    def _cancel(self, call_id: str) -> None:
-        """End a call; one that is unknown or over is left as it is."""
+    def _cancel(self, call_id: str | None) -> None:
+        """End a call, or all; one that is unknown or over is left as it is."""
+        if call_id is None:
+            for each in list(self._open):
+                self._cancel(each)
+            return
         call, task = self._open.get(call_id, (None, None))
         if call and task and not call.over:
             call.cancelled = True
@@ -162,12 +181,27 @@ class CallStream:
 
     async def _run(self, call: _Call) -> None:
         call.begun = True
+        fate = self._fates[call.invocation.call_id]
         try:
             last = Cancelled(_CANCELLED) if call.cancelled else await self._outcome(call)
             call.over = True
             await self._happened.put((call, last))
+            fate.well = isinstance(last, Result)
         finally:
+            fate.over.set()
             del self._open[call.invocation.call_id]
+
+    async def _wait_for_others(self, invocation: Invocation) -> None:
+        """Wait until the calls before this one have gone well.
+
+        Raises:
+            PredecessorFailed: One did not.
+        """
+        for call_id in invocation.after:
+            fate = self._fates[call_id]
+            await fate.over.wait()
+            if not fate.well:
+                raise PredecessorFailed(call_id)
 
     async def _outcome(self, call: _Call) -> Happening:
         """Run the call; its last event."""
@@ -177,6 +211,7 @@ class CallStream:
 
         caller = self._caller
         try:
+            await self._wait_for_others(call.invocation)
             async with self._turns:
                 return await self._runner.run(call.invocation, caller.principal, caller.deadline, emit)
         except asyncio.CancelledError:

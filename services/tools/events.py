@@ -52,10 +52,12 @@ class Result:
     Attributes:
         content: The result as JSON text.
         duration_seconds: Time that it ran.
+        replayed: It is the result of an earlier call with the same key.
     """
 
     content: str
     duration_seconds: float
+    replayed: bool = False
 
 
 Report = Progress | Output

@@ -5,29 +5,21 @@ from __future__ import annotations
 import asyncio
 import time
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
-
-from prometheus_client import Counter, Histogram
 
 from services.rpc.errors import DeadlineExceeded, ServiceError
 from services.rpc.principal import Principal
 from services.tools.arguments import parse_arguments
+from services.tools.call_statistics import CallClock, CallStatistics
 from services.tools.catalogue import Arguments, Catalogue, LoopCall, Tool, ToolResult
 from services.tools.errors import OutputTooLarge, ToolTimeout
 from services.tools.events import Emit, Output, Report, Reporter, Result, Started
+from services.tools.replays import Asked, Replays
 from services.tools.turns import Turns
 from services.tools.workers import Worker, WorkerPool, crashed
 from services.tools.workspace import Owner
-
-CALLS = Counter("parley_tool_calls_total", "Tool calls that ended.", ["tool", "reason"])
-CALL_SECONDS = Histogram(
-    "parley_tool_call_seconds",
-    "Time that a tool call ran, waiting not included, in seconds.",
-    ["tool"],
-    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
-)
 
 
 @dataclass(frozen=True)
@@ -39,25 +31,38 @@ class Invocation:
         tool: The tool's name.
         arguments: JSON text.
         timeout_seconds: Time that it may take, if less than the tool's own.
+        after: Calls of the same stream that must go well before.
+        idempotency_key: Names what it is for, so that asking twice does it
+            once; empty: it always runs.
     """
 
     call_id: str
     tool: str
     arguments: str
     timeout_seconds: float | None = None
+    after: tuple[str, ...] = ()
+    idempotency_key: str = ""
 
 
 class Runner:
     """Runs calls of the catalogue's tools."""
 
     def __init__(
-        self, catalogue: Catalogue, workers: WorkerPool, turns: Turns, *, max_argument_bytes: int
+        self,
+        catalogue: Catalogue,
+        workers: WorkerPool,
+        turns: Turns,
+        *,
+        max_argument_bytes: int,
+        replays: Replays | None = None,
     ) -> None:
         """Run tools of this catalogue, those that block in these workers, in these turns."""
         self._catalogue = catalogue
         self._workers = workers
         self._turns = turns
         self._max_argument_bytes = max_argument_bytes
+        self._replays = replays or Replays()
+        self.statistics = CallStatistics()
 
     async def run(
         self, invocation: Invocation, principal: Principal, deadline: float | None, emit: Emit
@@ -77,24 +82,30 @@ class Runner:
             ServiceError: The call ends badly.
         """
         tool = self._catalogue.find_callable(invocation.tool, principal)
-        with _counted(tool):
-            async with _until(deadline):
-                return await self._run(tool, invocation, principal, emit)
 
-    async def _run(self, tool: Tool, invocation: Invocation, principal: Principal, emit: Emit) -> Result:
+        async def run(emit: Emit) -> Result:
+            with self.statistics.counting(tool.name, principal) as clock:
+                async with _until(deadline):
+                    return await self._run(tool, invocation, principal, emit, clock)
+
+        if not invocation.idempotency_key:
+            return await run(emit)
+        async with _until(deadline):  # which also holds for waiting until another call with the key is over
+            return await self._replays.once(_asked(tool, invocation, principal), emit, run)
+
+    async def _run(
+        self, tool: Tool, invocation: Invocation, principal: Principal, emit: Emit, clock: CallClock
+    ) -> Result:
         arguments = parse_arguments(tool, invocation.arguments, self._max_argument_bytes)
-        asked = time.monotonic()
         async with self._turns.turn((principal.tenant_id, principal.user_id)), self._place(tool) as worker:
             started = time.monotonic()
-            await emit(Started(tool.name, started - asked))
+            await emit(Started(tool.name, clock.start()))
             seconds = min(tool.timeout_seconds, invocation.timeout_seconds or tool.timeout_seconds)
             try:
                 async with asyncio.timeout(seconds):
                     content = await self._work(tool, arguments, principal, worker, _metered(tool, emit))
             except TimeoutError:
                 raise ToolTimeout(tool.name, seconds) from None
-            finally:
-                CALL_SECONDS.labels(tool.name).observe(time.monotonic() - started)
         if len(content.encode()) > tool.max_output_bytes:
             raise OutputTooLarge(tool.name, tool.max_output_bytes)
         return Result(content, time.monotonic() - started)
@@ -135,6 +146,16 @@ class Runner:
         return compute
 
 
+def _asked(tool: Tool, invocation: Invocation, principal: Principal) -> Asked:
+    return Asked(
+        (principal.tenant_id, principal.user_id),
+        invocation.idempotency_key,
+        tool.name,
+        invocation.arguments,
+        tool.idempotent,
+    )
+
+
 def _metered(tool: Tool, emit: Emit) -> Reporter:
     """Passes on what the tool says, until its output is larger than it may be."""
     left = tool.max_output_bytes
@@ -148,23 +169,6 @@ def _metered(tool: Tool, emit: Emit) -> Reporter:
         await emit(what)
 
     return report
-
-
-@contextmanager
-def _counted(tool: Tool) -> Iterator[None]:
-    """Count the call by how it ends; an empty reason is a good end."""
-    reason = "INTERNAL"
-    try:
-        yield
-        reason = ""
-    except ServiceError as error:
-        reason = error.reason_name()
-        raise
-    except asyncio.CancelledError:
-        reason = "CANCELLED"
-        raise
-    finally:
-        CALLS.labels(tool.name, reason).inc()
 
 
 @asynccontextmanager

@@ -19,7 +19,7 @@ from services.tools.catalogue import Catalogue
 from services.tools.events import CallEvent
 from services.tools.metering import Door, Tally
 from services.tools.runner import Runner
-from services.tools.translate import event_message, invocation_from, request_from
+from services.tools.translate import event_message, invocation_from, request_from, stats_message
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -80,6 +80,22 @@ class ToolServicer(ToolServiceServicer):
         async with self._door.passing() as tally, aclosing(self._events(asked, tally)) as events:
             async for event in events:
                 yield tool_service_pb2.ExecuteManyResponse(event=event_message(event))
+
+    async def GetStats(
+        self, request: tool_service_pb2.GetStatsRequest, context: Context
+    ) -> tool_service_pb2.GetStatsResponse:
+        """See the contract."""
+        statistics = self._runner.statistics
+        tenant_id = current_principal().tenant_id
+        return stats_message(statistics.read(tenant_id, tool=request.tool, user_id=request.user_id))
+
+    async def ResetStats(
+        self, request: tool_service_pb2.ResetStatsRequest, context: Context
+    ) -> tool_service_pb2.ResetStatsResponse:
+        """See the contract."""
+        response = tool_service_pb2.ResetStatsResponse()
+        response.since.FromDatetime(self._runner.statistics.reset(current_principal().tenant_id))
+        return response
 
     def _events(self, requests: AsyncIterator[Request], tally: Tally) -> AsyncGenerator[CallEvent, None]:
         """What happens to the calls that the current caller asks for, each of them counted."""

@@ -286,3 +286,127 @@ async def test_a_fault_of_ours_is_masked(workspaces: Workspaces, tokens: TokenMa
     assert reason(event.what) == "INTERNAL"
     assert event.what.metadata == {"request_id": "request-1"}
     await broken.stop()
+
+
+async def test_a_call_runs_after_those_it_names(make_stream: MakeStream) -> None:
+    gate = Gate()
+    requests = Requests(
+        gate_call("first"),
+        Invocation("second", "reporter", "{}", after=("first",)),
+        Invocation("third", "reporter", "{}", after=("first", "second")),
+    )
+    async with aclosing(make_stream(gate.tool, reporter).events(requests)) as events:
+        await gate_starts(events, gate, 1)
+        gate.open.set()
+        requests.say(None)
+        seen = [event async for event in events]
+    order = [(event.call_id, type(event.what)) for event in seen if not isinstance(event.what, Progress)]
+    assert order == [
+        ("first", Result),
+        ("second", Started),
+        ("second", Result),
+        ("third", Started),
+        ("third", Result),
+    ]
+
+
+async def test_calls_that_wait_for_others_take_no_turns(make_stream: MakeStream) -> None:
+    gate = Gate()
+    requests = Requests(
+        gate_call("slow"),
+        *(Invocation(f"{number}", "reporter", "{}", after=("slow",)) for number in range(3)),
+        gate_call("other"),
+    )
+    stream = make_stream(gate.tool, reporter, limits=StreamLimits(running=2, open=10, total=10))
+    async with aclosing(stream.events(requests)) as events:
+        await gate_starts(events, gate, 2)
+        gate.open.set()
+        requests.say(None)
+        assert len(lasts([event async for event in events])) == 5
+
+
+async def test_what_comes_after_a_failure_does_not_run(make_stream: MakeStream) -> None:
+    events = await collect(
+        make_stream(*sample_tools.TOOLS),
+        Invocation("bad", "failing", "{}"),
+        Invocation("next", "echo", "{}", after=("bad",)),
+        Invocation("last", "echo", "{}", after=("next",)),
+        Invocation("beside", "echo", "{}"),
+    )
+    assert lasts(events) == {
+        "bad": "TOOL_FAILED",
+        "next": "PREDECESSOR_FAILED",
+        "last": "PREDECESSOR_FAILED",
+        "beside": '{"text":""}',
+    }
+    [skipped] = [event for event in events if event.call_id == "next"]
+    assert (skipped.sequence, skipped.what.metadata) == (1, {"call_id": "bad"})
+
+
+@pytest.mark.parametrize("named", ["later", "self", "nobody"])
+async def test_a_call_comes_only_after_calls_that_were_asked_for(make_stream: MakeStream, named: str) -> None:
+    events = await collect(
+        make_stream(reporter),
+        Invocation("self", "reporter", "{}", after=(named,)),
+        Invocation("later", "reporter", "{}"),
+    )
+    assert lasts(events) == {"self": "PREDECESSOR_UNKNOWN", "later": '{"name":""}'}
+
+
+async def test_all_calls_are_cancelled_and_the_stream_goes_on(make_stream: MakeStream) -> None:
+    gate = Gate()
+    requests = Requests(
+        gate_call("runs"),
+        gate_call("waits"),
+        Invocation("after", "reporter", "{}", after=("runs",)),
+    )
+    stream = make_stream(gate.tool, reporter, limits=StreamLimits(running=1, open=10, total=10))
+    async with aclosing(stream.events(requests)) as events:
+        await gate_starts(events, gate, 1)
+        requests.say(Cancellation(None))
+        requests.say(Invocation("new", "reporter", "{}"))
+        requests.say(None)
+        rest = lasts([event async for event in events])
+    assert rest == {"runs": "CANCELLED", "waits": "CANCELLED", "after": "CANCELLED", "new": '{"name":""}'}
+    assert gate.cancelled == ["runs"]
+
+
+async def test_a_cancelled_call_is_a_failure_for_those_after_it(make_stream: MakeStream) -> None:
+    gate = Gate()
+    requests = Requests(gate_call("a"), Invocation("b", "reporter", "{}", after=("a",)))
+    async with aclosing(make_stream(gate.tool, reporter).events(requests)) as events:
+        await gate_starts(events, gate, 1)
+        requests.say(Cancellation("a"))
+        requests.say(None)
+        rest = lasts([event async for event in events])
+    assert rest == {"a": "CANCELLED", "b": "PREDECESSOR_FAILED"}
+
+
+async def test_a_repeated_key_gets_the_first_result(make_stream: MakeStream) -> None:
+    gate = Gate()
+    requests = Requests(
+        Invocation("a", "gate", '{"name": "x"}', idempotency_key="k"),
+        Invocation("b", "gate", '{"name": "x"}', idempotency_key="k"),
+        Invocation("c", "gate", '{"name": "y"}', idempotency_key="k"),
+    )
+    async with aclosing(make_stream(gate.tool).events(requests)) as events:
+        await gate_starts(events, gate, 1)
+        assert reason((await anext(events)).what) == "IDEMPOTENCY_KEY_REUSED"
+        gate.open.set()
+        requests.say(None)
+        rest = [event async for event in events]
+    assert [(e.call_id, e.what.content, e.what.replayed) for e in rest] == [
+        ("a", '{"name":"x"}', False),
+        ("b", '{"name":"x"}', True),
+    ]
+    assert gate.most_inside == 1
+
+
+async def test_a_kept_result_needs_the_permission_too(
+    make_runner: Callable[..., Runner], tokens: TokenMaker
+) -> None:
+    runner = make_runner(reporter)
+    call = Invocation("a", "reporter", "{}", idempotency_key="k")
+    for permission, expected in (("tools.*", '{"name":""}'), ("tools.math.*", "PERMISSION_MISSING")):
+        caller = Caller(tokens.principal(permission), "request-1", None)
+        assert lasts(await collect(CallStream(runner, caller, LIMITS), call)) == {"a": expected}

@@ -10,6 +10,7 @@ import pytest
 
 from parley.tools.v1 import error_reason_pb2, execution_pb2, tool_pb2, tool_service_pb2
 from services.rpc.errors import error_info, status_of
+from tests.tools import sample_tools
 from tests.tools.conftest import SECONDS, Gate, Service, call_message, cancel_request, outcome, run_request
 
 ALL = ("tools.list", "tools.execute", "tools.*")
@@ -272,3 +273,54 @@ async def test_what_the_caller_sees_is_what_the_contract_promises(service: Servi
     assert info.domain == "tools.parley"
     assert dict(info.metadata) == {"tool": "hanging", "timeout_seconds": "0.2"}
     assert f"ERROR_REASON_{info.reason}" in error_reason_pb2.ErrorReason.DESCRIPTOR.values_by_name
+
+
+async def test_figures_are_told_and_begin_anew(service: Service) -> None:
+    await execute(service, "calculator", {"expression": "1"})
+    with pytest.raises(grpc.aio.AioRpcError):
+        await execute(service, "calculator", {"expression": "1 +"})
+    may = service.metadata("tools.stats.read", "tools.stats.write")
+    async with service.stub() as stub:
+        stats = await stub.GetStats(tool_service_pb2.GetStatsRequest(), metadata=may, timeout=SECONDS)
+        [entry] = [entry for entry in stats.tools if entry.tool == "calculator"]
+        assert entry.stats.calls == 2
+        assert [(error.reason, error.calls) for error in entry.stats.errors] == [("EXPRESSION_INVALID", 1)]
+        assert entry.stats.run_p50.ToNanoseconds() > 0
+        assert entry.stats.HasField("queued_p95")
+        assert [caller.stats.calls for caller in stats.callers] == [2]
+        assert (stats.queue.running, stats.queue.waiting) == (0, 0)
+        reset = await stub.ResetStats(tool_service_pb2.ResetStatsRequest(), metadata=may, timeout=SECONDS)
+        again = await stub.GetStats(tool_service_pb2.GetStatsRequest(), metadata=may, timeout=SECONDS)
+        assert not again.tools
+        assert again.since == reset.since
+
+
+@pytest.mark.parametrize("method", ["GetStats", "ResetStats"])
+async def test_figures_need_their_permissions(service: Service, method: str) -> None:
+    request = getattr(tool_service_pb2, f"{method}Request")()
+    others = service.metadata("tools.list", "tools.execute", "tools.math.*")
+    async with service.stub() as stub:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await getattr(stub, method)(request, metadata=others, timeout=SECONDS)
+    assert outcome(caught.value) == (grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_MISSING")
+
+
+async def test_edges_keys_and_cancelling_all_travel(serve: Callable[..., object]) -> None:
+    gate = Gate()
+    async with serve([gate.tool, *sample_tools.TOOLS]) as service, service.stub() as stub:
+        stream = stub.ExecuteMany(metadata=service.metadata(*ALL), timeout=SECONDS)
+        await stream.write(run_request("a", "gate"))
+        second = call_message("b", "echo")
+        second.after.append("a")
+        await stream.write(tool_service_pb2.ExecuteManyRequest(call=second))
+        await gate.wait_for_inside(1)
+        everything = tool_service_pb2.ExecuteManyRequest(cancel_all=tool_service_pb2.CancelAll())
+        await stream.write(everything)
+        for call_id in "ab":
+            assert error_info((await last_of(stream, call_id)).error).reason == "CANCELLED"
+        for call_id in "cd":
+            keyed = call_message(call_id, "echo", '{"text": "x"}')
+            keyed.idempotency_key = "k"
+            await stream.write(tool_service_pb2.ExecuteManyRequest(call=keyed))
+            assert (await last_of(stream, call_id)).result.replayed == (call_id == "d")
+        await stream.done_writing()
