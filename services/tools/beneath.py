@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.tools.errors import FileMissing, PathNotAllowed
+from services.tools.room import Room
 
 _OPENAT2 = 437  # The same number on every architecture but alpha.
 _RESOLVE_NO_MAGICLINKS = 0x02
@@ -141,10 +142,17 @@ class Entry:
 class Folder:
     """A folder held open by its descriptor. Use it in a `with`."""
 
-    def __init__(self, descriptor: int, opener: Opener) -> None:
-        """Take over an open descriptor of a folder."""
+    def __init__(self, descriptor: int, opener: Opener, room: Room | None = None) -> None:
+        """Take over an open descriptor of a folder.
+
+        Args:
+            descriptor: The folder.
+            opener: How paths beneath it are opened.
+            room: How much may be added beneath it; None: as much as there is.
+        """
         self._descriptor = descriptor
         self._opener = opener
+        self.room = room
 
     @classmethod
     def at(cls, path: Path, opener: Opener) -> Folder:
@@ -165,6 +173,15 @@ class Folder:
     def descriptor(self) -> int:
         """The folder's own descriptor, which it closes itself."""
         return self._descriptor
+
+    def take(self, size_bytes: int, entries: int = 0) -> None:
+        """Use up room for what is to be added beneath.
+
+        Raises:
+            WorkspaceFull: There is not so much left.
+        """
+        if self.room is not None:
+            self.room.take(size_bytes, entries)
 
     def file(self, path: str, *, append: bool = False) -> int:
         """A descriptor of a plain file beneath; the caller closes it.
@@ -193,7 +210,7 @@ class Folder:
             FileMissing: There is none.
             PathNotAllowed: The path leads out, or through a link.
         """
-        return Folder(self._open(path, _READ_FOLDER), self._opener)
+        return Folder(self._open(path, _READ_FOLDER), self._opener, self.room)
 
     def status(self, path: str) -> os.stat_result:
         """What the kernel knows of a plain file or a folder beneath.

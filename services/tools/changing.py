@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from services.tools.beneath import Folder, check_path, why
-from services.tools.errors import FileExists, FileMissing, FolderNotEmpty, PathNotAllowed
+from services.tools.errors import FileExists, FileMissing, FolderNotEmpty, PathNotAllowed, WorkspaceFull
 
 _PRIVATE_FILE = 0o600
 _PRIVATE_FOLDER = 0o700
@@ -116,15 +116,26 @@ def put(
         FileExists: There is something, and it is not to be replaced.
         FileMissing: There is no folder to hold it.
         PathNotAllowed: The path leads out, or a folder stands there.
+        WorkspaceFull: There is no room for it.
     """
     with _place(folder, path) as (above, name):
         draft = scratch(above)
         try:
             fill(draft.descriptor)
+            _take_room(folder, draft.descriptor, above, name)
             os.fsync(draft.descriptor)
             draft.publish(above, name, replace=replace)
         finally:
             draft.discard(above)
+
+
+def _take_room(folder: Folder, descriptor: int, above: int, name: str) -> None:
+    """Count a file that is about to get its name, and what it replaces."""
+    size = os.fstat(descriptor).st_size
+    try:
+        folder.take(size - os.stat(name, dir_fd=above, follow_symlinks=False).st_size)
+    except FileNotFoundError:
+        folder.take(size, 1)
 
 
 def append(folder: Folder, path: str, data: bytes) -> None:
@@ -140,6 +151,7 @@ def append(folder: Folder, path: str, data: bytes) -> None:
         put(folder, path, lambda made: write_all(made, data), replace=False)
         return
     try:
+        folder.take(len(data))
         write_all(descriptor, data)
     except OSError as error:
         raise PathNotAllowed(path, why(error)) from error
@@ -220,14 +232,26 @@ def make_folder(folder: Folder, path: str, *, parents: bool) -> None:
     """
     check_path(path)
     parts = [part for part in path.split("/") if part not in ("", ".")]
+    if len(parts) > MAX_DEPTH:
+        raise PathNotAllowed(path, f"it is more than {MAX_DEPTH} folders deep")
     for length in range(1 if parents else len(parts), len(parts) + 1):
         step = "/".join(parts[:length])
         try:
             with _place(folder, step) as (above, name):
                 os.mkdir(name, _PRIVATE_FOLDER, dir_fd=above)
+                _take_folder(folder, above, name)
         except FileExists:
             if not parents or not stat.S_ISDIR(folder.status(step).st_mode):
                 raise
+
+
+def _take_folder(folder: Folder, above: int, name: str) -> None:
+    """Count a folder that was made, or take it away again."""
+    try:
+        folder.take(0, 1)
+    except WorkspaceFull:
+        os.rmdir(name, dir_fd=above)
+        raise
 
 
 def remove(folder: Folder, path: str, *, recursive: bool) -> None:

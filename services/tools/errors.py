@@ -136,6 +136,31 @@ class TimezoneUnknown(ToolsError):
         )
 
 
+class WorkspaceFull(ToolsError):
+    """The workspace has no room for that."""
+
+    reason = error_reason_pb2.ERROR_REASON_WORKSPACE_FULL
+
+    def __init__(self, limit_bytes: int, limit_entries: int) -> None:
+        super().__init__(
+            f"The workspace is full: it may hold {limit_bytes} bytes in {limit_entries} files and folders,"
+            " those of all conversations together. Delete something.",
+            metadata={"limit_bytes": str(limit_bytes), "limit_entries": str(limit_entries)},
+        )
+
+
+class ProgramLimitReached(ToolsError):
+    """The program was ended because it took more than it may."""
+
+    reason = error_reason_pb2.ERROR_REASON_PROGRAM_LIMIT_REACHED
+
+    def __init__(self, tool: str, limit: str, allowed: str) -> None:
+        super().__init__(
+            f"The program was ended: it took more than its limit of {allowed} ({limit}).",
+            metadata={"tool": tool, "limit": limit},
+        )
+
+
 class FileExists(ToolsError):
     """Something of this name is there already."""
 

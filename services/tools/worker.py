@@ -22,6 +22,7 @@ from services.rpc.errors import ServiceError
 from services.tools.catalogue import Tool, WorkerCall
 from services.tools.events import Output, Report
 from services.tools.frames import Kind, pack, pack_json, read
+from services.tools.room import WorkspaceLimits
 from services.tools.workspace import Owner, Workspaces
 
 MAX_MEMORY_BYTES = 2 * 2**30
@@ -59,8 +60,10 @@ def _run(call: dict[str, Any], sink: BinaryIO) -> str:
         else:
             _write(sink, pack_json(Kind.PROGRESS, asdict(what)))
 
-    workspaces = Workspaces(Path(call["root"]), Path(template) if template else None)
-    context = WorkerCall(Owner(call["tenant"], call["user"]), workspaces, report)
+    limits = WorkspaceLimits(**call["limits"])
+    workspaces = Workspaces(Path(call["root"]), Path(template) if template else None, limits)
+    owner = Owner(call["tenant"], call["user"], call["conversation"])
+    context = WorkerCall(owner, workspaces, report)
     result = tool.run(tool.arguments.model_validate_json(call["arguments"]), context)
     return tool.result.model_validate(result).to_json()
 

@@ -15,6 +15,7 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 
 import structlog
 
@@ -235,8 +236,10 @@ class WorkerPool:
                 "arguments": arguments.model_dump_json(exclude_unset=True),
                 "tenant": owner.tenant_id,
                 "user": owner.user_id,
+                "conversation": owner.conversation_id,
                 "root": str(self._workspaces.root),
                 "template": str(template) if template else "",
+                "limits": asdict(self._workspaces.limits),
             },
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import asdict
 
 import pytest
 
@@ -20,7 +21,9 @@ def call(name: str, workspaces: Workspaces, arguments: str = "{}") -> bytes:
             "arguments": arguments,
             "tenant": "t",
             "user": "u",
+            "conversation": "",
             "root": str(workspaces.root),
+            "limits": asdict(workspaces.limits),
             "template": str(workspaces.template),
         },
     )

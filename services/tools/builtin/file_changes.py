@@ -73,7 +73,7 @@ class FileWriteResult(ToolResult):
 def file_write(arguments: FileWriteArguments, call: WorkerCall) -> FileWriteResult:
     """Writes a text file of the workspace: whole or not at all."""
     path, data = arguments.file_path, _encoded(arguments)
-    with call.workspaces.open(call.owner) as workspace:
+    with call.workspaces.writing(call.owner) as workspace:
         above = path.rpartition("/")[0]
         if arguments.make_folders and above:
             make_folder(workspace, above, parents=True)
@@ -149,7 +149,7 @@ class FilePatchResult(ToolResult):
 def file_patch(arguments: FilePatchArguments, call: WorkerCall) -> FilePatchResult:
     """Applies a unified diff to a text file of the workspace: all of it or nothing."""
     path = arguments.file_path
-    with call.workspaces.open(call.owner) as workspace:
+    with call.workspaces.writing(call.owner) as workspace:
         patched = apply_patch(_text(workspace, path), arguments.patch, path)
         data = patched.text.encode()
         if not arguments.dry_run:
@@ -254,7 +254,7 @@ class FileManageResult(ToolResult):
 )
 def file_manage(arguments: FileManageArguments, call: WorkerCall) -> FileManageResult:
     """Copies, moves and deletes files of the workspace, makes folders, and computes checksums."""
-    with call.workspaces.open(call.owner) as workspace:
+    with call.workspaces.writing(call.owner) as workspace:
         found = _manage(workspace, arguments)
     return FileManageResult(
         operation=arguments.operation, path=arguments.path, destination=arguments.destination, **found
