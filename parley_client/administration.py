@@ -1,4 +1,4 @@
-"""What administers a deployment: identity, permission, quotas and the audit.
+"""What administers a deployment: identity, permission, quotas, usage and the audit.
 
 administration = client.administration
 async for page in pages(lambda token: administration.list_users(ListUsersRequest(page_token=token))):
@@ -22,6 +22,7 @@ from parley.auth.v1 import (
     session_service_pb2,
     signing_key_service_pb2,
     tenant_service_pb2,
+    usage_service_pb2,
     user_service_pb2,
 )
 from parley.auth.v1.audit_service_pb2_grpc import AuditServiceStub
@@ -31,6 +32,7 @@ from parley.auth.v1.role_service_pb2_grpc import RoleServiceStub
 from parley.auth.v1.session_service_pb2_grpc import SessionServiceStub
 from parley.auth.v1.signing_key_service_pb2_grpc import SigningKeyServiceStub
 from parley.auth.v1.tenant_service_pb2_grpc import TenantServiceStub
+from parley.auth.v1.usage_service_pb2_grpc import UsageServiceStub
 from parley.auth.v1.user_service_pb2_grpc import UserServiceStub
 from parley_client.caller import Caller
 from parley_client.stream import EventStream
@@ -52,6 +54,7 @@ class Administration:
         self._sessions = SessionServiceStub(channel)
         self._signing_keys = SigningKeyServiceStub(channel)
         self._tenants = TenantServiceStub(channel)
+        self._usage = UsageServiceStub(channel)
         self._users = UserServiceStub(channel)
 
     async def create_user(
@@ -232,6 +235,23 @@ class Administration:
         """What the caller has used of every limit that a request of this model would be held to."""
         request = quota_service_pb2.GetQuotaStatusRequest(model=model)
         return list((await self._caller.unary(self._quotas.GetQuotaStatus, request)).uses)
+
+    async def query_usage(
+        self, request: usage_service_pb2.QueryUsageRequest
+    ) -> usage_service_pb2.QueryUsageResponse:
+        """Sums usage up."""
+        return await self._caller.unary(self._usage.QueryUsage, request)
+
+    def watch_usage(
+        self, request: usage_service_pb2.WatchUsageRequest
+    ) -> EventStream[usage_service_pb2.WatchUsageResponse]:
+        """Sums usage up whenever it has changed, until the stream is closed."""
+        return self._caller.stream(self._usage.WatchUsage, request, lambda answer: answer)
+
+    def export_usage(self, query: usage_service_pb2.UsageQuery) -> EventStream[bytes]:
+        """Gives the sums as a CSV file (RFC 4180), piece by piece."""
+        request = usage_service_pb2.ExportUsageRequest(query=query)
+        return self._caller.stream(self._usage.ExportUsage, request, lambda answer: bytes(answer.data))
 
     async def list_audit_records(
         self, request: audit_service_pb2.ListAuditRecordsRequest

@@ -120,6 +120,10 @@ class Client:
             (await self._caller.unary(self._sessions.Refresh, request, Anonymous())).tokens
         )
 
+    async def logout(self) -> None:
+        """Ends the caller's session and its tokens."""
+        await self._caller.unary(self._sessions.Logout, session_service_pb2.LogoutRequest())
+
     async def who_am_i(self) -> session_service_pb2.WhoAmIResponse:
         """Who the caller is and what the caller may do."""
         return await self._caller.unary(self._sessions.WhoAmI, session_service_pb2.WhoAmIRequest())

@@ -19,6 +19,7 @@ from parley.auth.v1 import (
     session_service_pb2,
     signing_key_service_pb2,
     tenant_service_pb2,
+    usage_service_pb2,
     user_service_pb2,
 )
 from parley.inference.v1 import inference_service_pb2
@@ -34,6 +35,7 @@ CONTRACT: tuple[FileDescriptor, ...] = (
     session_service_pb2.DESCRIPTOR,
     signing_key_service_pb2.DESCRIPTOR,
     tenant_service_pb2.DESCRIPTOR,
+    usage_service_pb2.DESCRIPTOR,
     user_service_pb2.DESCRIPTOR,
 )
 """The files whose services the client calls."""

@@ -21,6 +21,7 @@ from parley.auth.v1 import (
     role_service_pb2,
     session_service_pb2,
     tenant_service_pb2,
+    usage_service_pb2,
     user_service_pb2,
 )
 from parley_client.administration import Administration
@@ -122,6 +123,9 @@ CALLS: dict[str, Call] = {
     "GetQuota": lambda a: a.get_quota(SUBJECT, tenant_id=ID),
     "DeleteQuota": lambda a: a.delete_quota(SUBJECT, tenant_id=ID),
     "GetQuotaStatus": lambda a: a.quota_status("parley-demo"),
+    "QueryUsage": lambda a: a.query_usage(usage_service_pb2.QueryUsageRequest(page_size=5)),
+    "WatchUsage": lambda a: anext(a.watch_usage(usage_service_pb2.WatchUsageRequest(interval_seconds=5))),
+    "ExportUsage": lambda a: anext(a.export_usage(usage_service_pb2.UsageQuery(tenant_wide=True))),
     "ListAuditRecords": lambda a: a.list_audit_records(
         audit_service_pb2.ListAuditRecordsRequest(page_size=5)
     ),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
-from google.protobuf import any_pb2, duration_pb2
+from google.protobuf import any_pb2, descriptor_pool, duration_pb2, message_factory
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
@@ -84,6 +84,8 @@ class ToyPlatform:
     """Method name to the status that it fails with."""
     lapses: int = 0
     """Calls that the platform is unavailable for before it answers."""
+    answers: dict[str, Any] = field(default_factory=dict)
+    """Method name to what is answered, of the services that have no servicer here."""
     token_seconds: int = 900
     requests: list[Any] = field(default_factory=list)
     metadata: dict[str, str] = field(default_factory=dict)
@@ -117,6 +119,29 @@ class ToyPlatform:
 async def fail(context: grpc.aio.ServicerContext[Any, Any], status: status_pb2.Status) -> None:
     code = next(code for code in grpc.StatusCode if code.value[0] == status.code)
     await context.abort(code, status.message, ((DETAILS_KEY, status.SerializeToString()),))
+
+
+class Administered(grpc.GenericRpcHandler):
+    """Every method that no servicer has: answers what the toy was told to, or nothing."""
+
+    def __init__(self, toy: ToyPlatform) -> None:
+        self.toy = toy
+
+    def service(self, details: Any) -> Any:
+        """The handler of whichever method is called."""
+        service, _, name = details.method.lstrip("/").rpartition("/")
+        method = descriptor_pool.Default().FindServiceByName(service).FindMethodByName(name)
+        empty = message_factory.GetMessageClass(method.output_type)
+
+        async def answer(request: Any, context: Any) -> Any:
+            await self.toy.enter(request, context)
+            return self.toy.answers.get(name, empty())
+
+        return grpc.unary_unary_rpc_method_handler(
+            answer,
+            request_deserializer=message_factory.GetMessageClass(method.input_type).FromString,
+            response_serializer=lambda message: message.SerializeToString(),
+        )
 
 
 class Inference(InferenceServiceServicer):
@@ -204,6 +229,12 @@ class Keys(KeyServiceServicer):
         await self.toy.enter(request, context)
         return key_service_pb2.RevokeKeyResponse(key=key_service_pb2.Key(key_id=request.key_id, name="ci"))
 
+    async def RotateKey(self, request: Any, context: Any) -> key_service_pb2.RotateKeyResponse:
+        await self.toy.enter(request, context)
+        return key_service_pb2.RotateKeyResponse(
+            key=key_service_pb2.Key(key_id=KEY_ID), secret="pk_new_secret"
+        )
+
 
 class Sessions(SessionServiceServicer):
     def __init__(self, toy: ToyPlatform) -> None:
@@ -231,6 +262,23 @@ class Sessions(SessionServiceServicer):
     async def WhoAmI(self, request: Any, context: Any) -> session_service_pb2.WhoAmIResponse:
         await self.toy.enter(request, context)
         return session_service_pb2.WhoAmIResponse(username="ada")
+
+    async def Logout(self, request: Any, context: Any) -> session_service_pb2.LogoutResponse:
+        await self.toy.enter(request, context)
+        return session_service_pb2.LogoutResponse()
+
+    async def ListSessions(self, request: Any, context: Any) -> session_service_pb2.ListSessionsResponse:
+        await self.toy.enter(request, context)
+        session = session_service_pb2.Session(session_id=RUN_ID, address="192.0.2.1", current=True)
+        return session_service_pb2.ListSessionsResponse(sessions=[session])
+
+    async def EndSession(self, request: Any, context: Any) -> session_service_pb2.EndSessionResponse:
+        await self.toy.enter(request, context)
+        return session_service_pb2.EndSessionResponse()
+
+    async def EndSessions(self, request: Any, context: Any) -> session_service_pb2.EndSessionsResponse:
+        await self.toy.enter(request, context)
+        return session_service_pb2.EndSessionsResponse(ended_sessions=3)
 
     async def GetJwks(self, request: Any, context: Any) -> session_service_pb2.GetJwksResponse:
         return session_service_pb2.GetJwksResponse()
@@ -265,6 +313,7 @@ class RunningPlatform:
         add_ToolServiceServicer_to_server(Tools(self.toy), self._server)
         add_KeyServiceServicer_to_server(Keys(self.toy), self._server)
         add_SessionServiceServicer_to_server(Sessions(self.toy), self._server)
+        self._server.add_generic_rpc_handlers((Administered(self.toy),))
         record = health.aio.HealthServicer()
         for service in ("parley.auth.v1.SessionService", "parley.tools.v1.ToolService"):
             await record.set(service, SERVING)
