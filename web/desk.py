@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import gradio as gr
@@ -12,46 +12,36 @@ import gradio as gr
 from parley.inference.v1 import model_pb2
 from parley_client.client import Client
 from parley_client.errors import ParleyError
-from web.advice import advise, alert
+from web.advice import alert
 from web.answer import Answer, Pace
 from web.catalogue_view import catalogue
 from web.chat_view import conversation_messages
 from web.conversation import MAX_QUESTION_CHARACTERS, Conversation, Turn
-from web.gate import session_of
 from web.run import Run
-from web.session import Session, SessionStore, Tab
+from web.seats import Seat, Seats
+from web.session import Session
 from web.status_view import status_line
 
 Update = Any
 """What Gradio takes for a component: a value, a component's new properties, or `gr.skip()`."""
 
-LOGGED_OUT = "You are logged out. Reload the page to log in."
-
-
-@dataclass(frozen=True)
-class Seat:
-    """Who sits in front of the page: a login, and which of its tabs."""
-
-    session: Session
-    tab: Tab
-
 
 class Desk:
     """The handlers of the page."""
 
-    def __init__(self, store: SessionStore, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """Serve the sessions of `store`; `clock` gives seconds of a steady clock."""
-        self._store = store
+    def __init__(self, seats: Seats, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """Serve those who sit there; `clock` gives seconds of a steady clock."""
+        self._seats = seats
         self._clock = clock
 
     async def open(self, request: gr.Request) -> tuple[Update, ...]:
         """Fill a page that was just loaded: chat, history, models, status, catalogue, account."""
-        seat = await self._seat(request)
+        seat = await self._seats.seat(request)
         session = seat.session
         conversation = session.conversation(seat.tab.viewing or None)
         seat.tab.viewing = conversation.id
         trouble = await _learn_models(session)
-        await self._let_go(session, trouble)
+        await self._seats.let_go(session, trouble)
         model = _default_model(session)
         return (
             conversation_messages(conversation),
@@ -59,14 +49,14 @@ class Desk:
             gr.Dropdown(choices=list(session.models), value=model),
             _status(session, model, conversation) if trouble is None else alert(trouble),
             await _catalogue(session.client),
-            session.username,
+            escape(session.username),
         )
 
     async def ask(
         self, question: str, model: str | None, request: gr.Request
     ) -> AsyncIterator[tuple[Update, ...]]:
         """Ask in the conversation that the tab shows; gives chat, composer, history and status."""
-        seat = await self._seat(request)
+        seat = await self._seats.seat(request)
         conversation = seat.session.conversation(seat.tab.viewing or None)
         refusal = _refusal(question, seat.session, conversation)
         if refusal:
@@ -109,37 +99,32 @@ class Desk:
         """The last picture of an answer, and the composer ready again."""
         error = conversation.turns[-1].answer.error if conversation.turns else None
         if error is not None:
-            await self._let_go(seat.session, error)
+            await self._seats.let_go(seat.session, error)
             await _learn_models(seat.session)
         status = _status(seat.session, model, conversation)
         return _shown(seat, conversation), _composer(busy=False), gr.skip(), status
 
-    async def _let_go(self, session: Session, trouble: ParleyError | None) -> None:
-        """End a session whose tokens the platform refuses, so that the login can begin another."""
-        if trouble is not None and advise(trouble).log_in:
-            await self._store.end(session.id)
-
     async def stop(self, request: gr.Request) -> None:
         """End the answer that the tab is being given."""
-        seat = await self._seat(request)
+        seat = await self._seats.seat(request)
         if seat.tab.run is not None:
             await seat.tab.run.stop()
 
     async def begin(self, model: str | None, request: gr.Request) -> tuple[Update, ...]:
         """Show a new conversation; gives chat, history and status."""
-        seat = await self._seat(request)
+        seat = await self._seats.seat(request)
         return await self._show(seat, seat.session.begin(), model)
 
     async def choose(
         self, conversation_id: str | None, model: str | None, request: gr.Request
     ) -> tuple[Update, ...]:
         """Show another conversation; gives chat, history and status."""
-        seat = await self._seat(request)
+        seat = await self._seats.seat(request)
         return await self._show(seat, seat.session.conversation(conversation_id), model)
 
     async def clear(self, model: str | None, request: gr.Request) -> tuple[Update, ...]:
         """Forget what the conversation on show holds; gives chat, history and status."""
-        seat = await self._seat(request)
+        seat = await self._seats.seat(request)
         conversation = seat.session.conversation(seat.tab.viewing or None)
         await _stop_all(seat.session, conversation)
         conversation.turns.clear()
@@ -158,30 +143,8 @@ class Desk:
 
     async def tell_status(self, model: str | None, request: gr.Request) -> Update:
         """The status line for another choice of model."""
-        seat = await self._seat(request)
+        seat = await self._seats.seat(request)
         return _status(seat.session, model, seat.session.conversation(seat.tab.viewing or None))
-
-    async def leave(self, request: gr.Request) -> None:
-        """The tab was closed."""
-        session = self._session(request)
-        if session is not None and request.session_hash:
-            await self._store.close_tab(session, request.session_hash)
-
-    def _session(self, request: gr.Request) -> Session | None:
-        return None if request.request is None else session_of(self._store, request.request.scope)
-
-    async def _seat(self, request: gr.Request) -> Seat:
-        """Who sits in front of the page.
-
-        Raises:
-            gr.Error: Nobody who is logged in.
-        """
-        session = self._session(request)
-        if session is not None and request.session_hash:
-            tab = await self._store.tab(session, request.session_hash)
-            if tab is not None:
-                return Seat(session, tab)
-        raise gr.Error(LOGGED_OUT, print_exception=False)
 
 
 async def _learn_models(session: Session) -> ParleyError | None:

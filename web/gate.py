@@ -25,6 +25,7 @@ SECURE_COOKIE = "__Host-parley_session"
 MAX_BODY_BYTES = 2**20
 
 LOGIN_PATH = "/login"
+USAGE_PATH = "/usage.csv"
 _OPEN = frozenset({LOGIN_PATH, "/healthz"})
 _EXACT = frozenset(
     {
@@ -33,6 +34,7 @@ _EXACT = frozenset(
         ("GET", "/config"),
         ("GET", "/theme.css"),
         ("GET", "/favicon.ico"),
+        ("GET", USAGE_PATH),
         ("POST", "/logout"),
         ("GET", "/gradio_api/startup-events"),
         ("GET", "/gradio_api/queue/data"),

@@ -8,8 +8,11 @@ from typing import Any
 
 import gradio as gr
 
+from web.administration.desk import AdministrationDesk
+from web.administration.layout import build_rooms
 from web.conversation import MAX_QUESTION_CHARACTERS
 from web.desk import Desk
+from web.seats import Seats
 
 EXAMPLES = (
     "What is 17 * 23?",
@@ -44,7 +47,7 @@ class Controls:
     account: gr.HTML
 
 
-def build_page(desk: Desk) -> gr.Blocks:
+def build_page(seats: Seats) -> gr.Blocks:
     """The whole page."""
     page: gr.Blocks
     with gr.Blocks(title="Parley", analytics_enabled=False, fill_height=True, fill_width=True) as page:
@@ -56,7 +59,9 @@ def build_page(desk: Desk) -> gr.Blocks:
             with gr.Tab("Tools", id="tools", elem_id="tools-room"):
                 gr.HTML('<h1 class="p-title">What the model may use for you</h1>')
                 catalogue = gr.HTML(elem_id="catalogue", apply_default_css=False)
-        _connect(page, Controls(**side, **main, catalogue=catalogue), desk)
+            build_rooms(page, AdministrationDesk(seats))
+        _connect(page, Controls(**side, **main, catalogue=catalogue), Desk(seats))
+        page.unload(seats.leave)
     page.queue(default_concurrency_limit=None, max_size=1024, api_open=False)
     return page
 
@@ -71,9 +76,13 @@ def _side() -> dict[str, Any]:
 
 
 def _account_template() -> str:
-    """Who is logged in, and the way out: a form, since leaving changes something."""
+    """Who is logged in, and the way out: a form, since leaving changes something.
+
+    The name comes as HTML. Gradio would escape a `{{value}}`, but reads what
+    came of it as a JavaScript template, which a name could carry code into.
+    """
     return (
-        '<span class="p-user">{{value}}</span>'
+        '<span class="p-user">${value}</span>'
         '<form method="post" action="logout"><button class="p-link" type="submit">Log out</button></form>'
     )
 
@@ -122,7 +131,6 @@ def _connect(page: gr.Blocks, on: Controls, desk: Desk) -> None:
     answered = [on.chat, on.composer, on.history, on.status]
     filled = [on.chat, on.history, on.model, on.status, on.catalogue, on.account]
     page.load(desk.open, None, filled, **quiet)
-    page.unload(desk.leave)
     on.composer.submit(desk.ask, [on.composer, on.model], answered, **quiet)
     on.composer.stop(desk.stop, None, None, queue=False, **quiet)
     on.chat.example_select(desk.ask_example, [on.model], answered, **quiet)

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 
 from parley.inference.v1 import model_pb2
 from parley_client.client import Client
+from web.administration.room import Room
+from web.administration.visitor import Visitor
 from web.conversation import Conversation
 from web.run import Run
 
@@ -29,10 +31,14 @@ class Tab:
     Attributes:
         viewing: The id of the conversation that it shows.
         run: The answer that it is being given, or was given last.
+        visitor: Who the platform says that the person is; None until it was asked.
+        rooms: The rooms of the administration that were entered, by name.
     """
 
     viewing: str = ""
     run: Run | None = None
+    visitor: Visitor | None = None
+    rooms: dict[str, Room] = field(default_factory=dict)
 
 
 @dataclass(repr=False)

@@ -23,6 +23,7 @@ from parley.inference.v1 import (
 )
 from parley.tools.v1 import tool_pb2, tool_service_pb2, tool_service_pb2_grpc
 from services.rpc.tls import TlsFiles
+from tests.web.scripted_auth import ScriptedAuth, who_is
 
 Script = Callable[["ScriptedEdge"], AsyncIterator[dict[str, Any]]]
 """Gives the events of an answer, each as the keyword arguments of a ChatEvent."""
@@ -54,6 +55,8 @@ class ScriptedEdge(
         token_seconds: Life of an access token.
         refreshed: How often a token was renewed.
         ended: True: sessions are over; tokens and refreshes are refused.
+        permissions: What everybody may do.
+        auth: The services of the administration.
     """
 
     scripts: dict[str, Script] = field(default_factory=dict)
@@ -65,6 +68,8 @@ class ScriptedEdge(
     ended: bool = False
     models: list[model_pb2.Model] = field(default_factory=list)
     tools: list[tool_pb2.Tool] = field(default_factory=list)
+    permissions: tuple[str, ...] = ()
+    auth: ScriptedAuth = field(default_factory=ScriptedAuth)
 
     async def Chat(
         self, request: chat_pb2.ChatRequest, context: grpc.aio.ServicerContext
@@ -108,6 +113,19 @@ class ScriptedEdge(
         self.refreshed += 1
         return session_service_pb2.RefreshResponse(tokens=self._pair())
 
+    async def WhoAmI(
+        self, request: session_service_pb2.WhoAmIRequest, context: grpc.aio.ServicerContext
+    ) -> session_service_pb2.WhoAmIResponse:
+        await self._check(context)
+        return who_is(self.permissions)
+
+    async def EndSessions(
+        self, request: session_service_pb2.EndSessionsRequest, context: grpc.aio.ServicerContext
+    ) -> session_service_pb2.EndSessionsResponse:
+        await self._check(context)
+        await self.auth.enter(request, context)
+        return session_service_pb2.EndSessionsResponse(ended_sessions=2)
+
     def _pair(self) -> session_service_pb2.TokenPair:
         return session_service_pb2.TokenPair(
             access_token=f"access-{self.refreshed}",
@@ -141,6 +159,7 @@ async def serve(edge: ScriptedEdge, files: TlsFiles) -> tuple[grpc.aio.Server, s
     inference_service_pb2_grpc.add_InferenceServiceServicer_to_server(edge, server)
     tool_service_pb2_grpc.add_ToolServiceServicer_to_server(edge, server)
     session_service_pb2_grpc.add_SessionServiceServicer_to_server(edge, server)
+    edge.auth.add_to(server)
     pair = (files.private_key.read_bytes(), files.certificate.read_bytes())
     port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([pair]))
     await server.start()

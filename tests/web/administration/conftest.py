@@ -1,0 +1,51 @@
+"""The rooms of the administration without a browser, in front of scripted services."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+
+import grpc
+import pytest
+
+from parley_client.administration import Administration
+from parley_client.caller import Caller
+from parley_client.credentials import Anonymous
+from tests.web.administration_data import tenant
+from tests.web.scripted_auth import ScriptedAuth, ulid
+from tests.web.test_markup import Reader
+from web.administration.fields import Fields
+from web.administration.room import Room
+from web.administration.visitor import Visitor
+
+Visit = Callable[..., Visitor]
+
+
+@pytest.fixture
+def auth() -> ScriptedAuth:
+    return tenant()
+
+
+@pytest.fixture
+async def visit(auth: ScriptedAuth) -> AsyncIterator[Visit]:
+    """Makes a visitor with these permissions."""
+    server = grpc.aio.server()
+    auth.add_to(server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        administration = Administration(channel, Caller(Anonymous()))
+        yield lambda *permissions: Visitor(administration, ulid(1), ulid(9000), permissions)
+    await server.stop(0)
+
+
+async def text(room: Room, action: str = "", **fields: str | list[str]) -> str:
+    """What a room says after an action, or when it is entered."""
+    return Reader(await html(room, action, **fields)).text
+
+
+async def html(room: Room, action: str = "", **fields: str | list[str]) -> str:
+    """A room's HTML after an action, or when it is entered."""
+    if not action:
+        return await room.enter()
+    sent = {name: value if isinstance(value, list) else [value] for name, value in fields.items()}
+    return await room.act(action, Fields(sent))

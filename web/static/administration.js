@@ -1,0 +1,71 @@
+// The rooms of the administration. Their HTML comes from the server whole;
+// what people do there goes back as an action with fields.
+(() => {
+  // A question before what cannot be undone. Escape and the focus are the dialog's own.
+  const confirmed = (button) =>
+    new Promise((resolve) => {
+      const dialog = document.createElement("dialog");
+      dialog.className = "a-dialog a-frame";
+      dialog.innerHTML =
+        '<form method="dialog"><h2 id="a-question"></h2><p></p><div class="a-buttons">' +
+        '<button value="yes" class="a-primary a-danger"></button><button value="" autofocus>Cancel</button></div></form>';
+      dialog.setAttribute("aria-labelledby", "a-question");
+      dialog.querySelector("h2").textContent = button.dataset.confirm;
+      dialog.querySelector("p").textContent = button.dataset.detail ?? "";
+      dialog.querySelector("button").textContent = button.dataset.yes;
+      dialog.addEventListener("close", () => {
+        resolve(dialog.returnValue === "yes");
+        dialog.remove();
+        button.focus();
+      });
+      document.body.append(dialog);
+      dialog.showModal();
+    });
+
+  const copy = async (button) => {
+    const code = document.getElementById(button.dataset.copy);
+    getSelection().selectAllChildren(code);
+    await navigator.clipboard?.writeText(code.textContent);
+    button.textContent = navigator.clipboard ? "Copied" : "Selected";
+  };
+
+  const fieldsOf = (form) => {
+    const fields = {};
+    for (const [name, value] of new FormData(form)) (fields[name] ??= []).push(value);
+    return fields;
+  };
+
+  window.parleyRoom = (element, props, send, watch) => {
+    const act = (name, fields) => {
+      element.setAttribute("aria-busy", "true");
+      send({ act: name, fields });
+    };
+
+    const draw = () => {
+      const focused = element.contains(document.activeElement) ? document.activeElement.id : "";
+      element.innerHTML = props.value ?? "";
+      element.removeAttribute("aria-busy");
+      const next = element.querySelector("[autofocus]") ?? document.getElementById(focused || "-");
+      next?.focus();
+      if (element.querySelector(".a-form, .a-notice, .p-alert")) element.closest(".tabitem")?.scrollTo({ top: 0 });
+    };
+
+    element.addEventListener("click", async (event) => {
+      const button = event.target.closest("button");
+      if (button?.dataset.copy) return copy(button);
+      if (!button?.dataset.act) return;
+      const { act: name, confirm, detail, yes, ...data } = button.dataset;
+      if (confirm && !(await confirmed(button))) return;
+      act(name, Object.fromEntries(Object.entries(data).map(([field, value]) => [field, [value]])));
+    });
+    element.addEventListener("submit", (event) => {
+      event.preventDefault();
+      act(event.target.dataset.act, fieldsOf(event.target));
+    });
+    element.addEventListener("change", (event) => {
+      if ("auto" in event.target.dataset) event.target.form.requestSubmit();
+    });
+    watch("value", draw);
+    draw();
+  };
+})();
