@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 
 import regex
 
@@ -62,3 +63,28 @@ class Matcher:
         """
         with self.timed() as seconds:
             return self.pattern.search(text, timeout=seconds)
+
+    def each(self, text: str) -> Iterator[regex.Match[str]]:
+        """All matches, from left to right.
+
+        Raises:
+            PatternTooSlow: It takes too long.
+        """
+        with self.timed() as seconds:
+            matches = self.pattern.finditer(text, timeout=seconds)
+        while True:
+            with self.timed():
+                found = next(matches, None)
+            if found is None:
+                return
+            yield found
+
+    def find(self, text: str, limit: int) -> tuple[list[regex.Match[str]], bool]:
+        """The first matches, and whether there are more.
+
+        Raises:
+            PatternTooSlow: It takes too long.
+        """
+        matches = self.each(text)
+        found = list(islice(matches, limit))
+        return found, next(matches, None) is not None

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from services.tools.builtin import file, file_changes, file_search, math, math_operation, symbolic, utility
+from services.tools.builtin import (
+    file,
+    file_changes,
+    file_search,
+    json_data,
+    math,
+    math_operation,
+    sql_on_data,
+    symbolic,
+    text,
+    transform,
+    utility,
+    validation,
+)
 from services.tools.catalogue import Tool
 
 BUILT_IN: tuple[Tool, ...] = (
@@ -12,5 +25,10 @@ BUILT_IN: tuple[Tool, ...] = (
     *math.TOOLS,
     *math_operation.TOOLS,
     *symbolic.TOOLS,
+    *json_data.TOOLS,
+    *transform.TOOLS,
+    *text.TOOLS,
+    *validation.TOOLS,
+    *sql_on_data.TOOLS,
     *utility.TOOLS,
 )
