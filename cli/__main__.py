@@ -2,7 +2,24 @@
 
 import typer
 
-from cli import bench, certs, chat, doctor, keys, login, models, status, tools
+from cli import (
+    bench,
+    certs,
+    chat,
+    doctor,
+    keys,
+    login,
+    logout,
+    models,
+    password,
+    roles,
+    sessions,
+    signing_keys,
+    status,
+    tenants,
+    tools,
+    users,
+)
 from cli.down import down
 from cli.up import up
 
@@ -21,10 +38,17 @@ app.command()(up)
 app.command()(status.status)
 app.command()(down)
 app.command()(login.login)
+app.command()(logout.logout)
+app.command()(password.password)
 app.command()(chat.chat)
 app.add_typer(models.app, name="models")
 app.add_typer(tools.app, name="tools")
 app.add_typer(keys.app, name="keys")
+app.add_typer(users.app, name="users")
+app.add_typer(roles.app, name="roles")
+app.add_typer(tenants.app, name="tenants")
+app.add_typer(sessions.app, name="sessions")
+app.add_typer(signing_keys.app, name="signing-keys")
 app.add_typer(certs.app, name="certs")
 app.command()(doctor.doctor)
 app.add_typer(bench.app, name="bench")

@@ -60,6 +60,10 @@ class SavedLogin:
         }
         write_private(self._path, json.dumps(saved))
 
+    def forget(self) -> None:
+        """Removes them."""
+        self._path.unlink(missing_ok=True)
+
     @asynccontextmanager
     async def locked(self) -> AsyncIterator[None]:
         """Holds off every other command: using a refresh token twice ends the session."""

@@ -9,9 +9,10 @@ from typing import Annotated
 import typer
 
 from cli.connection import Deployment
-from cli.console import answers
+from cli.console import answers, errors
 from cli.credentials import ADMINISTRATOR, SavedLogin
 from cli.failures import CommandError, told
+from parley_client.credentials import Login
 
 PASSWORD_CHARACTERS = 1024
 
@@ -26,8 +27,10 @@ def login(
     """Log in, and keep the session for later commands. The password is never an argument."""
     deployment = Deployment.find()
     password = read_password(from_stdin=password_stdin)
-    asyncio.run(_login(deployment, username, password))
+    permitted = asyncio.run(_login(deployment, username, password))
     answers().print(f"Logged in to {deployment.address} as {username}.", markup=False)
+    if not permitted:
+        errors().print("Nothing is permitted yet: change a one-time password with `parley password`.")
 
 
 def read_password(*, from_stdin: bool) -> str:
@@ -45,7 +48,10 @@ def read_password(*, from_stdin: bool) -> str:
     return password
 
 
-async def _login(deployment: Deployment, username: str, password: str) -> None:
+async def _login(deployment: Deployment, username: str, password: str) -> bool:
+    """Logs in and saves it; says whether the login permits anything."""
+    saved = SavedLogin.of(deployment.home, deployment.address)
     async with deployment.client(anonymous=True) as client:
-        tokens = await client.login(username, password)
-    SavedLogin.of(deployment.home, deployment.address).save(tokens)
+        saved.save(await client.login(username, password))
+        client.credentials = Login(saved, client.refresh)
+        return bool((await client.who_am_i()).permissions)

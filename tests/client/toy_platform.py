@@ -24,7 +24,7 @@ from parley.inference.v1.inference_service_pb2_grpc import (
     InferenceServiceServicer,
     add_InferenceServiceServicer_to_server,
 )
-from parley.tools.v1 import execution_pb2, tool_pb2, tool_service_pb2
+from parley.tools.v1 import execution_pb2, stats_pb2, tool_pb2, tool_service_pb2
 from parley.tools.v1.tool_service_pb2_grpc import ToolServiceServicer, add_ToolServiceServicer_to_server
 from parley_client.errors import DETAILS_KEY
 from services.rpc.tls import TlsFiles
@@ -84,6 +84,8 @@ class ToyPlatform:
     """Method name to the status that it fails with."""
     lapses: int = 0
     """Calls that the platform is unavailable for before it answers."""
+    permissions: tuple[str, ...] = ("*",)
+    """What the caller's token permits."""
     answers: dict[str, Any] = field(default_factory=dict)
     """Method name to what is answered, of the services that have no servicer here."""
     token_seconds: int = 900
@@ -174,20 +176,55 @@ class Inference(InferenceServiceServicer):
         return inference_service_pb2.ListModelsResponse(models=[model], next_page_token=following)
 
 
+def calculator_tool() -> tool_pb2.Tool:
+    """The only tool there is."""
+    example = tool_pb2.ToolExample(title="Twice", arguments='{"expression":"2*3"}', result='{"result":6}')
+    tool = tool_pb2.Tool(
+        name="calculator",
+        category=tool_pb2.CATEGORY_MATH,
+        safety_level=tool_pb2.SAFETY_LEVEL_SAFE,
+        description="Calculates.",
+        parameters_schema='{"properties":{"expression":{"type":"string","maxLength":9,'
+        '"description":"What to calculate."},"digits":{"anyOf":[{"type":"integer"},{"type":"null"}],'
+        '"default":null}},"required":["expression"]}',
+        permission="tools.math.calculator",
+        max_output_bytes=1024,
+        idempotent=True,
+        examples=[example],
+    )
+    tool.timeout.FromSeconds(5)
+    return tool
+
+
 class Tools(ToolServiceServicer):
     def __init__(self, toy: ToyPlatform) -> None:
         self.toy = toy
 
     async def ListTools(self, request: Any, context: Any) -> tool_service_pb2.ListToolsResponse:
         await self.toy.enter(request, context)
-        tool = tool_pb2.Tool(
-            name="calculator",
-            category=tool_pb2.CATEGORY_MATH,
-            safety_level=tool_pb2.SAFETY_LEVEL_SAFE,
-            description="Calculates.",
-            parameters_schema='{"properties":{"expression":{},"digits":{}},"required":["expression"]}',
+        return tool_service_pb2.ListToolsResponse(tools=[calculator_tool()])
+
+    async def GetTool(self, request: Any, context: Any) -> tool_service_pb2.GetToolResponse:
+        await self.toy.enter(request, context)
+        return tool_service_pb2.GetToolResponse(tool=calculator_tool())
+
+    async def GetStats(self, request: Any, context: Any) -> tool_service_pb2.GetStatsResponse:
+        await self.toy.enter(request, context)
+        stats = stats_pb2.CallStats(
+            calls=3,
+            errors=[stats_pb2.ReasonCount(reason="TOOL_TIMEOUT", calls=1)],
+            run_p50=duration_pb2.Duration(nanos=1_500_000),
+            run_p95=duration_pb2.Duration(seconds=2),
         )
-        return tool_service_pb2.ListToolsResponse(tools=[tool])
+        return tool_service_pb2.GetStatsResponse(
+            tools=[stats_pb2.ToolStats(tool="calculator", stats=stats)],
+            callers=[stats_pb2.CallerStats(user_id="ada", stats=stats)],
+            queue=stats_pb2.QueueStats(running=1, waiting=2),
+        )
+
+    async def ResetStats(self, request: Any, context: Any) -> tool_service_pb2.ResetStatsResponse:
+        await self.toy.enter(request, context)
+        return tool_service_pb2.ResetStatsResponse()
 
     async def Execute(self, request: Any, context: Any) -> AsyncIterator[tool_service_pb2.ExecuteResponse]:
         await self.toy.enter(request, context)
@@ -261,7 +298,7 @@ class Sessions(SessionServiceServicer):
 
     async def WhoAmI(self, request: Any, context: Any) -> session_service_pb2.WhoAmIResponse:
         await self.toy.enter(request, context)
-        return session_service_pb2.WhoAmIResponse(username="ada")
+        return session_service_pb2.WhoAmIResponse(username="ada", permissions=self.toy.permissions)
 
     async def Logout(self, request: Any, context: Any) -> session_service_pb2.LogoutResponse:
         await self.toy.enter(request, context)
