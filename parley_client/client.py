@@ -9,7 +9,7 @@ async with Client(open_channel("localhost:8443", authority=path), ApiKey(secret)
 from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Self
 
@@ -102,9 +102,37 @@ class Client:
 
         return [tool async for answer in pages(page) for tool in answer.tools]
 
-    def execute(self, tool: str, arguments: str) -> EventStream[execution_pb2.ToolEvent]:
-        """Runs a tool with arguments as JSON text. Closing the stream of events ends the tool."""
-        call = execution_pb2.ToolInvocation(call_id="1", tool=tool, arguments=arguments)
+    async def get_tool(self, name: str) -> tool_pb2.Tool:
+        """One tool that the caller may use."""
+        request = tool_service_pb2.GetToolRequest(name=name)
+        return (await self._caller.unary(self._tools.GetTool, request)).tool
+
+    async def tool_stats(self, tool: str = "", user_id: str = "") -> tool_service_pb2.GetStatsResponse:
+        """How the calls of the caller's tenant went; of one tool or user, where one is named."""
+        request = tool_service_pb2.GetStatsRequest(tool=tool, user_id=user_id)
+        return await self._caller.unary(self._tools.GetStats, request)
+
+    async def reset_tool_stats(self) -> datetime:
+        """Starts the figures of the caller's tenant anew; from when."""
+        answer = await self._caller.unary(self._tools.ResetStats, tool_service_pb2.ResetStatsRequest())
+        return answer.since.ToDatetime(UTC)
+
+    def execute(
+        self, tool: str, arguments: str, *, timeout_seconds: float | None = None, idempotency_key: str = ""
+    ) -> EventStream[execution_pb2.ToolEvent]:
+        """Runs a tool with arguments as JSON text. Closing the stream of events ends the tool.
+
+        Args:
+            tool: Its name.
+            arguments: A JSON object.
+            timeout_seconds: Time that it may take, if less than the tool's own.
+            idempotency_key: The same key with the same arguments gives the first call's result again.
+        """
+        call = execution_pb2.ToolInvocation(
+            call_id="1", tool=tool, arguments=arguments, idempotency_key=idempotency_key
+        )
+        if timeout_seconds is not None:
+            call.timeout.FromTimedelta(timedelta(seconds=timeout_seconds))
         request = tool_service_pb2.ExecuteRequest(call=call)
         return self._caller.stream(self._tools.Execute, request, lambda response: response.event)
 

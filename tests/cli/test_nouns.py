@@ -33,6 +33,39 @@ def test_a_call_by_hand_puts_the_result_alone_on_stdout(parley: Run, toy: ToyPla
     assert [set(json.loads(line)) for line in lines] == [{"started"}, {"progress"}, {"output"}, {"result"}]
 
 
+def test_a_call_reads_its_arguments_from_a_pipe(parley: Run, toy: ToyPlatform) -> None:
+    options = ("--timeout", "2.5", "--key", "k1")
+    parley("tools", "call", "calculator", "-", *options, stdin='{"expression": "1"}')
+    call = toy.requests[0].call
+    assert (call.arguments, call.idempotency_key) == ('{"expression": "1"}', "k1")
+    assert call.timeout.ToMilliseconds() == 2500
+
+
+def test_one_tool_is_shown(parley: Run) -> None:
+    shown = parley("tools", "show", "calculator").stdout
+    assert "safe, safe to repeat, at most 5 s and 1024 bytes; needs tools.math.calculator" in shown
+    assert ["expression", "string", "yes", "What", "to", "calculate."] in [
+        line.split() for line in shown.splitlines()
+    ]
+    assert ["digits", "integer", "no", "(null)"] in [line.split() for line in shown.splitlines()]
+    assert '{"expression":"2*3"}' in shown
+    as_json = json.loads(parley("tools", "show", "calculator", "--json").stdout)
+    assert as_json["parameters_schema"]["required"] == ["expression"]
+
+
+def test_figures_are_shown_and_begin_anew(parley: Run, toy: ToyPlatform) -> None:
+    result = parley("tools", "stats", "--tool", "calculator", "--user", "ada", "--reset")
+    rows = [line.split() for line in result.stdout.splitlines()]
+    figures = ["3", "TOOL_TIMEOUT", "1", "1.5", "ms", "2e+03", "ms", "-", "-"]
+    assert ["calculator", *figures] in rows
+    assert ["ada", *figures] in rows
+    assert "1 running, 2 waiting" in result.stderr
+    assert (toy.requests[0].tool, toy.requests[0].user_id) == ("calculator", "ada")
+    assert len(toy.requests) == 2
+    assert json.loads(parley("tools", "stats", "--json").stdout)["tools"][0]["stats"]["calls"] == "3"
+    assert len(toy.requests) == 3
+
+
 def test_arguments_that_are_no_json_are_refused_before_the_call(parley: Run, toy: ToyPlatform) -> None:
     result = parley("tools", "call", "calculator", "{expression: 1}")
     assert result.exit_code == 1
