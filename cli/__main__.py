@@ -12,6 +12,7 @@ from cli import (
     logout,
     models,
     password,
+    quota,
     roles,
     sessions,
     signing_keys,
@@ -46,6 +47,7 @@ app.add_typer(tools.app, name="tools")
 app.add_typer(keys.app, name="keys")
 app.add_typer(users.app, name="users")
 app.add_typer(roles.app, name="roles")
+app.add_typer(quota.app, name="quota")
 app.add_typer(tenants.app, name="tenants")
 app.add_typer(sessions.app, name="sessions")
 app.add_typer(signing_keys.app, name="signing-keys")

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 import uvloop
 
+from cli.bench_auth import auth
 from cli.bench_prompts import endless_copy
 from cli.bench_sides import EngineAlone, Side, WholePath
 from cli.console import errors, print_json, print_table
@@ -28,6 +29,9 @@ app = typer.Typer(help="Measure the platform on this machine.", no_args_is_help=
 @app.callback()
 def bench() -> None:
     """Measure the platform on this machine."""
+
+
+app.command()(auth)
 
 
 @app.command()

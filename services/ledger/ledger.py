@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
+from cachetools import LRUCache
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError, ResponseError
 
@@ -38,8 +39,8 @@ USAGE = f"{PREFIX}usage"
 STORE_SECONDS = 2.0
 CONNECTIONS = 16
 MOST_RECORDS = 1_000_000
+MOST_WIRES = 1000
 SETTLED_FOR = timedelta(hours=1)
-NO_RULE = -1
 
 
 class LedgerUnavailable(Exception):
@@ -132,6 +133,7 @@ class Ledger:
     def __init__(self, store: Redis) -> None:
         """Use this store; it must never evict."""
         self._store = store
+        self._wires: LRUCache[int, _Wire] = LRUCache(MOST_WIRES)
         self._scripts = {name: _Script(store, name) for name in ("reserve", "extend", "settle", "status")}
         self._restore = _Script(store, "restore")
 
@@ -153,9 +155,10 @@ class Ledger:
             LeaseGone: The lease was settled already.
         """
         _check(prompt, wanted)
-        keys = [_lease_key(lease_id), LEASES, READY, *_account_keys(terms)]
-        kept = _encode(payer, terms)
-        arguments = [lease_id, _microseconds(seconds), prompt, wanted, *_price(terms), kept, *_rules(terms)]
+        wire = self._wire(terms)
+        keys = [_lease_key(lease_id), LEASES, READY, *wire.keys]
+        kept = wire.with_payer(payer)
+        arguments = [lease_id, _microseconds(seconds), prompt, wanted, *wire.price, kept, *wire.rules]
         answer = await self._run("reserve", keys, arguments)
         match answer[0]:
             case b"granted":
@@ -185,8 +188,9 @@ class Ledger:
             LeaseGone: It is settled, expired or unknown.
         """
         _check(prompt, wanted, used)
-        keys = [_lease_key(lease_id), LEASES, *_account_keys(terms)]
-        arguments = [lease_id, _microseconds(seconds), prompt, wanted, *_price(terms), used, *_rules(terms)]
+        wire = self._wire(terms)
+        keys = [_lease_key(lease_id), LEASES, *wire.keys]
+        arguments = [lease_id, _microseconds(seconds), prompt, wanted, *wire.price, used, *wire.rules]
         answer = await self._run("extend", keys, arguments)
         if answer[0] == b"gone":
             raise LeaseGone(lease_id)
@@ -201,16 +205,18 @@ class Ledger:
             False where it was settled before.
         """
         _check(prompt, completion)
-        keys = [_lease_key(lease_id), LEASES, USAGE, *_account_keys(terms)]
+        wire = self._wire(terms)
+        keys = [_lease_key(lease_id), LEASES, USAGE, *wire.keys]
         remembered = int(SETTLED_FOR.total_seconds() * 1000)
-        arguments = [lease_id, prompt, completion, *_price(terms), record, MOST_RECORDS, remembered]
-        return bool(await self._run("settle", keys, [*arguments, *_rules(terms)]))
+        arguments = [lease_id, prompt, completion, *wire.price, record, MOST_RECORDS, remembered]
+        return bool(await self._run("settle", keys, [*arguments, *wire.rules]))
 
     async def standings(self, terms: Terms) -> list[Standing]:
         """How every limit of these terms stands."""
         if not terms.accounts:
             return []
-        answer = await self._run("status", _account_keys(terms), _rules(terms))
+        wire = self._wire(terms)
+        answer = await self._run("status", wire.keys, wire.rules)
         return [cast("Standing", _standing(terms, found)) for found in answer]
 
     async def expired(self, most: int = 100) -> list[Expired]:
@@ -253,6 +259,13 @@ class Ledger:
         """Say that every account was restored."""
         async with self._asking("ready"):
             await self._store.set(READY, "1")
+
+    def _wire(self, terms: Terms) -> _Wire:
+        """The terms as they travel; made once for terms that many requests share."""
+        known = self._wires.get(id(terms))
+        if known is None or known.terms is not terms:
+            known = self._wires[id(terms)] = _Wire(terms)
+        return known
 
     async def _run(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
         async with self._asking(script):
@@ -318,22 +331,39 @@ def _lease_key(lease_id: str) -> str:
     return f"{PREFIX}lease:{lease_id}"
 
 
-def _account_keys(terms: Terms) -> list[str]:
-    kinds = ("account", "running")
-    return [f"{PREFIX}{kind}:{account.name}" for account in terms.accounts for kind in kinds]
+class _Wire:
+    """Terms as the scripts read them.
+
+    Attributes:
+        terms: The terms.
+        keys: Every account's hash and leases.
+        price: Nanos of a token of a prompt and of an answer.
+        rules: Every account's seven limits as one text, money in nanos; nothing where there is none.
+    """
+
+    def __init__(self, terms: Terms) -> None:
+        self.terms = terms
+        kinds = ("account", "running")
+        self.keys = [f"{PREFIX}{kind}:{account.name}" for account in terms.accounts for kind in kinds]
+        self.price = (terms.price.prompt_nanos, terms.price.completion_nanos)
+        self.rules = [
+            "".join(f"{_rule(account, each)}," for each in DIMENSIONS) for account in terms.accounts
+        ]
+        accounts = [
+            [account.name, {name.value: [rule.value, rule.subject] for name, rule in account.rules.items()}]
+            for account in terms.accounts
+        ]
+        self._kept = json.dumps([accounts, list(self.price)])
+
+    def with_payer(self, payer: Payer) -> str:
+        """What a lease keeps, for whoever finds it expired."""
+        who = json.dumps([payer.tenant_id, payer.user_id, payer.key_id, payer.model])
+        return f"[{who},{self._kept}]"
 
 
-def _price(terms: Terms) -> tuple[int, int]:
-    return terms.price.prompt_nanos, terms.price.completion_nanos
-
-
-def _rules(terms: Terms) -> list[int]:
-    """Every account's seven limits, money in nanos; -1 where there is none."""
-    return [
-        account.rules[dimension].value * _unit(dimension) if dimension in account.rules else NO_RULE
-        for account in terms.accounts
-        for dimension in DIMENSIONS
-    ]
+def _rule(account: Account, dimension: Dimension) -> int | str:
+    rule = account.rules.get(dimension)
+    return "" if rule is None else rule.value * _unit(dimension)
 
 
 def _unit(dimension: Dimension) -> int:
@@ -351,19 +381,8 @@ def _standing(terms: Terms, found: Sequence[bytes]) -> Standing | None:
     return Standing(rule.subject, dimension, rule.value, left // _unit(dimension), reset)
 
 
-def _encode(payer: Payer, terms: Terms) -> str:
-    """What a lease keeps of its terms, for whoever finds it expired."""
-    accounts = [
-        [account.name, {name.value: [rule.value, rule.subject] for name, rule in account.rules.items()}]
-        for account in terms.accounts
-    ]
-    return json.dumps(
-        [[payer.tenant_id, payer.user_id, payer.key_id, payer.model], accounts, list(_price(terms))]
-    )
-
-
 def _decode(text: bytes) -> tuple[Payer, Terms]:
-    payer, accounts, price = json.loads(text)
+    payer, (accounts, price) = json.loads(text)
     read = tuple(
         Account(name, {Dimension(kind): Rule(*rule) for kind, rule in rules.items()})
         for name, rules in accounts

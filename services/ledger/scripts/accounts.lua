@@ -97,15 +97,14 @@ local function open_account(key, live, rules, clock)
   }
 end
 
--- The accounts that KEYS from `first` name in pairs, with seven rules each in
--- ARGV from `from`: -1 where there is none.
+-- The accounts that KEYS from `first` name in pairs. ARGV from `from` has the
+-- rules of each in one text: seven numbers, nothing where there is no limit.
 local function open_accounts(first, from, clock)
   local accounts = {}
   for index = first, #KEYS, 2 do
     local rules = {}
-    for dimension = 1, DIMENSIONS do
-      local rule = ARGV[from + #accounts * DIMENSIONS + dimension - 1]
-      rules[dimension] = rule == '-1' and NONE or whole(rule)
+    for rule in string.gmatch(ARGV[from + #accounts], '([^,]*),') do
+      rules[#rules + 1] = rule == '' and NONE or whole(rule)
     end
     accounts[#accounts + 1] = open_account(KEYS[index], KEYS[index + 1], rules, clock)
   end
@@ -121,9 +120,13 @@ local function save(account, clock)
   redis.call('PEXPIRE', account.key, KEEP_MS)
 end
 
+-- How many leases run; those that are over free their places here.
 local function running(account, clock)
-  redis.call('ZREMRANGEBYSCORE', account.live, '-inf', text(clock.now))
-  return redis.call('ZCARD', account.live)
+  if not account.running then
+    redis.call('ZREMRANGEBYSCORE', account.live, '-inf', text(clock.now))
+    account.running = redis.call('ZCARD', account.live)
+  end
+  return account.running
 end
 
 -- How much of a limit is used, in its own unit.
@@ -198,18 +201,20 @@ end
 
 -- The limit with the smallest share left, as {account, dimension, limit, left, reset}.
 local function nearest(accounts, clock)
-  local least, found = 2, {}
+  local least, at, of = 2, nil, nil
   for index, account in ipairs(accounts) do
     for dimension = 1, DIMENSIONS do
       local limit = account.rules[dimension]
       if limit ~= NONE then
         local share = limit > 0 and (limit - used(account, dimension, clock)) / limit or 0
         if share < least then
-          least = share
-          found = verdict(account, index, dimension, clock, reset_after(account, dimension, clock))
+          least, at, of = share, index, dimension
         end
       end
     end
   end
-  return found
+  if not at then
+    return {}
+  end
+  return verdict(accounts[at], at, of, clock, reset_after(accounts[at], of, clock))
 end

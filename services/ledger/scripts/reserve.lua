@@ -84,7 +84,8 @@ for _, account in ipairs(accounts) do
   end
   charge(account, prompt + granted, prompt * price.prompt + granted * price.completion, true, true)
   save(account, clock)
-  redis.call('ZADD', account.live, text(ends), ARGV[1])
+  local added = redis.call('ZADD', account.live, text(ends), ARGV[1])
+  account.running = account.running and account.running + added
   redis.call('PEXPIRE', account.live, KEEP_MS)
 end
 redis.call('HSET', KEYS[1], 'prompt', text(prompt), 'completion', text(granted), 'ends', text(ends),
