@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from deploy.certificates import CertificateAuthority
 from services.rpc.principal import ALGORITHM, TOKEN_TYPE, Principal
 from services.rpc.tls import TlsFiles
 from services.rpc.verifier import JwksVerifier
+from tests.postgresql import running_postgresql
 
 ISSUER = "parley"
 AUDIENCE = "parley"
@@ -96,3 +97,10 @@ def tokens() -> TokenMaker:
 def state_path(tmp_path: Path) -> Path:
     """A folder for a process's state."""
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """The URL of the first database of a real PostgreSQL."""
+    with running_postgresql() as url:
+        yield url

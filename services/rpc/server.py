@@ -29,6 +29,8 @@ REFLECTION = "grpc.reflection.v1alpha.ServerReflection"
 
 AddToServer = Callable[[Any, Any], None]
 
+MAX_METADATA_BYTES = 96 * 1024
+
 
 class RpcServer:
     """Serves servicers under the platform's rules.
@@ -133,6 +135,9 @@ class RpcServer:
             maximum_concurrent_rpcs=settings.max_concurrent_calls,
             options=(
                 ("grpc.so_reuseport", 0),  # a port in use is an error, not a second server
+                # The edge lets 60 KiB of headers in; beyond its own limit gRPC tells callers their names.
+                ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+                ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
                 ("grpc.max_receive_message_length", settings.max_message_bytes),
                 ("grpc.max_send_message_length", settings.max_message_bytes),
                 # The edge pings idle connections every 10 s; do not take that for abuse.

@@ -1,0 +1,67 @@
+"""The platform that is attacked, once for all attacks."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from deploy.certificates import CertificateAuthority
+from services.auth.__main__ import serving
+from services.auth.settings import AuthSettings
+from services.rpc.tls import TlsFiles
+from tests.attacks.target import Person, Target, bearer, enter
+from tests.edge.conftest import Identity, edge_settings
+from tests.edge.front import free_port, front
+
+ROLES = ("operator", "user", "viewer")
+
+
+def auth_settings(files: TlsFiles, folder: Path) -> AuthSettings:
+    """The auth service as it ships, but for the price of a password."""
+    return AuthSettings(
+        tls_certificate_path=files.certificate,
+        tls_private_key_path=files.private_key,
+        tls_authority_path=files.authority,
+        database_url=f"sqlite+aiosqlite:///{folder / 'auth.db'}",
+        data_path=folder,
+        password_time_cost=1,
+        password_memory_kib=64,
+        grace_seconds=0,
+    )
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def target(
+    authority: CertificateAuthority, identity: Identity, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Target]:
+    folder, place = tmp_path_factory.mktemp("attacked-auth"), tmp_path_factory.mktemp("attacked-edge")
+    async with serving(auth_settings(identity("auth"), folder)) as (_, port):
+        settings = edge_settings(
+            identity("edge"),
+            place,
+            listen_address=f"127.0.0.1:{free_port()}",
+            auth_addresses=[f"127.0.0.1:{port}"],
+            max_body_bytes=2**20,
+        )
+        async with front(settings, place) as edge, edge.http() as client:
+            yield Target(edge, folder, client, await populate(client, folder))
+
+
+async def populate(client: httpx.AsyncClient, folder: Path) -> dict[str, Person]:
+    """The first admin, a user of each other role, and the admin of another tenant."""
+    admin = await enter(client, "admin", (folder / "admin-password").read_text().strip())
+    people = {"admin": admin}
+    for role in ROLES:
+        made = await client.post(
+            "/api/v1/users", json={"username": role, "roles": [role]}, headers=admin.headers
+        )
+        people[role] = await enter(client, role, made.json()["oneTimePassword"])
+    body = {"name": "rival", "adminUsername": "rival-admin"}
+    tenant = await client.post("/api/v1/tenants", json=body, headers=bearer(admin.token))
+    assert tenant.status_code == 200, tenant.text
+    people["rival"] = await enter(client, "rival-admin", tenant.json()["oneTimePassword"])
+    return people

