@@ -14,6 +14,7 @@ from services.auth.assembly import Parts, build_server
 from services.auth.audit.office import auditing, open_audit
 from services.auth.clock import Clock, utc_now
 from services.auth.errors import StartError
+from services.auth.external.issuer import trusted_issuer
 from services.auth.first_start import make_first_admin
 from services.auth.health import Observer, PlatformHealth
 from services.auth.housekeeping import Housekeeping
@@ -68,9 +69,11 @@ async def serving(settings: AuthSettings, clock: Clock = utc_now) -> AsyncIterat
         audit = open_audit(settings, database, clock)
         store = await stack.enter_async_context(usage_store(settings.store_url.get_secret_value()))
         ledger = Ledger(store) if store is not None else None
-        server = build_server(
-            Parts(settings, clock, database, passwords, keys, last_use, health, revocations, audit, ledger)
+        issuer = await stack.enter_async_context(trusted_issuer(settings.oidc, clock))
+        parts = Parts(
+            settings, clock, database, passwords, keys, last_use, health, revocations, audit, ledger, issuer
         )
+        server = build_server(parts)
         await stack.enter_async_context(auditing(audit, settings.grace_seconds, server.ask_to_stop))
         port = await server.start()
         stack.push_async_callback(server.stop)

@@ -22,6 +22,8 @@ from services.auth.descriptors import platform_services
 from services.auth.edge_refusals import EdgeRefusalServicer
 from services.auth.edge_servicer import EdgeServicer
 from services.auth.exchange import KeyExchange
+from services.auth.external.issuer import ExternalIssuer
+from services.auth.external.logins import ExternalLogins
 from services.auth.health import PlatformHealth
 from services.auth.key_management import KeyManagement
 from services.auth.key_servicer import KeyServicer
@@ -64,6 +66,7 @@ class Parts:
         revocations: What no longer holds though its time is not over.
         audit: What is told of all that is decided and done.
         ledger: Where usage is counted; None where no store is set.
+        issuer: The outside issuer that is trusted; None where there is none.
     """
 
     settings: AuthSettings
@@ -76,6 +79,7 @@ class Parts:
     revocations: RevocationLog
     audit: AuditOffice
     ledger: Ledger | None
+    issuer: ExternalIssuer | None
 
 
 def build_server(parts: Parts) -> RpcServer:
@@ -131,11 +135,12 @@ def _add_identity(server: RpcServer, parts: Parts, tokens: AccessTokens) -> None
     throttle = LoginThrottle(database, clock)
     sessions = Sessions(database, parts.passwords, throttle, tokens, clock, settings.session_life)
     exchange = KeyExchange(database, tokens, parts.last_use, clock)
+    external = ExternalLogins(parts.issuer, database, sessions, clock) if parts.issuer is not None else None
     pages = _page_tokens(settings)
     live, hops = LiveSessions(database, clock), settings.trusted_hops
     server.add(
         add_SessionServiceServicer_to_server,
-        SessionServicer(sessions, live, pages, tokens, clock, trusted_hops=hops),
+        SessionServicer(sessions, live, pages, tokens, clock, external, trusted_hops=hops),
     )
     management = KeyManagement(database, exchange, clock)
     server.add(

@@ -84,7 +84,7 @@ class ExternalTokenInvalid(AuthError):
     reason = error_reason_pb2.ERROR_REASON_EXTERNAL_TOKEN_INVALID
 
     def __init__(self) -> None:
-        super().__init__("The token is not a good one of the issuer that this deployment trusts: get a new one.")
+        super().__init__("The token is not a good one of the issuer that is trusted here: get a new one.")
 
 
 class ExternalUserRefused(AuthError):

@@ -31,10 +31,11 @@ def require_printable(field: str, text: str) -> None:
     Raises:
         InvalidRequest: It holds a control character.
     """
-    if any(_unprintable(character) for character in text):
+    if any(unprintable(character) for character in text):
         violation = FieldViolation(field, "must not hold control characters")
         raise InvalidRequest(f"{field}: {violation.description}", violations=[violation])
 
 
-def _unprintable(character: str) -> bool:
+def unprintable(character: str) -> bool:
+    """Whether a character would not stay where it is shown."""
     return unicodedata.category(character) in UNPRINTABLE or unicodedata.bidirectional(character) in TURNING

@@ -6,15 +6,24 @@ from parley.auth.v1 import session_service_pb2 as pb2
 from parley.auth.v1.session_service_pb2_grpc import SessionServiceServicer
 from services.auth.addresses import client_address
 from services.auth.clock import Clock
+from services.auth.errors import ExternalLoginOff
+from services.auth.external.issuer import TokenKind
+from services.auth.external.logins import ExternalLogins
 from services.auth.listing import Listing
 from services.auth.live_sessions import LiveSessions
 from services.auth.sessions import Sessions, SessionTokens
 from services.auth.store.models import LoginSession
 from services.auth.timestamps import duration, timestamp
 from services.auth.tokens import AccessTokens
-from services.rpc.call import current_principal
+from services.rpc.call import current_call, current_principal
 from services.rpc.interceptors.around import Context
 from services.rpc.pages import PageTokens
+
+
+TOKEN_KINDS = {
+    pb2.EXTERNAL_TOKEN_TYPE_ID_TOKEN: TokenKind.ID,
+    pb2.EXTERNAL_TOKEN_TYPE_ACCESS_TOKEN: TokenKind.ACCESS,
+}
 
 
 class SessionServicer(SessionServiceServicer):
@@ -27,6 +36,7 @@ class SessionServicer(SessionServiceServicer):
         pages: PageTokens,
         tokens: AccessTokens,
         clock: Clock,
+        external: ExternalLogins | None = None,
         *,
         trusted_hops: int = 0,
     ) -> None:
@@ -38,6 +48,7 @@ class SessionServicer(SessionServiceServicer):
             pages: Makes and reads page tokens.
             tokens: Knows the public keys.
             clock: What the tokens' remaining time is told by.
+            external: Logs in the users of an outside issuer; None where none is trusted.
             trusted_hops: Proxies before the edge that name their client truly.
         """
         self._sessions = sessions
@@ -45,6 +56,7 @@ class SessionServicer(SessionServiceServicer):
         self._pages = pages
         self._tokens = tokens
         self._clock = clock
+        self._external = external
         self._trusted_hops = trusted_hops
 
     async def Login(self, request: pb2.LoginRequest, context: Context) -> pb2.LoginResponse:
@@ -57,6 +69,19 @@ class SessionServicer(SessionServiceServicer):
     async def Refresh(self, request: pb2.RefreshRequest, context: Context) -> pb2.RefreshResponse:
         """Continue a session."""
         return pb2.RefreshResponse(tokens=self._pair(await self._sessions.refresh(request.refresh_token)))
+
+    async def ExchangeExternalToken(
+        self, request: pb2.ExchangeExternalTokenRequest, context: Context
+    ) -> pb2.ExchangeExternalTokenResponse:
+        """Log a user of the outside issuer in."""
+        if self._external is None:
+            raise ExternalLoginOff
+        tokens = await self._external.exchange(
+            request.subject_token,
+            TOKEN_KINDS[request.subject_token_type],
+            current_call().client_address,
+        )
+        return pb2.ExchangeExternalTokenResponse(tokens=self._pair(tokens))
 
     async def WhoAmI(self, request: pb2.WhoAmIRequest, context: Context) -> pb2.WhoAmIResponse:
         """Tell what the caller's token says."""

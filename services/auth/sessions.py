@@ -99,19 +99,30 @@ class Sessions:
             log.info("login refused", user_id=user.user_id if user else "", address=address)
             raise CredentialsInvalid
         await self._throttle.refund(username, address)
-        tokens = await self._begin(user, address)
+        tokens = await self.begin(user, address)
         await self._renew_hash(user, password)
         log.info("login", user_id=user.user_id, address=address)
         return tokens
 
-    async def _begin(self, user: User, address: str) -> SessionTokens:
+    async def begin(self, user: User, address: str, longest: timedelta | None = None) -> SessionTokens:
+        """Begin a session for a user who was recognised.
+
+        Args:
+            user: The user, as read with the rights.
+            address: The client's IP address.
+            longest: The session ends after this, if that is before the usual time.
+
+        Raises:
+            CredentialsInvalid: The user was changed since they were read.
+        """
         now = self._clock()
+        life = min(self._life.session, longest or self._life.session)
         login = LoginSession(
             session_id=str(ULID()),
             tenant_id=user.tenant_id,
             user_id=user.user_id,
             create_time=now,
-            expire_time=now + self._life.session,
+            expire_time=now + life,
             address=address[:ADDRESS_LENGTH],
         )
         text, record = self._refresh_token(login, now)

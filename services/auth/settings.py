@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from services.auth.audit.keeper import KeepingRules
+from services.auth.external.rules import Algorithm, IssuerRules, check_url
 from services.auth.health import Replica, parse_replica
 from services.auth.passwords import PasswordCost
 from services.auth.sessions import SessionLife
@@ -46,6 +48,30 @@ class AuthSettings(ServiceSettings):
     )
     session_seconds: int = Field(
         30 * 86400, ge=60, le=365 * 86400, description="life of a login, refreshed or not"
+    )
+    oidc_issuer: str = Field(
+        "", max_length=255, description="URL of the outside issuer whose users may log in; empty: none"
+    )
+    oidc_audience: str = Field("", max_length=256, description="the client id that it knows Parley by")
+    oidc_jwks_url: str = Field("", description="where its keys are; empty: where its discovery document says")
+    oidc_algorithms: tuple[Algorithm, ...] = Field(
+        ("RS256", "ES256"), min_length=1, description="the only algorithms that its signatures may have"
+    )
+    oidc_role_claim: str = Field(
+        "roles", min_length=1, description="claim that says what its users are; a dot leads into an object"
+    )
+    oidc_roles: dict[str, tuple[str, ...]] = Field(
+        default_factory=dict, description="the roles that a value of that claim stands for, as JSON"
+    )
+    oidc_tenant: str = Field("default", description="name of the tenant that its users belong to")
+    oidc_leeway_seconds: float = Field(
+        10, ge=0, le=300, description="how far its clock may be from this machine's"
+    )
+    oidc_session_seconds: int = Field(
+        12 * 3600, ge=60, le=365 * 86400, description="after this its users log in again there"
+    )
+    oidc_authority_path: Path | None = Field(
+        None, description="PEM certificates that its server is trusted by; unset: the system's"
     )
     signing_key_days: int = Field(30, ge=1, le=3650, description="age at which a signing key is replaced")
     audit_checkpoint_path: Path | None = Field(
@@ -86,6 +112,35 @@ class AuthSettings(ServiceSettings):
     def replicas(self) -> dict[str, tuple[Replica, ...]]:
         """The observed services with their replicas."""
         return {name: tuple(map(parse_replica, replicas)) for name, replicas in self.observed.items()}
+
+    @field_validator("oidc_issuer", "oidc_jwks_url")
+    @classmethod
+    def _trustworthy(cls, value: str) -> str:
+        return check_url(value) if value else value
+
+    @model_validator(mode="after")
+    def _whole_oidc(self) -> Self:
+        if self.oidc_issuer and not (self.oidc_audience and self.oidc_roles):
+            raise ValueError("an outside issuer needs oidc_audience and oidc_roles too")
+        return self
+
+    @property
+    def oidc(self) -> IssuerRules | None:
+        """The outside issuer that is trusted; None where there is none."""
+        if not self.oidc_issuer:
+            return None
+        return IssuerRules(
+            issuer=self.oidc_issuer,
+            audience=self.oidc_audience,
+            tenant=self.oidc_tenant,
+            roles=self.oidc_roles,
+            jwks_url=self.oidc_jwks_url,
+            algorithms=self.oidc_algorithms,
+            role_claim=self.oidc_role_claim,
+            leeway=timedelta(seconds=self.oidc_leeway_seconds),
+            session_life=timedelta(seconds=self.oidc_session_seconds),
+            authority=self.oidc_authority_path,
+        )
 
     @property
     def access_token_life(self) -> timedelta:

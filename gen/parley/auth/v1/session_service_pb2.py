@@ -29,7 +29,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from parley.policy.v1 import policy_pb2 as parley_dot_policy_dot_v1_dot_policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$parley/auth/v1/session_service.proto\x12\x0eparley.auth.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dparley/policy/v1/policy.proto\"M\n\x0cLoginRequest\x12\x1c\n\x08username\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\x12\x1f\n\x08password\x18\x02 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x05\x10\x01\x18\x80\x08\"X\n\rLoginResponse\x12)\n\x06tokens\x18\x01 \x01(\x0b\x32\x19.parley.auth.v1.TokenPair\x12\x1c\n\x14must_change_password\x18\x02 \x01(\x08\"6\n\x0eRefreshRequest\x12$\n\rrefresh_token\x18\x01 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x05\x10\x01\x18\x80\x04\"<\n\x0fRefreshResponse\x12)\n\x06tokens\x18\x01 \x01(\x0b\x32\x19.parley.auth.v1.TokenPair\"\xa8\x01\n\tTokenPair\x12\x19\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\tB\x03\x80\x01\x01\x12-\n\nexpires_in\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1a\n\rrefresh_token\x18\x03 \x01(\tB\x03\x80\x01\x01\x12\x35\n\x12refresh_expires_in\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x0f\n\rWhoAmIRequest\"\x8e\x01\n\x0eWhoAmIResponse\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x10\n\x08username\x18\x02 \x01(\t\x12\x11\n\ttenant_id\x18\x03 \x01(\t\x12\r\n\x05roles\x18\x04 \x03(\t\x12\x13\n\x0bpermissions\x18\x05 \x03(\t\x12\x0e\n\x06key_id\x18\x06 \x01(\t\x12\x12\n\nsession_id\x18\x07 \x01(\t\"\xe5\x01\n\x07Session\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rlast_use_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x61\x64\x64ress\x18\x06 \x01(\t\x12\x0f\n\x07\x63urrent\x18\x07 \x01(\x08\"\x0f\n\rLogoutRequest\"\x10\n\x0eLogoutResponse\"\x85\x01\n\x13ListSessionsRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\rB\x08\xbaH\x05*\x03\x18\xe8\x07\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x33\n\x07user_id\x18\x03 \x01(\tB\"\xbaH\x1fr\x1a\x32\x18^[0-9A-HJKMNP-TV-Z]{26}$\xd8\x01\x01\"Z\n\x14ListSessionsResponse\x12)\n\x08sessions\x18\x01 \x03(\x0b\x32\x17.parley.auth.v1.Session\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"H\n\x11\x45ndSessionRequest\x12\x33\n\nsession_id\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a\x32\x18^[0-9A-HJKMNP-TV-Z]{26}$\"\x14\n\x12\x45ndSessionResponse\"I\n\x12\x45ndSessionsRequest\x12\x33\n\x07user_id\x18\x01 \x01(\tB\"\xbaH\x1fr\x1a\x32\x18^[0-9A-HJKMNP-TV-Z]{26}$\xd8\x01\x01\"-\n\x13\x45ndSessionsResponse\x12\x16\n\x0e\x65nded_sessions\x18\x01 \x01(\r\"\x10\n\x0eGetJwksRequest\";\n\x0fGetJwksResponse\x12(\n\x04keys\x18\x01 \x03(\x0b\x32\x1a.parley.auth.v1.JsonWebKey\"c\n\nJsonWebKey\x12\x0b\n\x03kty\x18\x01 \x01(\t\x12\x0b\n\x03\x63rv\x18\x02 \x01(\t\x12\t\n\x01x\x18\x03 \x01(\t\x12\t\n\x01y\x18\x04 \x01(\t\x12\x0b\n\x03kid\x18\x05 \x01(\t\x12\x0b\n\x03use\x18\x06 \x01(\t\x12\x0b\n\x03\x61lg\x18\x07 \x01(\t2\xd7\x07\n\x0eSessionService\x12m\n\x05Login\x12\x1c.parley.auth.v1.LoginRequest\x1a\x1d.parley.auth.v1.LoginResponse\"\'\xaa\xfd\x1b\x02\x10\x01\x82\xd3\xe4\x93\x02\x1b\"\x16/api/v1/sessions:login:\x01*\x12u\n\x07Refresh\x12\x1e.parley.auth.v1.RefreshRequest\x1a\x1f.parley.auth.v1.RefreshResponse\")\xaa\xfd\x1b\x02\x10\x01\x82\xd3\xe4\x93\x02\x1d\"\x18/api/v1/sessions:refresh:\x01*\x12\x64\n\x06WhoAmI\x12\x1d.parley.auth.v1.WhoAmIRequest\x1a\x1e.parley.auth.v1.WhoAmIResponse\"\x1b\x90\x02\x01\xaa\xfd\x1b\x02\x18\x01\x82\xd3\xe4\x93\x02\x0c\x12\n/api/v1/me\x12t\n\x06Logout\x12\x1d.parley.auth.v1.LogoutRequest\x1a\x1e.parley.auth.v1.LogoutResponse\"+\x90\x02\x02\xaa\xfd\x1b\x02\x18\x01\x82\xd3\xe4\x93\x02\x1c\"\x17/api/v1/sessions:logout:\x01*\x12|\n\x0cListSessions\x12#.parley.auth.v1.ListSessionsRequest\x1a$.parley.auth.v1.ListSessionsResponse\"!\x90\x02\x01\xaa\xfd\x1b\x02\x18\x01\x82\xd3\xe4\x93\x02\x12\x12\x10/api/v1/sessions\x12\x87\x01\n\nEndSession\x12!.parley.auth.v1.EndSessionRequest\x1a\".parley.auth.v1.EndSessionResponse\"2\xaa\xfd\x1b\x02\x18\x01\x82\xd3\xe4\x93\x02&\"!/api/v1/sessions/{session_id}:end:\x01*\x12\x80\x01\n\x0b\x45ndSessions\x12\".parley.auth.v1.EndSessionsRequest\x1a#.parley.auth.v1.EndSessionsResponse\"(\x90\x02\x02\xaa\xfd\x1b\x02\x18\x01\x82\xd3\xe4\x93\x02\x19\"\x14/api/v1/sessions:end:\x01*\x12x\n\x07GetJwks\x12\x1e.parley.auth.v1.GetJwksRequest\x1a\x1f.parley.auth.v1.GetJwksResponse\",\x90\x02\x01\xaa\xfd\x1b\x07\x10\x01\"\x03\x01\x02\x03\x82\xd3\xe4\x93\x02\x18\x12\x16/.well-known/jwks.jsonb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$parley/auth/v1/session_service.proto\x12\x0eparley.auth.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dparley/policy/v1/policy.proto\"M\n\x0cLoginRequest\x12\x1c\n\x08username\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\x12\x1f\n\x08password\x18\x02 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x05\x10\x01\x18\x80\x08\"X\n\rLoginResponse\x12)\n\x06tokens\x18\x01 \x01(\x0b\x32\x19.parley.auth.v1.TokenPair\x12\x1c\n\x14must_change_password\x18\x02 \x01(\x08\"6\n\x0eRefreshRequest\x12$\n\rrefresh_token\x18\x01 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x05\x10\x01\x18\x80\x04\"<\n\x0fRefreshResponse\x12)\n\x06tokens\x18\x01 \x01(\x0b\x32\x19.parley.auth.v1.TokenPair\"\x8f\x01\n\x1c\x45xchangeExternalTokenRequest\x12$\n\rsubject_token\x18\x01 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x05\x10\x01\x18\x80@\x12I\n\x12subject_token_type\x18\x02 \x01(\x0e\x32!.parley.auth.v1.ExternalTokenTypeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\"J\n\x1d\x45xchangeExternalTokenResponse\x12)\n\x06tokens\x18\x01 \x01(\x0b\x32\x19.parley.auth.v1.TokenPair\"\xa8\x01\n\tTokenPair\x12\x19\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\tB\x03\x80\x01\x01\x12-\n\nexpires_in\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1a\n\rrefresh_token\x18\x03 \x01(\tB\x03\x80\x01\x01\x12\x35\n\x12refresh_expires_in\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x0f\n\rWhoAmIRequest\"\x8e\x01\n\x0eWhoAmIResponse\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x10\n\x08username\x18\x02 \x01(\t\x12\x11\n\ttenant_id\x18\x03 \x01(\t\x12\r\n\x05roles\x18\x04 \x03(\t\x12\x13\n\x0bpermissions\x18\x05 \x03(\t\x12\x0e\n\x06key_id\x18\x06 \x01(\t\x12\x12\n\nsession_id\x18\x07 \x01(\t\"\xe5\x01\n\x07Session\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rlast_use_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x61\x64\x64ress\x18\x06 \x01(\t\x12\x0f\n\x07\x63urrent\x18\x07 \x01(\x08\"\x0f\n\rLogoutRequest\"\x10\n\x0eLogoutResponse\"\x85\x01\n\x13ListSessionsRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\rB\x08\xbaH\x05*\x03\x18\xe8\x07\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x33\n\x07user_id\x18\x03 \x01(\tB\"\xbaH\x1fr\x1a\x32\x18^[0-9A-HJKMNP-TV-Z]{26}$\xd8\x01\x01\"Z\n\x14ListSessionsResponse\x12)\n\x08sessions\x18\x01 \x03(\x0b\x32\x17.parley.auth.v1.Session\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"H\n\x11\x45ndSessionRequest\x12\x33\n\nsession_id\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a\x32\x18^[0-9A-HJKMNP-TV-Z]{26}$\"\x14\n\x12\x45ndSessionResponse\"I\n\x12\x45ndSessionsRequest\x12\x33\n\x07user_id\x18\x01 \x01(\tB\"\xbaH\x1fr\x1a\x32\x18^[0-9A-HJKMNP-TV-Z]{26}$\xd8\x01\x01\"-\n\x13\x45ndSessionsResponse\x12\x16\n\x0e\x65nded_sessions\x18\x01 \x01(\r\"\x10\n\x0eGetJwksRequest\";\n\x0fGetJwksResponse\x12(\n\x04keys\x18\x01 \x03(\x0b\x32\x1a.parley.auth.v1.JsonWebKey\"c\n\nJsonWebKey\x12\x0b\n\x03kty\x18\x01 \x01(\t\x12\x0b\n\x03\x63rv\x18\x02 \x01(\t\x12\t\n\x01x\x18\x03 \x01(\t\x12\t\n\x01y\x18\x04 \x01(\t\x12\x0b\n\x03kid\x18\x05 \x01(\t\x12\x0b\n\x03use\x18\x06 \x01(\t\x12\x0b\n\x03\x61lg\x18\x07 \x01(\t*\x80\x01\n\x11\x45xternalTokenType\x12#\n\x1f\x45XTERNAL_TOKEN_TYPE_UNSPECIFIED\x10\x00\x12 \n\x1c\x45XTERNAL_TOKEN_TYPE_ID_TOKEN\x10\x01\x12$\n EXTERNAL_TOKEN_TYPE_ACCESS_TOKEN\x10\x02\x32\xfa\x08\n\x0eSessionService\x12m\n\x05Login\x12\x1c.parley.auth.v1.LoginRequest\x1a\x1d.parley.auth.v1.LoginResponse\"\'\xaa\xfd\x1b\x02\x10\x01\x82\xd3\xe4\x93\x02\x1b\"\x16/api/v1/sessions:login:\x01*\x12u\n\x07Refresh\x12\x1e.parley.auth.v1.RefreshRequest\x1a\x1f.parley.auth.v1.RefreshResponse\")\xaa\xfd\x1b\x02\x10\x01\x82\xd3\xe4\x93\x02\x1d\"\x18/api/v1/sessions:refresh:\x01*\x12\xa0\x01\n\x15\x45xchangeExternalToken\x12,.parley.auth.v1.ExchangeExternalTokenRequest\x1a-.parley.auth.v1.ExchangeExternalTokenResponse\"*\xaa\xfd\x1b\x02\x10\x01\x82\xd3\xe4\x93\x02\x1e\"\x19/api/v1/sessions:exchange:\x01*\x12\x64\n\x06WhoAmI\x12\x1d.parley.auth.v1.WhoAmIRequest\x1a\x1e.parley.auth.v1.WhoAmIResponse\"\x1b\x90\x02\x01\xaa\xfd\x1b\x02\x18\x01\x82\xd3\xe4\x93\x02\x0c\x12\n/api/v1/me\x12t\n\x06Logout\x12\x1d.parley.auth.v1.LogoutRequest\x1a\x1e.parley.auth.v1.LogoutResponse\"+\x90\x02\x02\xaa\xfd\x1b\x02\x18\x01\x82\xd3\xe4\x93\x02\x1c\"\x17/api/v1/sessions:logout:\x01*\x12|\n\x0cListSessions\x12#.parley.auth.v1.ListSessionsRequest\x1a$.parley.auth.v1.ListSessionsResponse\"!\x90\x02\x01\xaa\xfd\x1b\x02\x18\x01\x82\xd3\xe4\x93\x02\x12\x12\x10/api/v1/sessions\x12\x87\x01\n\nEndSession\x12!.parley.auth.v1.EndSessionRequest\x1a\".parley.auth.v1.EndSessionResponse\"2\xaa\xfd\x1b\x02\x18\x01\x82\xd3\xe4\x93\x02&\"!/api/v1/sessions/{session_id}:end:\x01*\x12\x80\x01\n\x0b\x45ndSessions\x12\".parley.auth.v1.EndSessionsRequest\x1a#.parley.auth.v1.EndSessionsResponse\"(\x90\x02\x02\xaa\xfd\x1b\x02\x18\x01\x82\xd3\xe4\x93\x02\x19\"\x14/api/v1/sessions:end:\x01*\x12x\n\x07GetJwks\x12\x1e.parley.auth.v1.GetJwksRequest\x1a\x1f.parley.auth.v1.GetJwksResponse\",\x90\x02\x01\xaa\xfd\x1b\x07\x10\x01\"\x03\x01\x02\x03\x82\xd3\xe4\x93\x02\x18\x12\x16/.well-known/jwks.jsonb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,6 +42,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LOGINREQUEST'].fields_by_name['password']._serialized_options = b'\200\001\001\272H\007r\005\020\001\030\200\010'
   _globals['_REFRESHREQUEST'].fields_by_name['refresh_token']._loaded_options = None
   _globals['_REFRESHREQUEST'].fields_by_name['refresh_token']._serialized_options = b'\200\001\001\272H\007r\005\020\001\030\200\004'
+  _globals['_EXCHANGEEXTERNALTOKENREQUEST'].fields_by_name['subject_token']._loaded_options = None
+  _globals['_EXCHANGEEXTERNALTOKENREQUEST'].fields_by_name['subject_token']._serialized_options = b'\200\001\001\272H\007r\005\020\001\030\200@'
+  _globals['_EXCHANGEEXTERNALTOKENREQUEST'].fields_by_name['subject_token_type']._loaded_options = None
+  _globals['_EXCHANGEEXTERNALTOKENREQUEST'].fields_by_name['subject_token_type']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
   _globals['_TOKENPAIR'].fields_by_name['access_token']._loaded_options = None
   _globals['_TOKENPAIR'].fields_by_name['access_token']._serialized_options = b'\200\001\001'
   _globals['_TOKENPAIR'].fields_by_name['refresh_token']._loaded_options = None
@@ -60,6 +64,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SESSIONSERVICE'].methods_by_name['Login']._serialized_options = b'\252\375\033\002\020\001\202\323\344\223\002\033\"\026/api/v1/sessions:login:\001*'
   _globals['_SESSIONSERVICE'].methods_by_name['Refresh']._loaded_options = None
   _globals['_SESSIONSERVICE'].methods_by_name['Refresh']._serialized_options = b'\252\375\033\002\020\001\202\323\344\223\002\035\"\030/api/v1/sessions:refresh:\001*'
+  _globals['_SESSIONSERVICE'].methods_by_name['ExchangeExternalToken']._loaded_options = None
+  _globals['_SESSIONSERVICE'].methods_by_name['ExchangeExternalToken']._serialized_options = b'\252\375\033\002\020\001\202\323\344\223\002\036\"\031/api/v1/sessions:exchange:\001*'
   _globals['_SESSIONSERVICE'].methods_by_name['WhoAmI']._loaded_options = None
   _globals['_SESSIONSERVICE'].methods_by_name['WhoAmI']._serialized_options = b'\220\002\001\252\375\033\002\030\001\202\323\344\223\002\014\022\n/api/v1/me'
   _globals['_SESSIONSERVICE'].methods_by_name['Logout']._loaded_options = None
@@ -72,6 +78,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SESSIONSERVICE'].methods_by_name['EndSessions']._serialized_options = b'\220\002\002\252\375\033\002\030\001\202\323\344\223\002\031\"\024/api/v1/sessions:end:\001*'
   _globals['_SESSIONSERVICE'].methods_by_name['GetJwks']._loaded_options = None
   _globals['_SESSIONSERVICE'].methods_by_name['GetJwks']._serialized_options = b'\220\002\001\252\375\033\007\020\001\"\003\001\002\003\202\323\344\223\002\030\022\026/.well-known/jwks.json'
+  _globals['_EXTERNALTOKENTYPE']._serialized_start=1947
+  _globals['_EXTERNALTOKENTYPE']._serialized_end=2075
   _globals['_LOGINREQUEST']._serialized_start=211
   _globals['_LOGINREQUEST']._serialized_end=288
   _globals['_LOGINRESPONSE']._serialized_start=290
@@ -80,36 +88,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REFRESHREQUEST']._serialized_end=434
   _globals['_REFRESHRESPONSE']._serialized_start=436
   _globals['_REFRESHRESPONSE']._serialized_end=496
-  _globals['_TOKENPAIR']._serialized_start=499
-  _globals['_TOKENPAIR']._serialized_end=667
-  _globals['_WHOAMIREQUEST']._serialized_start=669
-  _globals['_WHOAMIREQUEST']._serialized_end=684
-  _globals['_WHOAMIRESPONSE']._serialized_start=687
-  _globals['_WHOAMIRESPONSE']._serialized_end=829
-  _globals['_SESSION']._serialized_start=832
-  _globals['_SESSION']._serialized_end=1061
-  _globals['_LOGOUTREQUEST']._serialized_start=1063
-  _globals['_LOGOUTREQUEST']._serialized_end=1078
-  _globals['_LOGOUTRESPONSE']._serialized_start=1080
-  _globals['_LOGOUTRESPONSE']._serialized_end=1096
-  _globals['_LISTSESSIONSREQUEST']._serialized_start=1099
-  _globals['_LISTSESSIONSREQUEST']._serialized_end=1232
-  _globals['_LISTSESSIONSRESPONSE']._serialized_start=1234
-  _globals['_LISTSESSIONSRESPONSE']._serialized_end=1324
-  _globals['_ENDSESSIONREQUEST']._serialized_start=1326
-  _globals['_ENDSESSIONREQUEST']._serialized_end=1398
-  _globals['_ENDSESSIONRESPONSE']._serialized_start=1400
-  _globals['_ENDSESSIONRESPONSE']._serialized_end=1420
-  _globals['_ENDSESSIONSREQUEST']._serialized_start=1422
-  _globals['_ENDSESSIONSREQUEST']._serialized_end=1495
-  _globals['_ENDSESSIONSRESPONSE']._serialized_start=1497
-  _globals['_ENDSESSIONSRESPONSE']._serialized_end=1542
-  _globals['_GETJWKSREQUEST']._serialized_start=1544
-  _globals['_GETJWKSREQUEST']._serialized_end=1560
-  _globals['_GETJWKSRESPONSE']._serialized_start=1562
-  _globals['_GETJWKSRESPONSE']._serialized_end=1621
-  _globals['_JSONWEBKEY']._serialized_start=1623
-  _globals['_JSONWEBKEY']._serialized_end=1722
-  _globals['_SESSIONSERVICE']._serialized_start=1725
-  _globals['_SESSIONSERVICE']._serialized_end=2708
+  _globals['_EXCHANGEEXTERNALTOKENREQUEST']._serialized_start=499
+  _globals['_EXCHANGEEXTERNALTOKENREQUEST']._serialized_end=642
+  _globals['_EXCHANGEEXTERNALTOKENRESPONSE']._serialized_start=644
+  _globals['_EXCHANGEEXTERNALTOKENRESPONSE']._serialized_end=718
+  _globals['_TOKENPAIR']._serialized_start=721
+  _globals['_TOKENPAIR']._serialized_end=889
+  _globals['_WHOAMIREQUEST']._serialized_start=891
+  _globals['_WHOAMIREQUEST']._serialized_end=906
+  _globals['_WHOAMIRESPONSE']._serialized_start=909
+  _globals['_WHOAMIRESPONSE']._serialized_end=1051
+  _globals['_SESSION']._serialized_start=1054
+  _globals['_SESSION']._serialized_end=1283
+  _globals['_LOGOUTREQUEST']._serialized_start=1285
+  _globals['_LOGOUTREQUEST']._serialized_end=1300
+  _globals['_LOGOUTRESPONSE']._serialized_start=1302
+  _globals['_LOGOUTRESPONSE']._serialized_end=1318
+  _globals['_LISTSESSIONSREQUEST']._serialized_start=1321
+  _globals['_LISTSESSIONSREQUEST']._serialized_end=1454
+  _globals['_LISTSESSIONSRESPONSE']._serialized_start=1456
+  _globals['_LISTSESSIONSRESPONSE']._serialized_end=1546
+  _globals['_ENDSESSIONREQUEST']._serialized_start=1548
+  _globals['_ENDSESSIONREQUEST']._serialized_end=1620
+  _globals['_ENDSESSIONRESPONSE']._serialized_start=1622
+  _globals['_ENDSESSIONRESPONSE']._serialized_end=1642
+  _globals['_ENDSESSIONSREQUEST']._serialized_start=1644
+  _globals['_ENDSESSIONSREQUEST']._serialized_end=1717
+  _globals['_ENDSESSIONSRESPONSE']._serialized_start=1719
+  _globals['_ENDSESSIONSRESPONSE']._serialized_end=1764
+  _globals['_GETJWKSREQUEST']._serialized_start=1766
+  _globals['_GETJWKSREQUEST']._serialized_end=1782
+  _globals['_GETJWKSRESPONSE']._serialized_start=1784
+  _globals['_GETJWKSRESPONSE']._serialized_end=1843
+  _globals['_JSONWEBKEY']._serialized_start=1845
+  _globals['_JSONWEBKEY']._serialized_end=1944
+  _globals['_SESSIONSERVICE']._serialized_start=2078
+  _globals['_SESSIONSERVICE']._serialized_end=3224
 # @@protoc_insertion_point(module_scope)

@@ -9,6 +9,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -19,6 +20,30 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _ExternalTokenType:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ExternalTokenTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExternalTokenType.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    EXTERNAL_TOKEN_TYPE_UNSPECIFIED: _ExternalTokenType.ValueType  # 0
+    """Refused."""
+    EXTERNAL_TOKEN_TYPE_ID_TOKEN: _ExternalTokenType.ValueType  # 1
+    """An OpenID Connect ID token, issued to this deployment as a client."""
+    EXTERNAL_TOKEN_TYPE_ACCESS_TOKEN: _ExternalTokenType.ValueType  # 2
+    """A JWT access token (RFC 9068) whose audience is this deployment."""
+
+class ExternalTokenType(_ExternalTokenType, metaclass=_ExternalTokenTypeEnumTypeWrapper):
+    """What an outside issuer's token was made for (RFC 8693, section 3)."""
+
+EXTERNAL_TOKEN_TYPE_UNSPECIFIED: ExternalTokenType.ValueType  # 0
+"""Refused."""
+EXTERNAL_TOKEN_TYPE_ID_TOKEN: ExternalTokenType.ValueType  # 1
+"""An OpenID Connect ID token, issued to this deployment as a client."""
+EXTERNAL_TOKEN_TYPE_ACCESS_TOKEN: ExternalTokenType.ValueType  # 2
+"""A JWT access token (RFC 9068) whose audience is this deployment."""
+Global___ExternalTokenType: _TypeAlias = ExternalTokenType  # noqa: Y015
 
 @_typing.final
 class LoginRequest(_message.Message):
@@ -121,6 +146,56 @@ class RefreshResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RefreshResponse: _TypeAlias = RefreshResponse  # noqa: Y015
+
+@_typing.final
+class ExchangeExternalTokenRequest(_message.Message):
+    """A token of the outside issuer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_TOKEN_FIELD_NUMBER: _builtins.int
+    SUBJECT_TOKEN_TYPE_FIELD_NUMBER: _builtins.int
+    subject_token: _builtins.str
+    """The token, a signed JWT. 1 to 8,192 characters. Never logged."""
+    subject_token_type: Global___ExternalTokenType.ValueType
+    """What it was made for. Required."""
+    def __init__(
+        self,
+        *,
+        subject_token: _builtins.str = ...,
+        subject_token_type: Global___ExternalTokenType.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["subject_token", b"subject_token", "subject_token_type", b"subject_token_type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExchangeExternalTokenRequest: _TypeAlias = ExchangeExternalTokenRequest  # noqa: Y015
+
+@_typing.final
+class ExchangeExternalTokenResponse(_message.Message):
+    """A session has begun."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKENS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def tokens(self) -> Global___TokenPair:
+        """Its tokens."""
+
+    def __init__(
+        self,
+        *,
+        tokens: Global___TokenPair | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["tokens", b"tokens"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tokens", b"tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExchangeExternalTokenResponse: _TypeAlias = ExchangeExternalTokenResponse  # noqa: Y015
 
 @_typing.final
 class TokenPair(_message.Message):

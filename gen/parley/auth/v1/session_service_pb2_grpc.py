@@ -46,6 +46,11 @@ class SessionServiceStub:
                 request_serializer=parley_dot_auth_dot_v1_dot_session__service__pb2.RefreshRequest.SerializeToString,
                 response_deserializer=parley_dot_auth_dot_v1_dot_session__service__pb2.RefreshResponse.FromString,
                 _registered_method=True)
+        self.ExchangeExternalToken = channel.unary_unary(
+                '/parley.auth.v1.SessionService/ExchangeExternalToken',
+                request_serializer=parley_dot_auth_dot_v1_dot_session__service__pb2.ExchangeExternalTokenRequest.SerializeToString,
+                response_deserializer=parley_dot_auth_dot_v1_dot_session__service__pb2.ExchangeExternalTokenResponse.FromString,
+                _registered_method=True)
         self.WhoAmI = channel.unary_unary(
                 '/parley.auth.v1.SessionService/WhoAmI',
                 request_serializer=parley_dot_auth_dot_v1_dot_session__service__pb2.WhoAmIRequest.SerializeToString,
@@ -93,6 +98,15 @@ class SessionServiceServicer:
     def Refresh(self, request, context):
         """Gives a new pair of tokens for a refresh token, which is thereby used up.
         Using it again ends the session.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExchangeExternalToken(self, request, context):
+        """Begins a session with a token of the outside issuer that the deployment
+        trusts (RFC 8693). Its user is made at first sight; the roles are what the
+        token says, each time anew.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -155,6 +169,11 @@ def add_SessionServiceServicer_to_server(servicer, server):
                     servicer.Refresh,
                     request_deserializer=parley_dot_auth_dot_v1_dot_session__service__pb2.RefreshRequest.FromString,
                     response_serializer=parley_dot_auth_dot_v1_dot_session__service__pb2.RefreshResponse.SerializeToString,
+            ),
+            'ExchangeExternalToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExchangeExternalToken,
+                    request_deserializer=parley_dot_auth_dot_v1_dot_session__service__pb2.ExchangeExternalTokenRequest.FromString,
+                    response_serializer=parley_dot_auth_dot_v1_dot_session__service__pb2.ExchangeExternalTokenResponse.SerializeToString,
             ),
             'WhoAmI': grpc.unary_unary_rpc_method_handler(
                     servicer.WhoAmI,
@@ -243,6 +262,33 @@ class SessionService:
             '/parley.auth.v1.SessionService/Refresh',
             parley_dot_auth_dot_v1_dot_session__service__pb2.RefreshRequest.SerializeToString,
             parley_dot_auth_dot_v1_dot_session__service__pb2.RefreshResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExchangeExternalToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.auth.v1.SessionService/ExchangeExternalToken',
+            parley_dot_auth_dot_v1_dot_session__service__pb2.ExchangeExternalTokenRequest.SerializeToString,
+            parley_dot_auth_dot_v1_dot_session__service__pb2.ExchangeExternalTokenResponse.FromString,
             options,
             channel_credentials,
             insecure,

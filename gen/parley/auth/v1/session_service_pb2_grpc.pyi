@@ -41,6 +41,11 @@ class SessionServiceStub:
     """Gives a new pair of tokens for a refresh token, which is thereby used up.
     Using it again ends the session.
     """
+    ExchangeExternalToken: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.ExchangeExternalTokenRequest, _session_service_pb2.ExchangeExternalTokenResponse]
+    """Begins a session with a token of the outside issuer that the deployment
+    trusts (RFC 8693). Its user is made at first sight; the roles are what the
+    token says, each time anew.
+    """
     WhoAmI: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.WhoAmIRequest, _session_service_pb2.WhoAmIResponse]
     """Says who the caller is and what the caller may do."""
     Logout: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.LogoutRequest, _session_service_pb2.LogoutResponse]
@@ -72,6 +77,11 @@ class SessionServiceAsyncStub(SessionServiceStub):
     Refresh: _aio.UnaryUnaryMultiCallable[_session_service_pb2.RefreshRequest, _session_service_pb2.RefreshResponse]  # type: ignore[assignment]
     """Gives a new pair of tokens for a refresh token, which is thereby used up.
     Using it again ends the session.
+    """
+    ExchangeExternalToken: _aio.UnaryUnaryMultiCallable[_session_service_pb2.ExchangeExternalTokenRequest, _session_service_pb2.ExchangeExternalTokenResponse]  # type: ignore[assignment]
+    """Begins a session with a token of the outside issuer that the deployment
+    trusts (RFC 8693). Its user is made at first sight; the roles are what the
+    token says, each time anew.
     """
     WhoAmI: _aio.UnaryUnaryMultiCallable[_session_service_pb2.WhoAmIRequest, _session_service_pb2.WhoAmIResponse]  # type: ignore[assignment]
     """Says who the caller is and what the caller may do."""
@@ -113,6 +123,17 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_session_service_pb2.RefreshResponse, _abc.Awaitable[_session_service_pb2.RefreshResponse]]:
         """Gives a new pair of tokens for a refresh token, which is thereby used up.
         Using it again ends the session.
+        """
+
+    @_abc_1.abstractmethod
+    def ExchangeExternalToken(
+        self,
+        request: _session_service_pb2.ExchangeExternalTokenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_session_service_pb2.ExchangeExternalTokenResponse, _abc.Awaitable[_session_service_pb2.ExchangeExternalTokenResponse]]:
+        """Begins a session with a token of the outside issuer that the deployment
+        trusts (RFC 8693). Its user is made at first sight; the roles are what the
+        token says, each time anew.
         """
 
     @_abc_1.abstractmethod

@@ -5,7 +5,13 @@ from __future__ import annotations
 from alembic import context
 
 # Imported to put their tables into the metadata.
-from services.auth.store import audit_models, quota_models, revocation_models, usage_models  # noqa: F401
+from services.auth.store import (  # noqa: F401
+    audit_models,
+    external_models,
+    quota_models,
+    revocation_models,
+    usage_models,
+)
 from services.auth.store.models import Record
 
 
