@@ -7,6 +7,7 @@ import sys
 
 import structlog
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
+from structlog.tracebacks import ExceptionDictTransformer
 
 CALLS = Counter("parley_rpc_calls_total", "Calls that ended.", ["method", "code"])
 CALL_SECONDS = Histogram(
@@ -31,7 +32,8 @@ def configure_logging(service: str, level: str) -> None:
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.dict_tracebacks,
+        # Without the frames' variables, among which are passwords and tokens.
+        structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
     ]
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
