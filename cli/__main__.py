@@ -3,6 +3,7 @@
 import typer
 
 from cli import (
+    audit,
     bench,
     certs,
     chat,
@@ -19,6 +20,7 @@ from cli import (
     status,
     tenants,
     tools,
+    usage,
     users,
 )
 from cli.down import down
@@ -51,6 +53,8 @@ app.add_typer(quota.app, name="quota")
 app.add_typer(tenants.app, name="tenants")
 app.add_typer(sessions.app, name="sessions")
 app.add_typer(signing_keys.app, name="signing-keys")
+app.add_typer(audit.app, name="audit")
+app.command()(usage.usage)
 app.add_typer(certs.app, name="certs")
 app.command()(doctor.doctor)
 app.add_typer(bench.app, name="bench")
