@@ -13,9 +13,10 @@ import json
 import os
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import structlog
 
@@ -31,6 +32,19 @@ STOP_SECONDS = 15.0
 _MAX_TALK_BYTES = 64 * 2**10
 
 _log = structlog.get_logger("parley.tools")
+
+
+@dataclass(frozen=True)
+class Thrift:
+    """When a worker that has grown gives its memory back: by being replaced, once nobody needs it.
+
+    Attributes:
+        kept_bytes: Memory with which an idle worker may stay: twice what a fresh one has.
+        idle_seconds: How long a larger one waits for another call that needs what it has loaded.
+    """
+
+    kept_bytes: int = 100 * 2**20
+    idle_seconds: float = 60.0
 
 
 class WorkerUnusable(Exception):
@@ -76,6 +90,15 @@ class Worker:
     def pid(self) -> int:
         """The process's id."""
         return self._process.pid
+
+    @property
+    def resident_bytes(self) -> int:
+        """Memory that it holds; 0 where that cannot be read."""
+        try:
+            pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        except (OSError, IndexError):
+            return 0
+        return pages * os.sysconf("SC_PAGE_SIZE")
 
     @property
     def usable(self) -> bool:
@@ -154,21 +177,27 @@ class Worker:
 class WorkerPool:
     """Worker processes, at most so many, lent to one call at a time."""
 
-    def __init__(self, workspaces: Workspaces, modules: Iterable[str], size: int) -> None:
+    def __init__(
+        self, workspaces: Workspaces, modules: Iterable[str], size: int, thrift: Thrift | None = None
+    ) -> None:
         """Make an empty pool.
 
         Args:
             workspaces: Where tools find their owner's files.
             modules: What a worker loads before it takes calls.
             size: Most processes at once.
+            thrift: When workers that have grown are replaced.
         """
         self._workspaces = workspaces
         self._modules = tuple(modules)
         self._size = size
+        self._thrift = thrift or Thrift()
         self._turns = asyncio.Semaphore(size)
         self._idle: list[Worker] = []
         self._lent: set[Worker] = set()
-        self._ending: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timers: dict[Worker, asyncio.TimerHandle] = {}
+        self._stopped = False
 
     async def start(self) -> None:
         """Start all processes, so that no call waits for one.
@@ -181,10 +210,13 @@ class WorkerPool:
 
     async def stop(self) -> None:
         """End all processes."""
+        self._stopped = True
+        for timer in self._timers.values():
+            timer.cancel()
         for worker in (*self._idle, *self._lent):
             self._end(worker)
         self._idle.clear()
-        await asyncio.gather(*self._ending)
+        await asyncio.gather(*self._tasks)
 
     @property
     def pids(self) -> set[int]:
@@ -206,21 +238,54 @@ class WorkerPool:
             finally:
                 self._lent.discard(worker)
                 if worker.usable:
-                    self._idle.append(worker)
+                    self._keep(worker)
                 else:
                     self._end(worker)
+
+    def _keep(self, worker: Worker) -> None:
+        """Keep a worker for the next call; one that has grown not for ever."""
+        self._idle.append(worker)
+        if worker.resident_bytes > self._thrift.kept_bytes:
+            loop = asyncio.get_running_loop()
+            self._timers[worker] = loop.call_later(self._thrift.idle_seconds, self._shed, worker)
+
+    def _shed(self, worker: Worker) -> None:
+        """End an idle worker and have a fresh one in its place."""
+        del self._timers[worker]
+        self._idle.remove(worker)
+        self._end(worker)
+        self._begin(self._replace())
+
+    async def _replace(self) -> None:
+        async with self._turns:
+            if self._stopped or len(self._idle) + len(self._lent) >= self._size:
+                return
+            try:
+                worker = await Worker.start(self._modules)
+            except WorkerUnusable:
+                _log.exception("no worker starts in the place of one that had grown")
+                return
+            if self._stopped:
+                await worker.stop()
+            else:
+                self._idle.append(worker)
 
     def _end(self, worker: Worker) -> None:
         """Kill a worker now; its remains are cleared away meanwhile."""
         worker.kill()
-        ending = asyncio.create_task(worker.stop())
-        self._ending.add(ending)
-        ending.add_done_callback(self._ending.discard)
+        self._begin(worker.stop())
+
+    def _begin(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _usable(self) -> Worker:
         """The worker that was used last, which is the warmest; a new one where none lives."""
         while self._idle:
             worker = self._idle.pop()
+            if timer := self._timers.pop(worker, None):
+                timer.cancel()
             if worker.usable:
                 return worker
             self._end(worker)

@@ -13,7 +13,7 @@ from services.tools.builtin.file import file_read
 from services.tools.catalogue import Tool
 from services.tools.errors import OutputTooLarge, PathNotAllowed, ToolFailed
 from services.tools.events import Report
-from services.tools.workers import WorkerPool, WorkerUnusable
+from services.tools.workers import Thrift, WorkerPool, WorkerUnusable
 from services.tools.workspace import Owner, Workspaces
 from tests.tools import sample_tools
 from tests.tools.conftest import SECONDS
@@ -161,6 +161,33 @@ async def test_stopping_leaves_no_process(workspaces: Workspaces) -> None:
     await pool.stop()
     for pid in pids:
         await gone(pid)
+    assert pool.pids == set()
+
+
+async def test_a_worker_that_has_grown_is_replaced_once_nobody_needs_it(workspaces: Workspaces) -> None:
+    thrift = Thrift(kept_bytes=0, idle_seconds=0)
+    pool = WorkerPool(workspaces, ["tests.tools.sample_tools"], 1, thrift)
+    first = json.loads(await run(pool, sample_tools.looking))["pid"]
+    await gone(first)
+    assert json.loads(await run(pool, sample_tools.looking))["pid"] != first
+    await pool.stop()
+    assert pool.pids == set()
+
+
+async def test_a_worker_that_has_grown_serves_whoever_comes_before(workspaces: Workspaces) -> None:
+    thrift = Thrift(kept_bytes=0, idle_seconds=3600)
+    pool = WorkerPool(workspaces, ["tests.tools.sample_tools"], 1, thrift)
+    pids = {json.loads(await run(pool, sample_tools.looking))["pid"] for _ in range(3)}
+    assert len(pids) == 1
+    await pool.stop()
+    await gone(pids.pop())
+
+
+async def test_a_pool_that_stops_while_it_replaces_leaves_no_process(workspaces: Workspaces) -> None:
+    pool = WorkerPool(workspaces, ["tests.tools.sample_tools"], 1, Thrift(kept_bytes=0, idle_seconds=0))
+    pid = json.loads(await run(pool, sample_tools.looking))["pid"]
+    await gone(pid)
+    await pool.stop()
     assert pool.pids == set()
 
 
