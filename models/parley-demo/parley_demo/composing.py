@@ -56,8 +56,8 @@ MIX = {
     "cannot answer": 3,
     "not offered": 3,
     "tool error": 2,
-    "two calls": 6,
-    "second turn": 6,
+    "two calls": 9,
+    "second turn": 7,
     "repeat": 2,
 }
 UNKNOWN_TOOLS = ("web_search", "weather", "send_email", "sql_query", "json_query", "translate", "csv_summary")

@@ -36,8 +36,9 @@ class Stock:
     def whole(self, digits: int = 3) -> int:
         """A whole number above zero of at most about `digits` digits."""
         if self.held_out:
-            ranges = [span for span in RESERVED if span[1] < 10**digits] or [RESERVED[0]]
-            return self.rng.randint(*self.rng.choice(ranges))
+            # Every number is as likely: of a few small ones a list would hold the same again and again.
+            spans = [span for span in RESERVED if span[1] < 10 ** max(digits, 3)]
+            return self.rng.randint(*self.rng.choices(spans, [high - low + 1 for low, high in spans])[0])
         while True:
             number = self.rng.randrange(1, 10 ** self.rng.randint(1, digits))
             if self.chance(0.05):
