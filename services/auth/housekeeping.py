@@ -17,6 +17,7 @@ from services.auth.store.database import Database
 from services.auth.store.revocations import RevocationRecords
 from services.auth.store.served import ServedRecords
 from services.auth.store.sessions import SessionRecords
+from services.auth.store.usage import UsageRecords
 from services.auth.throttle import FORGET_AFTER
 from services.rpc.errors import ServiceError
 
@@ -24,6 +25,8 @@ FLUSH_SECONDS = 5.0
 TIDY_SECONDS = 600.0
 # A client that repeats a request later than this makes a second key.
 REQUEST_ID_LIFE = timedelta(days=1)
+# A record of usage that comes again later than this counts twice; the store keeps none for so long.
+USAGE_RECORD_LIFE = timedelta(days=90)
 # Longer than any token may live by the settings.
 REVOCATION_LIFE = timedelta(days=2)
 
@@ -55,7 +58,7 @@ class Housekeeping:
             group.create_task(_every(TIDY_SECONDS, self.tidy))
 
     async def tidy(self) -> None:
-        """Replace an old signing key; forget sessions, requests and attempts that are over.
+        """Replace an old signing key; forget what is over: sessions, requests, attempts, revocations.
 
         Raises:
             DependencyUnavailable: The database does not answer.
@@ -68,6 +71,7 @@ class Housekeeping:
             await ServedRecords(session).prune(now - REQUEST_ID_LIFE)
             await AttemptRecords(session).prune(now - FORGET_AFTER)
             await RevocationRecords(session).prune(now - REVOCATION_LIFE)
+            await UsageRecords(session).prune(now - USAGE_RECORD_LIFE)
 
 
 async def _every(seconds: float, chore: Callable[[], Awaitable[None]]) -> None:

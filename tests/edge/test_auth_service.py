@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -16,7 +17,7 @@ from services.auth.__main__ import serving
 from services.auth.settings import AuthSettings
 from tests.edge.answers import refusal
 from tests.edge.conftest import Identity, Mesh, edge_settings
-from tests.edge.front import Front, free_port, front
+from tests.edge.front import Front, eventually, free_port, front
 
 BUF = Path(sys.executable).with_name("buf")
 
@@ -138,3 +139,30 @@ async def buf_curl(edge: Front, headers: dict[str, str], *arguments: str, path: 
     output, errors = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 0, errors.decode()
     return output.decode()
+
+
+async def test_the_audit_has_what_the_edge_refused_and_what_auth_decided(
+    whole_edge: Front, auth_folder: Path
+) -> None:
+    async with whole_edge.http() as client:
+        headers = await logged_in(client, auth_folder)
+        refused = await client.get("/api/v1/me")
+        allowed = await client.get("/api/v1/me", headers=headers)
+
+        async def recorded(answer: httpx.Response) -> dict[str, Any] | None:
+            wanted = {"filter.request_id": answer.headers["x-request-id"]}
+            found = await client.get("/api/v1/audit/records", params=wanted, headers=headers)
+            assert found.status_code == 200, found.text
+            return next(iter(found.json().get("records", [])), None)
+
+        by_edge = await eventually(lambda: recorded(refused))
+        by_auth = await eventually(lambda: recorded(allowed))
+        proof = await client.get("/api/v1/audit:verify", headers=headers)
+    assert (by_edge["service"], by_edge["event"]["reason"]) == (
+        "edge",
+        "jwt_authn_access_denied{Jwt_is_missing}",
+    )
+    assert (by_auth["service"], by_auth["event"]["clientAddress"]) == ("auth", "127.0.0.1")
+    summary = json.loads(proof.text.splitlines()[-1])["summary"]
+    assert summary["faults"] == "0"
+    assert int(summary["records"]) >= 3
