@@ -27,12 +27,15 @@ from services.tools.addresses import SystemResolver
 from services.tools.builtin import utility
 from services.tools.builtin.database.sources import sources_from
 from services.tools.builtin.database.toolset import database_tools
+from services.tools.builtin.python.toolset import sandbox_tools
 from services.tools.builtin.rooms import BUILT_IN
+from services.tools.builtin.system import shown_variables, system_tools
 from services.tools.builtin.web.toolset import web_tools
 from services.tools.call_stream import StreamLimits
-from services.tools.catalogue import Catalogue
+from services.tools.catalogue import Catalogue, Tool
 from services.tools.metering import Door
 from services.tools.replays import Replays
+from services.tools.room import WorkspaceLimits
 from services.tools.runner import Runner
 from services.tools.servicer import ToolServicer
 from services.tools.settings import ToolsSettings
@@ -59,9 +62,11 @@ async def serve(settings: ToolsSettings) -> None:
         stack.callback(resolver.close)
         sources = sources_from(settings)
         stack.push_async_callback(sources.close)
+        workspaces = Workspaces(settings.workspace_path.absolute(), _absolute(settings), _limits(settings))
+        await asyncio.to_thread(workspaces.check)
         outside = (*web_tools(settings, resolver), *database_tools(sources))
-        catalogue = Catalogue((*BUILT_IN, *outside))
-        workspaces = Workspaces(settings.workspace_path.absolute(), _absolute(settings))
+        inside = (*await sandbox_tools(settings, workspaces), *_system_tools(settings, workspaces))
+        catalogue = Catalogue((*BUILT_IN, *outside, *inside))
         workers = WorkerPool(workspaces, catalogue.worker_modules, settings.workers)
         stack.push_async_callback(workers.stop)
         revocations = Revocations()
@@ -70,7 +75,6 @@ async def serve(settings: ToolsSettings) -> None:
         await stack.enter_async_context(RevocationFeed(channel, revocations, server.report).following())
         door = await stack.enter_async_context(_door(settings, channel, server))
         server.add(add_ToolServiceServicer_to_server, _servicer(settings, catalogue, workers, door))
-        await asyncio.to_thread(workspaces.check)
         await asyncio.to_thread(utility.zone_names)  # Reads hundreds of files; later calls only look up.
         await server.start()
         stack.push_async_callback(server.stop)
@@ -117,6 +121,14 @@ def _servicer(settings: ToolsSettings, catalogue: Catalogue, workers: WorkerPool
         catalogue, workers, turns, max_argument_bytes=settings.max_argument_bytes, replays=replays
     )
     return ToolServicer(catalogue, runner, limits, PageTokens(), door)
+
+
+def _system_tools(settings: ToolsSettings, workspaces: Workspaces) -> tuple[Tool, ...]:
+    return system_tools(workspaces, shown_variables(os.environ, settings.shown_variables))
+
+
+def _limits(settings: ToolsSettings) -> WorkspaceLimits:
+    return WorkspaceLimits(settings.workspace_max_bytes, settings.workspace_max_entries)
 
 
 def _absolute(settings: ToolsSettings) -> Path | None:

@@ -99,11 +99,18 @@ class LoopCall:
         report: Says how far it is; waits while the reader is behind.
         compute: Runs a part of the work that blocks or computes in a worker
             process. A part is a tool of its own that no catalogue holds.
+        conversation_id: The conversation it runs in; empty: in none.
     """
 
     principal: Principal
     report: Reporter
     compute: Callable[[Tool, Arguments], Awaitable[ToolResult]] = _no_workers
+    conversation_id: str = ""
+
+    @property
+    def owner(self) -> Owner:
+        """Whose workspace it is to use."""
+        return Owner(self.principal.tenant_id, self.principal.user_id, self.conversation_id)
 
 
 @dataclass(frozen=True)

@@ -161,6 +161,17 @@ class ProgramLimitReached(ToolsError):
         )
 
 
+class VariableNotShown(ToolsError):
+    """The environment variable is not one that the operator shows."""
+
+    reason = error_reason_pb2.ERROR_REASON_VARIABLE_NOT_SHOWN
+
+    def __init__(self, name: str, shown: Sequence[str]) -> None:
+        name = quoted(name)
+        hint = f"Shown are {', '.join(shown)}" if shown else "None are shown"
+        super().__init__(f"The variable {name} is not shown here. {hint}.", metadata={"name": name})
+
+
 class FileExists(ToolsError):
     """Something of this name is there already."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 
@@ -34,6 +34,7 @@ class Invocation:
         after: Calls of the same stream that must go well before.
         idempotency_key: Names what it is for, so that asking twice does it
             once; empty: it always runs.
+        conversation_id: The conversation whose workspace the tool finds; empty: the user's own.
     """
 
     call_id: str
@@ -42,6 +43,11 @@ class Invocation:
     timeout_seconds: float | None = None
     after: tuple[str, ...] = ()
     idempotency_key: str = ""
+    conversation_id: str = ""
+
+    def owner(self, principal: Principal) -> Owner:
+        """Whose workspace the tool finds when this caller calls it."""
+        return Owner(principal.tenant_id, principal.user_id, self.conversation_id)
 
 
 class Runner:
@@ -103,7 +109,8 @@ class Runner:
             seconds = min(tool.timeout_seconds, invocation.timeout_seconds or tool.timeout_seconds)
             try:
                 async with asyncio.timeout(seconds):
-                    content = await self._work(tool, arguments, principal, worker, _metered(tool, emit))
+                    call = self._call(tool, invocation, principal, _metered(tool, emit))
+                    content = await self._work(tool, arguments, call, worker)
             except TimeoutError:
                 raise ToolTimeout(tool.name, seconds) from None
         if len(content.encode()) > tool.max_output_bytes:
@@ -114,28 +121,21 @@ class Runner:
         """A worker for a tool that needs one."""
         return self._workers.lend() if tool.in_worker else nullcontext()
 
-    async def _work(
-        self, tool: Tool, arguments: Arguments, principal: Principal, worker: Worker | None, report: Reporter
-    ) -> str:
+    async def _work(self, tool: Tool, arguments: Arguments, call: LoopCall, worker: Worker | None) -> str:
         """Let the tool work; the result's JSON text. Raises TimeoutError for nobody but the tool's limit."""
         if worker is not None:
-            owner = Owner(principal.tenant_id, principal.user_id)
-            return await worker.run(tool, self._workers.call(tool, arguments, owner), report)
+            return await worker.run(tool, self._workers.call(tool, arguments, call.owner), call.report)
         try:
-            result = await tool.run(
-                arguments, LoopCall(principal, report, self._parts(tool, principal, report))
-            )
+            result = await tool.run(arguments, call)
             return tool.result.model_validate(result).to_json()
         except ServiceError:
             raise
         except Exception:
             raise crashed(tool, traceback.format_exc()) from None
 
-    def _parts(
-        self, tool: Tool, principal: Principal, report: Reporter
-    ) -> Callable[[Tool, Arguments], Awaitable[ToolResult]]:
-        """Runs parts of a tool's work in workers, under the tool's name."""
-        owner = Owner(principal.tenant_id, principal.user_id)
+    def _call(self, tool: Tool, invocation: Invocation, principal: Principal, report: Reporter) -> LoopCall:
+        """What the tool may use; parts of its work run in workers under its name."""
+        owner = invocation.owner(principal)
 
         async def compute(part: Tool, arguments: Arguments) -> ToolResult:
             part = replace(part, name=tool.name)
@@ -143,7 +143,7 @@ class Runner:
             async with self._workers.lend() as worker:
                 return part.result.model_validate_json(await worker.run(part, call, report))
 
-        return compute
+        return LoopCall(principal, report, compute, owner.conversation_id)
 
 
 def _asked(tool: Tool, invocation: Invocation, principal: Principal) -> Asked:

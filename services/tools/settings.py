@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, field_validator
 
@@ -44,6 +44,28 @@ class ToolsSettings(ServiceSettings):
     workspace_path: Path = Field(description="folder that holds a workspace per tenant and user")
     workspace_template_path: Path | None = Field(
         None, description="folder that is copied into a fresh workspace; unset: it starts empty"
+    )
+    workspace_max_bytes: int = Field(
+        256 * 2**20, ge=2**20, le=2**40, description="all files of one user, those of conversations included"
+    )
+    workspace_max_entries: int = Field(
+        10_000, ge=10, le=1_000_000, description="files and folders of one user"
+    )
+    sandbox: Literal["auto", "bubblewrap", "landlock", "off"] = Field(
+        "auto", description="what shuts programs in; auto: the first that works, bubblewrap or else Landlock"
+    )
+    sandbox_programs: int = Field(16, ge=1, le=1000, description="programs that run at once in the sandbox")
+    sandbox_memory_bytes: int = Field(
+        768 * 2**20, ge=64 * 2**20, le=2**40, description="memory that one program may take"
+    )
+    sandbox_python_path: Path | None = Field(
+        None, description="Python that runs programs; unset: the one that runs the service"
+    )
+    shown_variables: list[str] = Field(
+        [],
+        max_length=100,
+        description="names of environment variables that env_get shows, as a JSON list; none that looks"
+        " like a secret is shown",
     )
     workers: int = Field(
         default_factory=lambda: min(8, max(2, os.cpu_count() or 2)),

@@ -26,6 +26,7 @@ def invocation_from(message: execution_pb2.ToolInvocation) -> Invocation:
         timeout,
         tuple(message.after),
         message.idempotency_key,
+        message.conversation_id,
     )
 
 

@@ -70,6 +70,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     `limit`, one of `seconds`, `cpu_seconds`, `memory_bytes`, `output_bytes`,
     `workspace_bytes`, `entries`.
     """
+    ERROR_REASON_VARIABLE_NOT_SHOWN: _ErrorReason.ValueType  # 42
+    """The environment variable is not one that the operator shows. Metadata:
+    `name`.
+    """
     ERROR_REASON_FILE_EXISTS: _ErrorReason.ValueType  # 60
     """Something of this name is there already. Metadata: `path`."""
     ERROR_REASON_FOLDER_NOT_EMPTY: _ErrorReason.ValueType  # 61
@@ -227,6 +231,10 @@ ERROR_REASON_PROGRAM_LIMIT_REACHED: ErrorReason.ValueType  # 41
 """The program was ended because it took more than it may. Metadata: `tool`;
 `limit`, one of `seconds`, `cpu_seconds`, `memory_bytes`, `output_bytes`,
 `workspace_bytes`, `entries`.
+"""
+ERROR_REASON_VARIABLE_NOT_SHOWN: ErrorReason.ValueType  # 42
+"""The environment variable is not one that the operator shows. Metadata:
+`name`.
 """
 ERROR_REASON_FILE_EXISTS: ErrorReason.ValueType  # 60
 """Something of this name is there already. Metadata: `path`."""
