@@ -62,7 +62,7 @@ class LiveSessions:
         async with self._database.reading() as session:
             if await UserRecords(session).by_id(caller.tenant_id, owner) is None:
                 raise UserNotFound(owner)
-            return await SessionRecords(session).page(owner, self._clock(), after, size)
+            return await SessionRecords(session).page(caller.tenant_id, owner, self._clock(), after, size)
 
     async def end(self, caller: Principal, session_id: str) -> None:
         """End a session.
@@ -98,7 +98,7 @@ class LiveSessions:
             if owner != caller.user_id:
                 caller.require(WRITE_SESSIONS)
                 await _require_manageable(session, caller, owner)
-            ended = await SessionRecords(session).end_all(owner, self._clock())
+            ended = await SessionRecords(session).end_all(caller.tenant_id, owner, self._clock())
         log.info("sessions ended", user_id=owner, count=ended)
         return ended
 

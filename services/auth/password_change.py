@@ -63,7 +63,8 @@ class PasswordChange:
         async with self._database.writing() as session:
             if not await UserRecords(session).choose_password(user, password_hash):
                 raise PasswordWrong  # it was reset a moment ago
-            await SessionRecords(session).end_all(user.user_id, self._clock(), but=caller.session_id)
+            sessions = SessionRecords(session)
+            await sessions.end_all(user.tenant_id, user.user_id, self._clock(), but=caller.session_id)
 
 
 def _require_suitable(user: User, current: str, new: str) -> None:

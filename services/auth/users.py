@@ -184,7 +184,7 @@ class Users:
             await _require_other_admin(session, user)
             user.disable_time, user.version = self._clock(), user.version + 1
             await session.flush()  # before the sessions are looked for, so that none begins after it
-            await SessionRecords(session).end_all(user.user_id, user.disable_time)
+            await SessionRecords(session).end_all(user.tenant_id, user.user_id, user.disable_time)
             await revoke(session, kind=RevocationKind.USER, subject_id=user.user_id, now=user.disable_time)
         return user
 
@@ -217,7 +217,7 @@ class Users:
             user.password_hash, user.password_expire_time = password_hash, now + ONE_TIME_LIFE
             user.version += 1
             await session.flush()
-            await SessionRecords(session).end_all(user.user_id, now)
+            await SessionRecords(session).end_all(user.tenant_id, user.user_id, now)
         return password
 
     @asynccontextmanager

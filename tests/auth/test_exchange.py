@@ -17,7 +17,7 @@ from services.auth.last_use import LastUse
 from services.auth.passwords import Passwords
 from services.auth.signing_keys import SigningKeys
 from services.auth.store.database import Database
-from services.auth.store.models import ApiKey
+from services.auth.store.models import ApiKey, Tenant, User
 from services.auth.tokens import AccessTokens
 from tests.auth.conftest import FakeClock, add_user
 
@@ -103,6 +103,21 @@ async def test_a_revocation_by_another_replica_takes_effect_within_a_second(
     clock.advance(seconds=0.9)
     with pytest.raises(KeyInvalid):
         await replica.exchange(key.text)
+
+
+@pytest.mark.parametrize("changed", [User, Tenant])
+async def test_a_token_made_before_its_user_changed_is_not_used_on(
+    database: Database,
+    replica: KeyExchange,
+    key: PresentedKey,
+    clock: FakeClock,
+    changed: type[User | Tenant],
+) -> None:
+    first = await replica.exchange(key.text)
+    async with database.writing() as session:
+        await session.execute(update(changed).values(version=2))
+    clock.advance(seconds=TRUST_SECONDS + 0.01)
+    assert (await replica.exchange(key.text)).text != first.text
 
 
 async def test_a_revocation_here_takes_effect_at_once(

@@ -223,6 +223,8 @@ class ApiKey(Record):
         ),
         # Keys are listed by owner, newest first; ULIDs sort by time.
         Index(None, "tenant_id", "user_id", "key_id"),
+        # Or the whole tenant's.
+        Index(None, "tenant_id", "key_id"),
     )
 
     key_id: Mapped[str] = mapped_column(String(ULID_LENGTH), primary_key=True)

@@ -15,8 +15,12 @@ from services.auth.store.revocations import RevocationRecords
 from services.auth.store.users import RIGHTS
 
 
-def _live_of(whose: ColumnElement[bool], now: datetime) -> tuple[ColumnElement[bool], ...]:
-    return whose, LoginSession.end_time.is_(None), LoginSession.expire_time > now
+def _live_of(tenant_id: str, now: datetime) -> tuple[ColumnElement[bool], ...]:
+    return (
+        LoginSession.tenant_id == tenant_id,
+        LoginSession.end_time.is_(None),
+        LoginSession.expire_time > now,
+    )
 
 
 class SessionRecords:
@@ -64,24 +68,25 @@ class SessionRecords:
 
     async def live(self, tenant_id: str, session_id: str, now: datetime) -> LoginSession | None:
         """The tenant's session with this id, with its user's rights, unless it is over."""
-        query = select(LoginSession).where(
-            LoginSession.session_id == session_id, *_live_of(LoginSession.tenant_id == tenant_id, now)
-        )
+        query = select(LoginSession).where(*_live_of(tenant_id, now), LoginSession.session_id == session_id)
         query = query.options(joinedload(LoginSession.user).options(*RIGHTS))
         return (await self._session.scalars(query)).unique().one_or_none()
 
-    async def page(self, user_id: str, now: datetime, after: str, size: int) -> Sequence[LoginSession]:
+    async def page(
+        self, tenant_id: str, user_id: str, now: datetime, after: str, size: int
+    ) -> Sequence[LoginSession]:
         """The user's live sessions, newest first, beginning after the id `after` if it is given."""
-        query = select(LoginSession).where(*_live_of(LoginSession.user_id == user_id, now))
+        query = select(LoginSession).where(*_live_of(tenant_id, now), LoginSession.user_id == user_id)
         if after:
             query = query.where(LoginSession.session_id < after)
         return (await self._session.scalars(query.order_by(LoginSession.session_id.desc()).limit(size))).all()
 
-    async def end_all(self, user_id: str, now: datetime, *, but: str = "") -> int:
+    async def end_all(self, tenant_id: str, user_id: str, now: datetime, *, but: str = "") -> int:
         """End a user's live sessions, but the one with the id `but`; say how many there were."""
-        conditions = _live_of(LoginSession.user_id == user_id, now)
-        query = select(LoginSession.session_id).where(LoginSession.session_id != but, *conditions)
-        session_ids = (await self._session.scalars(query)).all()
+        query = select(LoginSession.session_id).where(
+            *_live_of(tenant_id, now), LoginSession.user_id == user_id
+        )
+        session_ids = (await self._session.scalars(query.where(LoginSession.session_id != but))).all()
         for session_id in session_ids:
             await self.end(session_id, now)
         return len(session_ids)

@@ -15,6 +15,15 @@ from services.auth.store.database import Database, open_engine, parse_url
 from services.auth.store.models import Record
 from services.auth.store.schema import HEAD, NONE, migrate
 
+OLD_ROWS = (
+    "INSERT INTO tenants (tenant_id, name, create_time) VALUES"
+    " ('t1', 'first', '2026-01-01 00:00:00'), ('t2', 'second', '2026-01-02 00:00:00')",
+    "INSERT INTO users (user_id, tenant_id, username, canonical_username, password_hash, create_time) VALUES"
+    " ('u1', 't1', 'u1', 'u1', 'h', '2026-01-01 00:00:00'),"
+    " ('u2', 't1', 'u2', 'u2', 'h', '2026-01-01 00:00:00')",
+    "INSERT INTO user_roles (user_id, role, tenant_id) VALUES ('u1', 'user', 't1'), ('u2', 'user', 't1')",
+)
+
 
 def tables(connection: Connection) -> set[str]:
     return set(inspect(connection).get_table_names()) - {"alembic_version"}
@@ -36,6 +45,28 @@ async def test_forward_back_and_forward_again(database_url: str) -> None:
         async with engine.connect() as connection:
             assert await connection.run_sync(tables) == expected
     await engine.dispose()
+
+
+async def test_what_was_there_stays_and_the_first_tenant_is_the_root(database_url: str) -> None:
+    url = parse_url(database_url)
+    await migrate(url, "0002")
+    engine = open_engine(url)
+    async with engine.execution_options(writes=True).begin() as connection:
+        for statement in OLD_ROWS:
+            await connection.execute(text(statement))
+    await migrate(url, "0003")
+    async with engine.connect() as connection:
+        roots = (await connection.execute(text("SELECT name FROM tenants WHERE root"))).scalars().all()
+        kinds = (await connection.execute(text("SELECT DISTINCT kind FROM users"))).scalars().all()
+    async with engine.execution_options(writes=True).begin() as connection:
+        await connection.execute(text("UPDATE users SET password_hash = NULL WHERE user_id = 'u2'"))
+    await migrate(url, "0002")
+    async with engine.connect() as connection:
+        users = (await connection.execute(text("SELECT user_id FROM users"))).scalars().all()
+        given = (await connection.execute(text("SELECT user_id FROM user_roles"))).scalars().all()
+    await engine.dispose()
+    assert (roots, kinds) == (["first"], ["person"])
+    assert (users, given) == (["u1"], ["u1"])  # who has no password cannot go back
 
 
 async def test_the_migrations_give_what_the_models_say(database: Database) -> None:

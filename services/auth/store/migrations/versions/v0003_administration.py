@@ -22,6 +22,7 @@ def upgrade() -> None:
     with op.batch_alter_table("api_keys") as table:
         table.add_column(sa.Column("allowed_addresses", sa.JSON(), nullable=False, server_default="[]"))
         table.add_column(sa.Column("replaces_key_id", sa.String(length=26), nullable=True))
+    op.create_index(op.f("ix_api_keys_tenant_id_key_id"), "api_keys", ["tenant_id", "key_id"])
     with op.batch_alter_table("served_requests") as table:
         table.alter_column("resource_id", type_=sa.String(length=64), existing_type=sa.String(length=26))
 
@@ -31,6 +32,7 @@ def downgrade() -> None:
     op.execute("DELETE FROM served_requests WHERE length(resource_id) > 26")
     with op.batch_alter_table("served_requests") as table:
         table.alter_column("resource_id", type_=sa.String(length=26), existing_type=sa.String(length=64))
+    op.drop_index(op.f("ix_api_keys_tenant_id_key_id"), "api_keys")
     with op.batch_alter_table("api_keys") as table:
         table.drop_column("replaces_key_id")
         table.drop_column("allowed_addresses")
