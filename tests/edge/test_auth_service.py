@@ -164,5 +164,5 @@ async def test_the_audit_has_what_the_edge_refused_and_what_auth_decided(
     )
     assert (by_auth["service"], by_auth["event"]["clientAddress"]) == ("auth", "127.0.0.1")
     summary = json.loads(proof.text.splitlines()[-1])["summary"]
-    assert summary["faults"] == "0"
+    assert "faults" not in summary
     assert int(summary["records"]) >= 3
