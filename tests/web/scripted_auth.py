@@ -88,6 +88,10 @@ class ScriptedAuth(
         tenant_service_pb2_grpc.add_TenantServiceServicer_to_server(self, server)
         usage_service_pb2_grpc.add_UsageServiceServicer_to_server(self, server)
 
+    async def EndSessions(self, request: Any, context: Any) -> session_service_pb2.EndSessionsResponse:
+        await self.enter(request, context)
+        return session_service_pb2.EndSessionsResponse(ended_sessions=2)
+
     async def enter(self, request: Message, context: Context[Any, Any]) -> None:
         """Keep a request, and refuse it where it shall be refused."""
         self.requests.append(request)

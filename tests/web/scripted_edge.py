@@ -123,8 +123,7 @@ class ScriptedEdge(
         self, request: session_service_pb2.EndSessionsRequest, context: grpc.aio.ServicerContext
     ) -> session_service_pb2.EndSessionsResponse:
         await self._check(context)
-        await self.auth.enter(request, context)
-        return session_service_pb2.EndSessionsResponse(ended_sessions=2)
+        return await self.auth.EndSessions(request, context)
 
     def _pair(self) -> session_service_pb2.TokenPair:
         return session_service_pb2.TokenPair(

@@ -11,6 +11,9 @@ import grpc
 
 from parley_client.errors import ParleyError, Violation
 
+MAX_NUMBER = 10**13
+"""The largest number that any field of the contract takes."""
+
 _BETWEEN_WORDS = re.compile(r"[\s,]+")
 
 
@@ -29,7 +32,7 @@ class Fields:
         """What an event of the page brought; whatever has another shape is left out."""
         pairs = data.items() if isinstance(data, dict) else ()
         return cls(
-            {str(name): [str(v) for v in values] for name, values in pairs if isinstance(values, list)}
+            {str(name): list(map(_text, values)) for name, values in pairs if isinstance(values, list)}
         )
 
     def all(self, name: str) -> list[str]:
@@ -44,15 +47,19 @@ class Fields:
         """A value's words, by spaces, lines or commas, each once."""
         return list(dict.fromkeys(filter(None, _BETWEEN_WORDS.split(self.text(name)))))
 
-    def whole(self, name: str) -> int | None:
-        """A whole number; None where there is none."""
+    def whole(self, name: str, most: int = MAX_NUMBER) -> int | None:
+        """A whole number of at most that much; None where there is none."""
         number = self.decimal(name)
-        if number is not None and number != number.to_integral_value():
+        if number is None:
+            return None
+        if number > most:
+            raise not_valid(name, f"must be at most {most:,}")
+        if number != number.to_integral_value():
             raise not_valid(name, "must be a whole number")
-        return None if number is None else int(number)
+        return int(number)
 
     def decimal(self, name: str) -> Decimal | None:
-        """A number of at least 0; None where there is none."""
+        """A number from 0 to the largest; None where there is none."""
         text = self.text(name)
         if not text:
             return None
@@ -60,8 +67,8 @@ class Fields:
             number = Decimal(text)
         except InvalidOperation:
             number = Decimal("NaN")
-        if not number.is_finite() or number < 0:
-            raise not_valid(name, "must be a number, 0 or more")
+        if not number.is_finite() or not 0 <= number <= MAX_NUMBER:
+            raise not_valid(name, f"must be a number from 0 to {MAX_NUMBER:,}")
         return number
 
     def time(self, name: str) -> datetime | None:
@@ -73,6 +80,11 @@ class Fields:
             return datetime.fromisoformat(text).replace(tzinfo=UTC)
         except ValueError:
             raise not_valid(name, "must be a date and a time") from None
+
+
+def _text(value: object) -> str:
+    """A value as text that can be sent; half a character of UTF-16 becomes a question mark."""
+    return str(value).encode(errors="replace").decode()
 
 
 def not_valid(name: str, description: str) -> ParleyError:

@@ -21,6 +21,11 @@ EVERYONE = "-"
 MAX_OFFERED = 100
 """Service accounts that the form for a key offers."""
 
+MAX_DAYS = 3650
+"""Days to its end that a new key can be given by number."""
+
+MAX_OVERLAP_MINUTES = 30 * 24 * 60
+
 SECRET_MEANING = "Secret of the key"  # noqa: S105  # what it is called, not what it is
 
 
@@ -100,7 +105,7 @@ class KeysRoom(PagedRoom[Key]):
         self.open_form("rotate", id=fields.text("id"), name=fields.text("name"), overlap="1440")
 
     async def _rotate(self, fields: Fields) -> None:
-        overlap = timedelta(minutes=fields.whole("overlap") or 0)
+        overlap = timedelta(minutes=fields.whole("overlap", MAX_OVERLAP_MINUTES) or 0)
         made = await self._administration.rotate_key(fields.text("id"), overlap)
         self.listing.first()
         self.notice = Notice(
@@ -121,7 +126,7 @@ def _end(fields: Fields) -> datetime | None:
         if ends is None:
             raise not_valid("ends_at", "must be a date and a time")
         return ends
-    days = fields.whole("ends")
+    days = fields.whole("ends", MAX_DAYS)
     return datetime.now(UTC) + timedelta(days=days) if days else None
 
 

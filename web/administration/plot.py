@@ -13,11 +13,6 @@ WIDTH, HEIGHT = 340, 150
 LEFT, TOP, BOTTOM = 40, 8, 18
 """Room for the numbers at the side and the days below."""
 
-MAX_SERIES = 5
-"""Names with a colour of their own; what is left goes together."""
-
-OTHERS = "others"
-
 _STEPS = (1, 2, 2.5, 5, 10)
 
 
@@ -77,30 +72,19 @@ def plot(
     Args:
         title: What is measured.
         days: The days, one after the other; at least one.
-        series: A value for each day, by name.
+        series: A value for each day, by name, in the order of the colours.
         words: A value for people.
     """
-    shown = largest(series)
-    sums = [sum(values) for values in zip(*shown.values(), strict=True)] or [0.0] * len(days)
+    sums = [sum(values) for values in zip(*series.values(), strict=True)] or [0.0] * len(days)
     top = nice_top(max(sums))
     return Plot(
         title=title,
         total=words(sum(sums)),
-        columns=_columns(days, shown, top, words),
+        columns=_columns(days, series, top, words),
         lines=tuple(Line(_y(share * top, top), words(share * top)) for share in (0, 0.5, 1)),
-        legend=tuple(shown) if len(shown) > 1 else (),
+        legend=tuple(series) if len(series) > 1 else (),
         days=(days[0], days[-1]),
     )
-
-
-def largest(series: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
-    """The names with the most, most first, and the rest as one."""
-    by_size = sorted(series, key=lambda name: (-sum(series[name]), name))
-    shown = {name: list(series[name]) for name in by_size[:MAX_SERIES]}
-    rest = [series[name] for name in by_size[MAX_SERIES:]]
-    if rest:
-        shown[OTHERS] = [sum(values) for values in zip(*rest, strict=True)]
-    return shown
 
 
 def nice_top(value: float) -> float:
@@ -116,15 +100,15 @@ def nice_top(value: float) -> float:
 
 
 def _columns(
-    days: Sequence[str], shown: Mapping[str, Sequence[float]], top: float, words: Callable[[float], str]
+    days: Sequence[str], series: Mapping[str, Sequence[float]], top: float, words: Callable[[float], str]
 ) -> tuple[Column, ...]:
     room = (WIDTH - LEFT) / len(days)
     return tuple(
         Column(
             x=round(LEFT + index * room, 2),
             width=round(room * 0.78, 2),
-            words=_words(day, {name: values[index] for name, values in shown.items()}, words),
-            bars=_bars([values[index] for values in shown.values()], top),
+            words=_words(day, {name: values[index] for name, values in series.items()}, words),
+            bars=_bars([values[index] for values in series.values()], top),
         )
         for index, day in enumerate(days)
     )

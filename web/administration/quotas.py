@@ -82,7 +82,7 @@ class QuotasRoom(PagedRoom[Quota]):
         return answer.quotas, answer.next_page_token
 
     async def _new(self, _fields: Fields) -> None:
-        self.open_form("set", kind="user_id")
+        self.open_form("set", kind="user_id", fixed=False)
 
     async def _change(self, fields: Fields) -> None:
         quota = await self._administration.get_quota(_subject(fields))

@@ -10,6 +10,11 @@ from parley.auth.v1.usage_service_pb2 import UsageSum
 from web.administration.money import rounded_price
 from web.administration.plot import Plot, plot
 
+MAX_SERIES = 5
+"""Names with a colour of their own; what is left goes together."""
+
+OTHERS = "others"
+
 Naming = Callable[[UsageSum], str]
 """What a sum is told apart by."""
 
@@ -51,14 +56,15 @@ def rows(sums: Iterable[UsageSum], naming: Naming) -> list[Row]:
 
 
 def plots(sums: Sequence[UsageSum], days: Sequence[str], naming: Naming) -> list[Plot]:
-    """Tokens, requests and cost by day."""
+    """Tokens, requests and cost by day. A name has the same colour in all of them."""
+    groups = _groups([row.name for row in rows(sums, naming)])
     measures: Mapping[str, tuple[Callable[[UsageSum], int], Callable[[float], str]]] = {
         "Tokens": (lambda sum_: sum_.prompt_tokens + sum_.completion_tokens, short),
         "Requests": (lambda sum_: sum_.requests, short),
         "Cost": (lambda sum_: sum_.cost_micros, rounded_price),
     }
     return [
-        plot(title, days, _series(sums, days, naming, measure), words)
+        plot(title, days, _series(sums, days, groups, naming, measure), words)
         for title, (measure, words) in measures.items()
     ]
 
@@ -75,14 +81,22 @@ def _one_place(number: float) -> str:
     return f"{number:,.1f}".removesuffix(".0")
 
 
+def _groups(names: Sequence[str]) -> dict[str, str]:
+    """What each name is shown under: the first ones under their own, the rest under one."""
+    return {name: name if place < MAX_SERIES else OTHERS for place, name in enumerate(names)}
+
+
 def _series(
-    sums: Iterable[UsageSum], days: Sequence[str], naming: Naming, measure: Callable[[UsageSum], int]
+    sums: Iterable[UsageSum],
+    days: Sequence[str],
+    groups: Mapping[str, str],
+    naming: Naming,
+    measure: Callable[[UsageSum], int],
 ) -> dict[str, list[float]]:
-    """A value for each day, by name; days beyond those asked for are left out."""
+    """A value for each day, by group; days beyond those asked for are left out."""
     place = {day: index for index, day in enumerate(days)}
-    series: dict[str, list[float]] = {}
+    series = {group: [0.0] * len(days) for group in groups.values()}
     for sum_ in sums:
         if sum_.day in place:
-            values = series.setdefault(naming(sum_), [0.0] * len(days))
-            values[place[sum_.day]] += measure(sum_)
+            series[groups[naming(sum_)]][place[sum_.day]] += measure(sum_)
     return series

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 import grpc
 import pytest
 
+from parley.auth.v1 import session_service_pb2_grpc
 from parley_client.administration import Administration
 from parley_client.caller import Caller
 from parley_client.credentials import Anonymous
@@ -20,6 +21,13 @@ from web.administration.visitor import Visitor
 Visit = Callable[..., Visitor]
 
 
+class Sessions(session_service_pb2_grpc.SessionServiceServicer):
+    """Ends sessions, and nothing else."""
+
+    def __init__(self, auth: ScriptedAuth) -> None:
+        self.EndSessions = auth.EndSessions  # type: ignore[method-assign]
+
+
 @pytest.fixture
 def auth() -> ScriptedAuth:
     return tenant()
@@ -30,6 +38,7 @@ async def visit(auth: ScriptedAuth) -> AsyncIterator[Visit]:
     """Makes a visitor with these permissions."""
     server = grpc.aio.server()
     auth.add_to(server)
+    session_service_pb2_grpc.add_SessionServiceServicer_to_server(Sessions(auth), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -39,8 +48,8 @@ async def visit(auth: ScriptedAuth) -> AsyncIterator[Visit]:
 
 
 async def text(room: Room, action: str = "", **fields: str | list[str]) -> str:
-    """What a room says after an action, or when it is entered."""
-    return Reader(await html(room, action, **fields)).text
+    """What a room says after an action, or when it is entered, with single spaces."""
+    return " ".join(Reader((await html(room, action, **fields)).replace("<", " <")).text.split())
 
 
 async def html(room: Room, action: str = "", **fields: str | list[str]) -> str:
