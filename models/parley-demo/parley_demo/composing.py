@@ -7,7 +7,7 @@ from parley_demo import arithmetic, clock, failures, files, smalltalk, statistic
 from parley_demo.dialogue import TOOLS, Dialogue, Request, thought_of
 from parley_demo.grammar import expand, fill
 from parley_demo.invented import Stock
-from parley_demo.phrasebook import Phrasebook, loose
+from parley_demo.phrasebook import Phrasebook, loose, names
 
 Maker = Callable[[Stock, str], Request | None]
 
@@ -60,7 +60,9 @@ MIX = {
     "second turn": 7,
     "repeat": 2,
 }
-UNKNOWN_TOOLS = ("web_search", "weather", "send_email", "sql_query", "json_query", "translate", "csv_summary")
+# Tools that may be offered beside the five: the platform's own catalogue, and some that others might bring.
+PLATFORM_TOOLS = names()["platform_tools"]
+UNKNOWN_TOOLS = PLATFORM_TOOLS + names()["other_tools"]
 SYSTEM_TEXTS = ("You are a helpful assistant.", "Answer briefly.", "Be kind.", "You help users of Parley.")
 
 
@@ -162,8 +164,10 @@ class Composer:
         last = requests[-1]
         share = self._rng.choice((0.5, 1.0, 1.0))
         offered = [name for name in TOOLS if name in needed or self._stock.chance(share)]
+        if self._stock.chance(0.3):
+            return tuple(sorted({*offered, *PLATFORM_TOOLS} - {last.missing}))
         if self._stock.chance(0.2):
-            offered += self._rng.sample(UNKNOWN_TOOLS, self._rng.randint(1, 3))
+            offered += self._rng.sample(UNKNOWN_TOOLS, self._rng.randint(1, 6))
         if self._stock.chance(0.05):
             offered.append(f"{self._stock.pseudo_word()}_{self._stock.pseudo_word()}")
         if self._stock.chance(0.5):
