@@ -93,7 +93,7 @@ async def test_the_json_surface_answers_unary_methods(stack: Stack, key: str) ->
         models = await http.get("/api/v1/models", headers={"authorization": f"Bearer {key}"})
         tools = await http.get("/api/v1/tools?category=CATEGORY_MATH", headers={"x-api-key": key})
     assert [model["isDefault"] for model in models.json()["models"]] == [True]
-    assert [tool["name"] for tool in tools.json()["tools"]] == ["calculator", "statistics"]
+    assert {"calculator", "statistics"} <= {tool["name"] for tool in tools.json()["tools"]}
 
 
 def buf_curl(stack: Stack, key: str, *arguments: str) -> str:
