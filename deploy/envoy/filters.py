@@ -7,6 +7,7 @@ from pathlib import Path
 
 from deploy.envoy.clusters import JWKS, pool
 from deploy.envoy.contract import Contract
+from deploy.envoy.flood import flood_limit
 from deploy.envoy.settings import EdgeSettings
 from deploy.envoy.tree import Tree, extension, seconds, typed
 
@@ -63,6 +64,7 @@ def http_filters(scope: Scope) -> list[Tree]:
         bodies(settings),  # before the transcoder, which measures nothing
         credentials(),  # before the checks that it sorts requests for
         transcoder(scope),  # before the checks: from here on every call is gRPC, with one path
+        flood_limit(),  # guards the routes without checks; by now JSON calls have their method's route
         key_exchange(settings),  # before the token check, which then also checks what the exchange gave
         token_check(scope),  # last: whatever went wrong before, without a good token nothing passes
         router(),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from google.protobuf import json_format
-from google.rpc import code_pb2, status_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from deploy.envoy.contract import Contract
 from deploy.envoy.filters import ORIGIN_POLICY, SIZE_POLICY
@@ -26,6 +26,7 @@ from services.rpc.errors import (
 )
 
 BODY = "%LOCAL_REPLY_BODY%"
+RETRY = timedelta(seconds=1)
 
 # Who reads trailers. Before its filter gRPC-Web is plain HTTP; the transcoder turns JSON into gRPC and
 # leaves the caller's own path behind in a header that nobody outside can send.
@@ -78,6 +79,8 @@ def _identity_refusals() -> Iterator[Refusal]:
 
 def _request_refusals() -> Iterator[Refusal]:
     """The request cannot be taken."""
+    flood = Overloaded("Too many calls without a token come from your address.", retry_after=RETRY)
+    yield Refusal(_details("local_rate_limited"), 429, flood.to_status())
     too_large = InvalidRequest("The request is larger than the edge takes.").to_status()
     unreadable = InvalidRequest("The request cannot be read.").to_status()
     yield Refusal(_policy(SIZE_POLICY), 413, too_large)
@@ -85,7 +88,7 @@ def _request_refusals() -> Iterator[Refusal]:
     yield Refusal("response.code == 400", 400, unreadable, explained=True)
     yield Refusal("response.code == 404", 404, MethodUnknown().to_status())
     yield Refusal("response.code == 504", 504, DeadlineExceeded("The service took too long.").to_status())
-    overloaded = Overloaded("The edge is full; try again.", retry_after=timedelta(seconds=1))
+    overloaded = Overloaded("The edge is full; try again.", retry_after=RETRY)
     yield Refusal("response.code_details.contains('overflow')", 429, overloaded.to_status())
 
 
@@ -130,6 +133,7 @@ def _as_grpc(refusal: Refusal) -> Tree:
         "headers_to_add": [
             _header("grpc-status", str(status.code)),
             _header("grpc-status-details-bin", details),
+            *_retry_after(status),
         ],
     }
     return mapper if refusal.explained else {**mapper, "body": {"inline_string": status.message}}
@@ -143,8 +147,17 @@ def _as_json(refusal: Refusal) -> Tree:
     return {
         "filter": _cel(refusal.when),
         "status_code": refusal.http_status,
+        "headers_to_add": _retry_after(refusal.status),
         "body_format_override": {"json_format": body, "content_type": "application/json"},
     }
+
+
+def _retry_after(status: status_pb2.Status) -> list[Tree]:
+    """The time to wait, for callers that read headers."""
+    retry = error_details_pb2.RetryInfo()
+    if not any(detail.Unpack(retry) for detail in status.details):
+        return []
+    return [_header("retry-after", str(max(1, retry.retry_delay.seconds)))]
 
 
 def _others() -> Tree:

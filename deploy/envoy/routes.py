@@ -16,6 +16,7 @@ from deploy.envoy.filters import (
     Scope,
     event_stream_transcoder,
 )
+from deploy.envoy.flood import FLOOD_LIMIT, limited
 from deploy.envoy.settings import EdgeSettings
 from deploy.envoy.tree import Tree, seconds, typed
 
@@ -42,7 +43,16 @@ CORS_REQUEST_HEADERS = (
     "x-grpc-web",
     "x-user-agent",
 )
-CORS_RESPONSE_HEADERS = ("grpc-message", "grpc-status", "grpc-status-details-bin", "x-request-id")
+CORS_RESPONSE_HEADERS = (
+    "grpc-message",
+    "grpc-status",
+    "grpc-status-details-bin",
+    "retry-after",
+    "x-ratelimit-limit",
+    "x-ratelimit-remaining",
+    "x-ratelimit-reset",
+    "x-request-id",
+)
 
 
 def route_configuration(scope: Scope) -> Tree:
@@ -129,7 +139,9 @@ def _method_route(method: Method, cluster: str, settings: EdgeSettings, *headers
         "match": {"path": method.path, "headers": [GRPC, *headers]},
         "route": _action(method, cluster, settings),
     }
-    return route if method.needs_token else {**route, "typed_per_filter_config": _without_checks()}
+    if method.needs_token:
+        return route
+    return {**route, "typed_per_filter_config": {**_without_checks(), FLOOD_LIMIT: limited(settings)}}
 
 
 def _action(method: Method, cluster: str, settings: EdgeSettings) -> Tree:

@@ -109,6 +109,12 @@ class EdgeSettings(BaseSettings):
     max_streams: int = Field(
         10_000, ge=1, le=1_000_000, description="calls at once to each cluster, and on one connection"
     )
+    anonymous_burst: int = Field(
+        100, ge=1, le=1_000_000, description="calls at once that need no token, of one address and method"
+    )
+    anonymous_calls_per_second: int = Field(
+        20, ge=1, le=1_000_000, description="such calls of one address and method a second, in the long run"
+    )
     unary_timeout_seconds: float = Field(60, gt=0, le=3600, description="time for a call without streams")
     idle_timeout_seconds: float = Field(
         3600, gt=0, le=86400, description="time that a stream or connection may be silent"

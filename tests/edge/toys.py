@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import grpc
@@ -19,8 +20,10 @@ from services.auth.edge_servicer import denial
 from services.auth.errors import KeyInvalid
 from services.rpc.call import current_call, current_principal
 from services.rpc.errors import InvalidRequest, Overloaded
+from services.rpc.quota_errors import BudgetExhausted, Refused, rate_headers
 from tests.conftest import TokenMaker
 
+OVER_QUOTA = Refused("user/ada", "tokens_per_day", 1000, 3, timedelta(seconds=90), "inference.parley")
 GOOD_KEY = "parley_good"
 HUNG_KEY = "parley_hung"
 
@@ -134,6 +137,10 @@ class ToyInference(inference_service_pb2_grpc.InferenceServiceServicer):
         text = request.messages[0].content[0].text
         if text == "overloaded":
             raise Overloaded("Too much at once.")
+        if text == "over quota":
+            raise BudgetExhausted(OVER_QUOTA)
+        if text == "within quota":
+            await context.send_initial_metadata(rate_headers(100, 7, timedelta(seconds=30)))
         yield chat_pb2.ChatResponse(event={"sequence": 1, "started": {"model": self._pool}})
         if text == "wait":
             await self._seen.wait()
