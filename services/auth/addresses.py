@@ -1,4 +1,4 @@
-"""Where calls come from, and the networks that keys are bound to."""
+"""The networks that keys are bound to."""
 
 from __future__ import annotations
 
@@ -6,32 +6,8 @@ import ipaddress
 from collections.abc import Iterable, Sequence
 
 from services.rpc.errors import FieldViolation, InvalidRequest
-from services.rpc.interceptors.around import Context
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-FORWARDED_FOR = "x-forwarded-for"
-
-
-def client_address(context: Context, trusted_hops: int) -> str:
-    """The IP address that a call comes from, as the edge states it; else the connection's own."""
-    metadata = context.invocation_metadata() or ()
-    stated = [value for key, value in metadata if key == FORWARDED_FOR and isinstance(value, str)]
-    return stated_address(stated, trusted_hops) or str(context.peer())
-
-
-def stated_address(forwarded_for: Iterable[str], trusted_hops: int) -> str:
-    """The client's IP address in `x-forwarded-for`; empty where it is not stated.
-
-    The edge appends the address that it sees, and each trusted proxy before it
-    did the same; what stands further left is only what a client says of itself.
-
-    Args:
-        forwarded_for: The header's values.
-        trusted_hops: Proxies before the edge that name their client truly.
-    """
-    addresses = [part.strip() for part in ",".join(forwarded_for).split(",") if part.strip()]
-    return addresses[-1 - trusted_hops] if len(addresses) > trusted_hops else ""
 
 
 def parse_networks(field: str, texts: Sequence[str]) -> list[str]:

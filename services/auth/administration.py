@@ -31,15 +31,11 @@ def add_administration(
     throttle: LoginThrottle,
     pages: PageTokens,
     clock: Clock,
-    *,
-    trusted_hops: int,
 ) -> None:
     """Add the servicers to the server, made of these parts."""
     users = Users(database, passwords, clock)
     change = PasswordChange(database, passwords, throttle, clock)
-    server.add(
-        add_UserServiceServicer_to_server, UserServicer(users, change, pages, trusted_hops=trusted_hops)
-    )
+    server.add(add_UserServiceServicer_to_server, UserServicer(users, change, pages))
     tenants = Tenants(database, passwords, clock)
     server.add(add_TenantServiceServicer_to_server, TenantServicer(tenants, pages))
     server.add(add_RoleServiceServicer_to_server, RoleServicer(TenantRoles(database, clock), pages))

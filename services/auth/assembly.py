@@ -137,20 +137,18 @@ def _add_identity(server: RpcServer, parts: Parts, tokens: AccessTokens) -> None
     exchange = KeyExchange(database, tokens, parts.last_use, clock)
     external = ExternalLogins(parts.issuer, database, sessions, clock) if parts.issuer is not None else None
     pages = _page_tokens(settings)
-    live, hops = LiveSessions(database, clock), settings.trusted_hops
+    live = LiveSessions(database, clock)
     server.add(
         add_SessionServiceServicer_to_server,
-        SessionServicer(sessions, live, pages, tokens, clock, external, trusted_hops=hops),
+        SessionServicer(sessions, live, pages, tokens, clock, external),
     )
     management = KeyManagement(database, exchange, clock)
     server.add(
         add_KeyServiceServicer_to_server,
-        KeyServicer(management, exchange, pages, clock, trusted_hops=hops),
+        KeyServicer(management, exchange, pages, clock),
     )
-    server.add(add_AuthorizationServicer_to_server, EdgeServicer(exchange, trusted_hops=hops))
-    add_administration(
-        server, database, parts.passwords, parts.keys, throttle, pages, clock, trusted_hops=hops
-    )
+    server.add(add_AuthorizationServicer_to_server, EdgeServicer(exchange))
+    add_administration(server, database, parts.passwords, parts.keys, throttle, pages, clock)
 
 
 def _add_audit(server: RpcServer, parts: Parts) -> None:

@@ -10,7 +10,6 @@ from google.rpc import code_pb2, status_pb2
 
 from parley.edge import external_auth_pb2 as edge_pb2
 from parley.edge import external_auth_pb2_grpc
-from services.auth.addresses import FORWARDED_FOR, stated_address
 from services.auth.exchange import KeyExchange
 from services.auth.keys import parse
 from services.rpc.call import AUTHORIZATION, current_call, note
@@ -37,15 +36,9 @@ class EdgeServicer(external_auth_pb2_grpc.AuthorizationServicer):
     verified by the edge and again by the service that it goes to.
     """
 
-    def __init__(self, exchange: KeyExchange, *, trusted_hops: int = 0) -> None:
-        """Exchange keys here.
-
-        Args:
-            exchange: Gives tokens for keys.
-            trusted_hops: Proxies before the edge that name their client truly.
-        """
+    def __init__(self, exchange: KeyExchange) -> None:
+        """Exchange keys here."""
         self._exchange = exchange
-        self._trusted_hops = trusted_hops
 
     async def Check(self, request: edge_pb2.CheckRequest, context: Context) -> edge_pb2.CheckResponse:
         """Decide about one request.
@@ -53,15 +46,13 @@ class EdgeServicer(external_auth_pb2_grpc.AuthorizationServicer):
         An error is an answer here, not a failed call: of a failed call Envoy
         would tell the client nothing.
         """
-        headers_seen = request.attributes.request.http.headers
-        key = headers_seen.get(KEY_HEADER)
+        key = request.attributes.request.http.headers.get(KEY_HEADER)
         if key is None:
             return edge_pb2.CheckResponse(ok_response=edge_pb2.OkHttpResponse())
         call = current_call()
+        call.client_address = request.attributes.source.address.socket_address.address
         try:
-            address = stated_address([headers_seen.get(FORWARDED_FOR, "")], self._trusted_hops)
-            call.client_address = address
-            token = await self._exchange.exchange(key, address)
+            token = await self._exchange.exchange(key, call.client_address)
         except ServiceError as error:
             call.refusal = error
             presented = parse(key)

@@ -6,7 +6,7 @@ from datetime import UTC, timedelta
 
 from parley.auth.v1 import key_service_pb2 as pb2
 from parley.auth.v1.key_service_pb2_grpc import KeyServiceServicer
-from services.auth.addresses import client_address, parse_networks
+from services.auth.addresses import parse_networks
 from services.auth.clock import Clock
 from services.auth.exchange import KeyExchange
 from services.auth.key_management import KeyManagement, NewKey
@@ -15,7 +15,7 @@ from services.auth.names import require_printable
 from services.auth.repeats import Repeat
 from services.auth.store.models import ApiKey
 from services.auth.timestamps import duration, timestamp
-from services.rpc.call import current_principal
+from services.rpc.call import current_call, current_principal
 from services.rpc.interceptors.around import Context
 from services.rpc.pages import PageTokens
 
@@ -31,8 +31,6 @@ class KeyServicer(KeyServiceServicer):
         exchange: KeyExchange,
         pages: PageTokens,
         clock: Clock,
-        *,
-        trusted_hops: int = 0,
     ) -> None:
         """Work with these parts.
 
@@ -41,13 +39,11 @@ class KeyServicer(KeyServiceServicer):
             exchange: Gives tokens for keys.
             pages: Makes and reads page tokens.
             clock: What a token's remaining time is told by.
-            trusted_hops: Proxies before the edge that name their client truly.
         """
         self._keys = keys
         self._exchange = exchange
         self._pages = pages
         self._clock = clock
-        self._trusted_hops = trusted_hops
 
     async def CreateKey(self, request: pb2.CreateKeyRequest, context: Context) -> pb2.CreateKeyResponse:
         """Make a key, or give the one that this request made before."""
@@ -87,7 +83,7 @@ class KeyServicer(KeyServiceServicer):
 
     async def ExchangeKey(self, request: pb2.ExchangeKeyRequest, context: Context) -> pb2.ExchangeKeyResponse:
         """Give a token for a key."""
-        token = await self._exchange.exchange(request.secret, client_address(context, self._trusted_hops))
+        token = await self._exchange.exchange(request.secret, current_call().client_address)
         return pb2.ExchangeKeyResponse(
             access_token=token.text, expires_in=duration(token.expires_at - self._clock())
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from parley.auth.v1 import session_service_pb2 as pb2
 from parley.auth.v1.session_service_pb2_grpc import SessionServiceServicer
-from services.auth.addresses import client_address
 from services.auth.clock import Clock
 from services.auth.errors import ExternalLoginOff
 from services.auth.external.issuer import TokenKind
@@ -18,7 +17,6 @@ from services.auth.tokens import AccessTokens
 from services.rpc.call import current_call, current_principal
 from services.rpc.interceptors.around import Context
 from services.rpc.pages import PageTokens
-
 
 TOKEN_KINDS = {
     pb2.EXTERNAL_TOKEN_TYPE_ID_TOKEN: TokenKind.ID,
@@ -37,8 +35,6 @@ class SessionServicer(SessionServiceServicer):
         tokens: AccessTokens,
         clock: Clock,
         external: ExternalLogins | None = None,
-        *,
-        trusted_hops: int = 0,
     ) -> None:
         """Serve these sessions, and the keys that these tokens are signed with.
 
@@ -49,7 +45,6 @@ class SessionServicer(SessionServiceServicer):
             tokens: Knows the public keys.
             clock: What the tokens' remaining time is told by.
             external: Logs in the users of an outside issuer; None where none is trusted.
-            trusted_hops: Proxies before the edge that name their client truly.
         """
         self._sessions = sessions
         self._live = live
@@ -57,13 +52,10 @@ class SessionServicer(SessionServiceServicer):
         self._tokens = tokens
         self._clock = clock
         self._external = external
-        self._trusted_hops = trusted_hops
 
     async def Login(self, request: pb2.LoginRequest, context: Context) -> pb2.LoginResponse:
         """Log a user in with a password."""
-        tokens = await self._sessions.login(
-            request.username, request.password, client_address(context, self._trusted_hops)
-        )
+        tokens = await self._sessions.login(request.username, request.password, current_call().client_address)
         return pb2.LoginResponse(tokens=self._pair(tokens), must_change_password=tokens.must_change_password)
 
     async def Refresh(self, request: pb2.RefreshRequest, context: Context) -> pb2.RefreshResponse:

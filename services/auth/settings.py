@@ -36,9 +36,6 @@ class AuthSettings(ServiceSettings):
         default_factory=dict,
         description="services whose health is answered here, each with its replicas as peer@host:port",
     )
-    trusted_hops: int = Field(
-        0, ge=0, le=8, description="proxies before the edge whose x-forwarded-for is believed; as at the edge"
-    )
     access_token_seconds: int = Field(900, ge=60, le=3600, description="life of an access token")
     run_token_seconds: int = Field(
         3600, ge=60, le=86400, description="longest life of a token for a run that outlives its caller's"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from parley.auth.v1 import user_service_pb2 as pb2
 from parley.auth.v1.user_service_pb2_grpc import UserServiceServicer
-from services.auth.addresses import client_address
 from services.auth.listing import Listing
 from services.auth.names import require_printable
 from services.auth.password_change import PasswordChange
@@ -14,7 +13,7 @@ from services.auth.store.users import UserFilter
 from services.auth.timestamps import timestamp
 from services.auth.updates import etag_of, masked_fields
 from services.auth.users import NewUser, UserChanges, Users
-from services.rpc.call import current_principal
+from services.rpc.call import current_call, current_principal
 from services.rpc.interceptors.around import Context
 from services.rpc.pages import PageTokens
 
@@ -27,21 +26,17 @@ STATES = {pb2.USER_STATE_ACTIVE: True, pb2.USER_STATE_DISABLED: False}
 class UserServicer(UserServiceServicer):
     """Translates between the contract and `Users`."""
 
-    def __init__(
-        self, users: Users, password_change: PasswordChange, pages: PageTokens, *, trusted_hops: int = 0
-    ) -> None:
+    def __init__(self, users: Users, password_change: PasswordChange, pages: PageTokens) -> None:
         """Work with these parts.
 
         Args:
             users: Makes, shows and changes users.
             password_change: Changes the caller's own password.
             pages: Makes and reads page tokens.
-            trusted_hops: Proxies before the edge that name their client truly.
         """
         self._users = users
         self._password_change = password_change
         self._pages = pages
-        self._trusted_hops = trusted_hops
 
     async def CreateUser(self, request: pb2.CreateUserRequest, context: Context) -> pb2.CreateUserResponse:
         """Make a user, or give the one that this request made before."""
@@ -101,7 +96,7 @@ class UserServicer(UserServiceServicer):
         self, request: pb2.ChangePasswordRequest, context: Context
     ) -> pb2.ChangePasswordResponse:
         """Change the caller's own password."""
-        address = client_address(context, self._trusted_hops)
+        address = current_call().client_address
         await self._password_change.change(
             current_principal(), request.current_password, request.new_password, address
         )

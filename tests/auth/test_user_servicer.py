@@ -46,7 +46,7 @@ async def test_a_user_is_made_and_can_do_nothing_before_choosing_a_password(auth
     )
     first = await auth.sessions.Login(
         session_service_pb2.LoginRequest(username="ada", password=made.one_time_password),
-        metadata=(("x-forwarded-for", "192.0.2.1"),),
+        metadata=(("x-parley-client-address", "192.0.2.1"),),
     )
     assert first.must_change_password
     assert list((await auth.who(first.tokens.access_token)).permissions) == []
