@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from pathlib import Path
 
 import pytest
 
@@ -410,3 +411,24 @@ async def test_a_kept_result_needs_the_permission_too(
     for permission, expected in (("tools.*", '{"name":""}'), ("tools.math.*", "PERMISSION_MISSING")):
         caller = Caller(tokens.principal(permission), "request-1", None)
         assert lasts(await collect(CallStream(runner, caller, LIMITS), call)) == {"a": expected}
+
+
+async def test_a_thousand_calls_end_and_leave_nothing(
+    make_runner: Callable[..., Runner], pool: WorkerPool, tokens: TokenMaker
+) -> None:
+    runner = make_runner(*sample_tools.TOOLS, waiting_per_caller=1000)
+    caller = Caller(tokens.principal("tools.*"), "request-1", None)
+    limits = StreamLimits(running=1000, open=1000, total=1000)
+    await collect(CallStream(runner, caller, limits), Invocation("warm", "echo", "{}"))
+    await pool.start()
+    before = open_files(), pool.pids
+    calls = [Invocation(f"{number}", "echo", f'{{"text": "{number}"}}') for number in range(1000)]
+    events = await collect(CallStream(runner, caller, limits), *calls)
+    assert lasts(events) == {f"{number}": f'{{"text":"{number}"}}' for number in range(1000)}
+    assert (open_files(), pool.pids) == before
+    assert len(asyncio.all_tasks()) == 1
+
+
+def open_files() -> int:
+    """Descriptors of this process."""
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -42,6 +42,10 @@ from services.tools.database_errors import (
 CONNECT_SECONDS = 5.0
 IDLE_SECONDS = 60.0
 MAX_DESCRIBED_COLUMNS = 2000
+MAX_LEVELS = 100
+
+_ROWS_AT_ONCE = 16
+_MAX_DIGITS = 4000
 
 _READS_ONLY = "db_query only reads: one SELECT, VALUES, TABLE or WITH query that changes nothing"
 _CHANGES_ONLY = "db_execute takes one INSERT, UPDATE, DELETE or MERGE without RETURNING or WITH before it"
@@ -129,9 +133,9 @@ class PostgresqlSource:
                 )
             except (asyncpg.PostgresSyntaxError, asyncpg.FeatureNotSupportedError):
                 raise StatementNotAllowed(self._name, _READS_ONLY) from None
-            lines = await wrapped.fetch(*self._bound(inner, statement.parameters))
             columns = [attribute.name for attribute in inner.get_attributes()]
-            return self._rows(columns, [line["line"] for line in lines], wanted)
+            found = wrapped.cursor(*self._bound(inner, statement.parameters), prefetch=_ROWS_AT_ONCE)
+            return await self._rows(columns, found, wanted)
 
     async def execute(self, statement: Statement, _call: LoopCall) -> int:
         """See `Source`."""
@@ -251,18 +255,29 @@ class PostgresqlSource:
                 raise StatementInvalid(self._name, f"a whole number is needed where {value!r:.40} was given")
         return [_fitting(value, kind) for value, kind in zip(parameters, kinds, strict=True)]
 
-    def _rows(self, columns: list[str], lines: list[str | None], wanted: int) -> Rows:
+    async def _rows(self, columns: list[str], found: AsyncIterable[Any], wanted: int) -> Rows:
+        """The rows as far as they are wanted; the server is asked for no more than a few at once."""
         rows: list[list[JsonValue]] = []
         left = self._limits.total_bytes
-        for line in lines[:wanted]:
+        truncated = False
+        async for (line,) in found:
             if line is None:
                 limit = self._limits.row_bytes
                 raise StatementFailed(self._name, f"a row is larger than {limit} bytes; select less of it")
             left -= len(line.encode())
-            if left < 0:
+            truncated = left < 0 or len(rows) >= wanted
+            if truncated:
                 break
-            rows.append(_values(line))
-        return Rows(columns=columns, rows=rows, truncated=len(lines) > len(rows))
+            rows.append(self._values(line))
+        return Rows(columns=columns, rows=rows, truncated=truncated)
+
+    def _values(self, line: str) -> list[JsonValue]:
+        """The values of a row in the columns' order; two columns may have the same name."""
+        try:
+            pairs = json.loads(line, object_pairs_hook=_Pairs, parse_float=_exact, parse_int=_whole)
+            return [_plain(value) for _, value in pairs]
+        except RecursionError:
+            raise StatementFailed(self._name, "a value is nested too deeply") from None
 
     def _told(self, error: Exception) -> Exception:
         """What a driver's error means."""
@@ -292,21 +307,22 @@ def _fitting(value: Parameter, kind: str) -> Any:
     return value if kind in _FLOATS else str(value)
 
 
-def _values(line: str) -> list[JsonValue]:
-    """The values of a row in the columns' order; two columns may have the same name."""
-    pairs = json.loads(line, object_pairs_hook=_Pairs, parse_float=_exact)
-    return [_plain(value) for _, value in pairs]
-
-
 class _Pairs(list[tuple[str, Any]]):
     """An object of JSON with its order, and keys that come twice."""
 
 
-def _plain(value: Any) -> JsonValue:
+def _plain(value: Any, levels: int = MAX_LEVELS) -> JsonValue:
+    """The value without our own types.
+
+    Raises:
+        RecursionError: It is nested too deeply.
+    """
+    if not levels:
+        raise RecursionError
     if isinstance(value, _Pairs):
-        return {key: _plain(inner) for key, inner in value}
+        return {key: _plain(inner, levels - 1) for key, inner in value}
     if isinstance(value, list):
-        return [_plain(inner) for inner in value]
+        return [_plain(inner, levels - 1) for inner in value]
     return value  # type: ignore[no-any-return]
 
 
@@ -315,3 +331,8 @@ def _exact(text: str) -> float | str:
     number = float(text)
     digits = text.lstrip("-0").replace(".", "").rstrip("0")
     return number if len(digits.partition("e")[0]) <= 15 else text
+
+
+def _whole(text: str) -> int | str:
+    """A whole number, or its text where it is longer than Python reads."""
+    return int(text) if len(text) <= _MAX_DIGITS else text

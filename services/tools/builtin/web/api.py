@@ -8,7 +8,7 @@ from typing import Any, Literal
 from urllib.parse import urlencode
 
 import jiter
-from pydantic import Field, JsonValue, model_validator
+from pydantic import ConfigDict, Field, JsonValue, TypeAdapter, model_validator
 
 from services.tools.builtin.web.contents import is_json, is_text, media_type, text_of
 from services.tools.builtin.web.fetching import Fetcher, Headers, Incoming, Outgoing
@@ -50,6 +50,8 @@ _FORBIDDEN = frozenset(
     )
 )
 _FORBIDDEN_BEGINNINGS = ("proxy-", "sec-", "x-forwarded-", "x-aws-ec2-metadata-", "x-parley-")
+
+_FINITE = TypeAdapter(JsonValue, config=ConfigDict(allow_inf_nan=False))
 
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
@@ -198,6 +200,8 @@ def read_response(response: Incoming) -> ApiRequestResult:
 
 def _parsed(response: Incoming, media: str) -> Any:
     try:
-        return jiter.from_json(response.body, allow_inf_nan=False)
+        value = jiter.from_json(response.body, allow_inf_nan=False)
+        _FINITE.validate_python(value)  # 1e999 is valid JSON and no number
     except ValueError:
         raise ContentUnreadable(response.target.host, media, "it is no JSON, although it says so") from None
+    return value

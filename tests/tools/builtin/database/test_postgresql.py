@@ -97,6 +97,21 @@ async def test_values_that_json_has_not(shop: Shop) -> None:
     ]
 
 
+async def test_values_that_are_hard_to_read(shop: Shop, lamps_url: str) -> None:
+    assert await shop.query("SELECT length((10::numeric ^ 1900)::text) > 1900, 10::numeric ^ 60") == [
+        [True, 10**60]
+    ]
+    with pytest.raises(StatementFailed, match="larger"):
+        await shop.query("SELECT repeat('x', 300000)")
+    wide = PostgresqlSource("shop", lamps_url, replace(LIMITS, row_bytes=2**16), connections=1, writable=True)
+    call = shop.call
+    deep = await wide.query(Statement("SELECT (repeat('9', 5000))::numeric AS n"), call)
+    assert deep.rows == [["9" * 5000]]
+    with pytest.raises(StatementFailed, match="nested"):
+        await wide.query(Statement("SELECT (repeat('[', 1000) || repeat(']', 1000))::jsonb"), call)
+    await wide.close()
+
+
 async def test_parameters_fit_the_types_they_are_for(shop: Shop) -> None:
     sql = (
         "SELECT $1::int8, $2::float8, $3::bool, $4::numeric, $5::timestamptz = '2026-11-23 00:00Z', $6::jsonb"

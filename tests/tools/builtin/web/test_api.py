@@ -111,3 +111,15 @@ async def _localhost(_host: str) -> list[str]:
 def test_the_example_is_one() -> None:
     ApiRequestArguments.model_validate(dict(EXAMPLE.arguments))
     assert ApiRequestResult.model_validate(dict(EXAMPLE.result)).status == 200
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"a": 1e999}', b'{"a": "\\ud800"}', b"[" * 300 + b"]" * 300, b"NaN", b"9" * 10_000, b'"\xff"']
+)
+async def test_json_that_is_odd_is_told_or_given(site: Site, loop_call: LoopCall, body: bytes) -> None:
+    site.answers["/"] = response(body, "application/json")
+    try:
+        found = await ask(loop_call, site.url())
+    except ContentUnreadable:
+        return
+    assert found.to_json()
