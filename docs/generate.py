@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from pydantic.fields import FieldInfo
 
 from deploy.envoy.contract import PASSED_ON
 from deploy.envoy.settings import EdgeSettings
+from docs.tool_pages import FOLDER, tool_pages
 from parley.auth.v1 import error_reason_pb2 as auth_reasons
 from parley.inference.v1 import error_reason_pb2 as inference_reasons
 from parley.policy.v1 import error_reason_pb2 as policy_reasons
@@ -50,7 +51,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--check", action="store_true", help="compare, write nothing")
     options = parser.parse_args(arguments)
-    drifted = [name for name, text in pages().items() if not settle(GUIDE / name, text, options.check)]
+    made = pages()
+    drifted = [name for name, text in made.items() if not settle(GUIDE / name, text, options.check)]
+    drifted += settle_stale(made, options.check)
     for name in drifted:
         print(f"docs/guide/{name} is not what the code gives; run `make gen`", file=sys.stderr)
     return 1 if drifted else 0
@@ -60,8 +63,19 @@ def settle(page: Path, text: str, check: bool) -> bool:
     """Write the page, or with `check` only say whether it is as it should be."""
     if check:
         return page.is_file() and page.read_text(encoding="utf-8") == text
+    page.parent.mkdir(exist_ok=True)
     page.write_text(text, encoding="utf-8")
     return True
+
+
+def settle_stale(made: Container[str], check: bool) -> list[str]:
+    """Delete the pages of tools that are no more, or with `check` only name them."""
+    stale = [page for page in sorted((GUIDE / FOLDER).glob("*.md")) if f"{FOLDER}/{page.name}" not in made]
+    if not check:
+        for page in stale:
+            page.unlink()
+        return []
+    return [f"{FOLDER}/{page.name}" for page in stale]
 
 
 def pages() -> dict[str, str]:
@@ -71,6 +85,7 @@ def pages() -> dict[str, str]:
         "permissions.md": page("Permissions", permission_lines()),
         "errors.md": page("Errors", error_lines()),
         "settings.md": page("Settings", settings_lines()),
+        **tool_pages(),
     }
 
 

@@ -15,6 +15,7 @@ from services.ledger.admission import Admission
 from services.ledger.ledger import Ledger, open_store
 from services.ledger.remote_limits import RemoteLimits
 from services.rpc.audit import told_to_auth
+from parley.tools.v1.workspace_service_pb2_grpc import add_WorkspaceServiceServicer_to_server
 from services.rpc.channel import RotatingChannel, open_channel
 from services.rpc.pages import PageTokens
 from services.rpc.revocation_feed import RevocationFeed
@@ -34,6 +35,7 @@ from services.tools.builtin.web.toolset import web_tools
 from services.tools.call_stream import StreamLimits
 from services.tools.catalogue import Catalogue, Tool
 from services.tools.metering import Door
+from services.tools.plugins import PluginUnusable, plugin_tools
 from services.tools.replays import Replays
 from services.tools.room import WorkspaceLimits
 from services.tools.runner import Runner
@@ -42,6 +44,7 @@ from services.tools.settings import ToolsSettings
 from services.tools.turns import Turns
 from services.tools.workers import WorkerPool, WorkerUnusable
 from services.tools.workspace import Workspaces, WorkspaceUnusable
+from services.tools.workspace_servicer import WorkspaceServicer
 
 LEDGER_HEALTH = "parley.ledger"
 EXIT_FAILED = 1
@@ -66,7 +69,8 @@ async def serve(settings: ToolsSettings) -> None:
         await asyncio.to_thread(workspaces.check)
         outside = (*web_tools(settings, resolver), *database_tools(sources))
         inside = (*await sandbox_tools(settings, workspaces), *_system_tools(settings, workspaces))
-        catalogue = Catalogue((*BUILT_IN, *outside, *inside))
+        own = (*BUILT_IN, *outside, *inside)
+        catalogue = Catalogue((*own, *plugin_tools({entry.name for entry in own})))
         workers = WorkerPool(workspaces, catalogue.worker_modules, settings.workers)
         stack.push_async_callback(workers.stop)
         revocations = Revocations()
@@ -75,6 +79,8 @@ async def serve(settings: ToolsSettings) -> None:
         await stack.enter_async_context(RevocationFeed(channel, revocations, server.report).following())
         door = await stack.enter_async_context(_door(settings, channel, server))
         server.add(add_ToolServiceServicer_to_server, _servicer(settings, catalogue, workers, door))
+        files = WorkspaceServicer(workspaces, PageTokens())
+        server.add(add_WorkspaceServiceServicer_to_server, files)
         await asyncio.to_thread(utility.zone_names)  # Reads hundreds of files; later calls only look up.
         await server.start()
         stack.push_async_callback(server.stop)
@@ -151,7 +157,7 @@ def main() -> int:
     configure_logging("tools", settings.log_level)
     try:
         run(lambda: serve(settings))
-    except (OSError, WorkspaceUnusable, WorkerUnusable) as error:
+    except (OSError, PluginUnusable, WorkspaceUnusable, WorkerUnusable) as error:
         print(f"tools cannot start: {error}", file=sys.stderr)
         return EXIT_FAILED
     return 0

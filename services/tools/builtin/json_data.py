@@ -57,7 +57,7 @@ class JsonParseResult(ToolResult):
 
 @tool(
     category=Category.DATA,
-    safety=SafetyLevel.SAFE,
+    safety=SafetyLevel.RESTRICTED,
     timeout_seconds=10,
     max_output_bytes=MAX_OUTPUT_BYTES,
     examples=(
@@ -148,7 +148,7 @@ class JsonQueryResult(ToolResult):
 
 @tool(
     category=Category.DATA,
-    safety=SafetyLevel.SAFE,
+    safety=SafetyLevel.RESTRICTED,
     timeout_seconds=10,
     max_output_bytes=MAX_OUTPUT_BYTES,
     examples=(

@@ -11,15 +11,17 @@ from jsonschema import Draft202012Validator
 
 from services.tools.arguments import parse_arguments
 from services.tools.builtin.rooms import BUILT_IN
+from services.tools.builtin.system import system_tools
 from services.tools.catalogue import Example, LoopCall, Tool, WorkerCall
 from services.tools.workspace import Workspaces
 from tests.conftest import TokenMaker
 from tests.tools.builtin.conftest import OWNER
 from tests.tools.conftest import discard
 
+SYSTEM = system_tools(Workspaces(Path("/"), None), {"TZ": "UTC"})
 EXAMPLES = [
     pytest.param(entry, example, id=f"{entry.name}-{number}")
-    for entry in BUILT_IN
+    for entry in (*BUILT_IN, *SYSTEM)
     for number, example in enumerate(entry.examples, 1)
 ]
 
