@@ -11,11 +11,11 @@ from pathlib import Path
 
 from parley.auth.v1.quota_service_pb2_grpc import QuotaServiceStub
 from parley.tools.v1.tool_service_pb2_grpc import add_ToolServiceServicer_to_server
+from parley.tools.v1.workspace_service_pb2_grpc import add_WorkspaceServiceServicer_to_server
 from services.ledger.admission import Admission
 from services.ledger.ledger import Ledger, open_store
 from services.ledger.remote_limits import RemoteLimits
 from services.rpc.audit import told_to_auth
-from parley.tools.v1.workspace_service_pb2_grpc import add_WorkspaceServiceServicer_to_server
 from services.rpc.channel import RotatingChannel, open_channel
 from services.rpc.pages import PageTokens
 from services.rpc.revocation_feed import RevocationFeed
