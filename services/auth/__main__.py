@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
+from pathlib import Path
 
 from services.auth.assembly import Parts, build_server
 from services.auth.audit.office import auditing, open_audit
@@ -25,6 +26,7 @@ from services.auth.quota_upkeep import QuotaUpkeep
 from services.auth.revocations import RevocationLog
 from services.auth.settings import AuthSettings
 from services.auth.signing_keys import SigningKeys
+from services.auth.store.backup import back_up
 from services.auth.store.database import Database, parse_url
 from services.auth.store.schema import migrate
 from services.auth.usage.consumer import UsageConsumer
@@ -103,16 +105,22 @@ def _stop_after_fault(server: RpcServer, chore: asyncio.Task[None]) -> None:
         server.ask_to_stop()
 
 
-async def migrate_only(settings: AuthSettings, target: str) -> None:
-    """Bring the database's schema to a revision and end."""
-    await migrate(parse_url(settings.database_url.get_secret_value()), target)
-
-
 async def serve(settings: AuthSettings) -> None:
     """Serve until asked to stop."""
     serve_metrics(settings.metrics_address)
     async with serving(settings) as (server, _):
         await server.serve_until_stopped()
+
+
+async def perform(options: argparse.Namespace, settings: AuthSettings) -> None:
+    """Do the one thing that the command line asks for, or serve."""
+    url = parse_url(settings.database_url.get_secret_value())
+    if options.migrate_to:
+        await migrate(url, options.migrate_to)
+    elif options.backup_to:
+        await asyncio.to_thread(back_up, url, options.backup_to)
+    else:
+        await serve(settings)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -128,7 +136,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--migrate-to", metavar="REVISION", help="bring the database there, forward or back; end"
     )
-    target = parser.parse_args(arguments).migrate_to
+    parser.add_argument(
+        "--backup-to",
+        metavar="FILE",
+        type=Path,
+        help="copy the SQLite database there while it is in use; end",
+    )
+    options = parser.parse_args(arguments)
     os.umask(0o077)  # the database, its journal, keys: nothing here is for others
     try:
         settings = load(AuthSettings)
@@ -137,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     configure_logging("auth", settings.log_level)
     try:
-        run(lambda: migrate_only(settings, target) if target else serve(settings))
+        run(lambda: perform(options, settings))
     except (StartError, ServiceError, OSError) as error:
         print(f"auth cannot start: {error}", file=sys.stderr)
         return 1

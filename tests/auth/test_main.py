@@ -152,3 +152,16 @@ async def test_an_operator_goes_back_and_forward(environment: dict[str, str], tm
             names = await connection.run_sync(lambda plain: inspect(plain).get_table_names())
         assert len([name for name in names if name != "alembic_version"]) == left
     await engine.dispose()
+
+
+async def test_an_operator_copies_the_database(environment: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    copy = tmp_path / "copy.db"
+    assert await outcome(environment, "--migrate-to", "head") == (0, "")
+    assert await outcome(environment, "--backup-to", str(copy)) == (0, "")
+    engine = open_engine(parse_url(f"sqlite+aiosqlite:///{copy}"))
+    async with engine.connect() as connection:
+        assert "audit_records" in await connection.run_sync(lambda plain: inspect(plain).get_table_names())
+    await engine.dispose()
+    code, errors = await outcome(environment, "--backup-to", str(copy))
+    assert (code, "cannot be copied" in errors) == (1, True)
