@@ -8,11 +8,12 @@ from typing import Any, Protocol, TypeVar
 import grpc
 from google.protobuf.message import Message
 
-from parley_client.credentials import Credentials
+from parley_client.credentials import Credentials, Login
 from parley_client.errors import from_rpc_error
 from parley_client.stream import EventStream
 
 UNARY_TIMEOUT_SECONDS = 30.0
+TOKEN_REVOKED = "TOKEN_REVOKED"  # noqa: S105  # a reason
 
 Request = TypeVar("Request", bound=Message)
 Answer = TypeVar("Answer", bound=Message)
@@ -42,12 +43,21 @@ class Caller:
         request: Request,
         credentials: Credentials | None = None,
     ) -> Answer:
-        """Asks for one answer. `credentials` stand in for the caller's own."""
-        metadata = await (credentials or self.credentials).metadata()
+        """Asks for one answer. `credentials` stand in for the caller's own.
+
+        A login whose access token was revoked is renewed, so that the next
+        call has the rights that are left. This one is not repeated: it may
+        have done what ended the token.
+        """
+        who = credentials or self.credentials
+        metadata = await who.metadata()
         try:
             return await method(request, metadata=metadata, timeout=UNARY_TIMEOUT_SECONDS)
         except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error) from None
+            trouble = from_rpc_error(error)
+        if trouble.reason == TOKEN_REVOKED and isinstance(who, Login):
+            await who.renew()
+        raise trouble
 
     def stream(
         self,

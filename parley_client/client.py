@@ -9,6 +9,7 @@ async with Client(open_channel("localhost:8443", authority=path), ApiKey(secret)
 from __future__ import annotations
 
 from collections.abc import Awaitable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Self
@@ -24,7 +25,7 @@ from parley.tools.v1 import execution_pb2, tool_pb2, tool_service_pb2
 from parley.tools.v1.tool_service_pb2_grpc import ToolServiceStub
 from parley_client.administration import Administration
 from parley_client.caller import Caller, pages
-from parley_client.credentials import AccessToken, Anonymous, Credentials, Tokens
+from parley_client.credentials import AccessToken, Anonymous, Credentials, Login, Tokens
 from parley_client.stream import EventStream
 
 MODEL_KEY = "parley-model"
@@ -139,7 +140,14 @@ class Client:
     async def login(self, username: str, password: str) -> Tokens:
         """Begins a session. The client's own credentials stay as they are."""
         request = session_service_pb2.LoginRequest(username=username, password=password)
-        return Tokens.from_pair((await self._caller.unary(self._sessions.Login, request, Anonymous())).tokens)
+        answer = await self._caller.unary(self._sessions.Login, request, Anonymous())
+        return replace(Tokens.from_pair(answer.tokens), must_change_password=answer.must_change_password)
+
+    async def change_password(self, current_password: str, new_password: str) -> None:
+        """Changes the caller's own password. A login goes on with the rights that it has from then on."""
+        await self.administration.change_password(current_password, new_password)
+        if isinstance(self.credentials, Login):
+            await self.credentials.renew()
 
     async def refresh(self, refresh_token: str) -> Tokens:
         """Carries a session on; the refresh token is used up by this."""

@@ -55,6 +55,8 @@ class Tokens:
     access_token: str = field(repr=False)
     refresh_token: str = field(repr=False)
     expires_at: datetime
+    must_change_password: bool = False
+    """Whether they permit nothing but that, since the login was with a one-time password."""
 
     @classmethod
     def from_pair(cls, pair: TokenPair, now: datetime | None = None) -> Tokens:
@@ -117,21 +119,17 @@ class Login:
 
     async def metadata(self) -> Metadata:
         """The access token as a bearer value, renewed first if it is about to end."""
-        tokens = self._store.load()
-        if self._ends_soon(tokens):
-            tokens = await self._renew()
-        return (("authorization", f"Bearer {tokens.access_token}"),)
+        if self._store.load().expires_at - self._now() <= REFRESH_AHEAD:
+            await self.renew()
+        return (("authorization", f"Bearer {self._store.load().access_token}"),)
 
-    def _ends_soon(self, tokens: Tokens) -> bool:
-        return tokens.expires_at - self._now() <= REFRESH_AHEAD
-
-    async def _renew(self) -> Tokens:
+    async def renew(self) -> None:
+        """Renews the tokens now, which also brings rights up to date. Who waits meanwhile renews no more."""
+        seen = self._store.load()
         async with self._store.locked():
             tokens = self._store.load()
-            if self._ends_soon(tokens):
-                tokens = await self._refresh(tokens.refresh_token)
-                self._store.save(tokens)
-            return tokens
+            if tokens == seen:
+                self._store.save(await self._refresh(tokens.refresh_token))
 
 
 @dataclass(frozen=True)

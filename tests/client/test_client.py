@@ -184,6 +184,45 @@ async def test_a_login_is_renewed_ahead_of_its_end_and_only_once(toy: ToyPlatfor
     assert toy.metadata["authorization"] == "Bearer access-new1"
 
 
+async def test_a_revoked_login_is_renewed_for_the_next_call(toy: ToyPlatform, connect: Connect) -> None:
+    revoked = failure(code_pb2.UNAUTHENTICATED, "TOKEN_REVOKED", "The token was ended.")
+    async with connect() as client:
+        client.credentials = Login(TokensInMemory(await client.login("ada", PASSWORD)), client.refresh)
+        toy.failures["WhoAmI"] = revoked
+        with pytest.raises(ParleyError, match="TOKEN_REVOKED"):
+            await client.who_am_i()
+        assert toy.refreshed == ["refresh-ada"]
+        del toy.failures["WhoAmI"]
+        await client.who_am_i()
+    assert toy.metadata["authorization"] == "Bearer access-new1"
+
+
+async def test_a_revoked_login_that_cannot_be_renewed_says_so(toy: ToyPlatform, connect: Connect) -> None:
+    async with connect() as client:
+        client.credentials = Login(TokensInMemory(await client.login("ada", PASSWORD)), client.refresh)
+        toy.failures["WhoAmI"] = failure(code_pb2.UNAUTHENTICATED, "TOKEN_REVOKED", "Ended.")
+        toy.failures["Refresh"] = failure(code_pb2.UNAUTHENTICATED, "REFRESH_TOKEN_INVALID", "Over.")
+        with pytest.raises(ParleyError, match="REFRESH_TOKEN_INVALID"):
+            await client.who_am_i()
+
+
+async def test_a_changed_password_brings_the_login_its_rights(toy: ToyPlatform, connect: Connect) -> None:
+    toy.must_change_password = True
+    async with connect() as client:
+        tokens = await client.login("ada", PASSWORD)
+        assert tokens.must_change_password
+        client.credentials = Login(TokensInMemory(tokens), client.refresh)
+        await client.change_password(PASSWORD, "a new one for ada")
+    assert toy.refreshed == ["refresh-ada"]
+
+
+async def test_a_changed_password_changes_nothing_for_a_key(toy: ToyPlatform, connect: Connect) -> None:
+    async with connect() as client:
+        client.credentials = ApiKey("pk_abc_secret")
+        await client.change_password(PASSWORD, "a new one for ada")
+    assert toy.refreshed == []
+
+
 async def test_a_login_that_lasts_is_left_alone(toy: ToyPlatform, connect: Connect) -> None:
     async with connect() as client:
         client.credentials = Login(TokensInMemory(await client.login("ada", PASSWORD)), client.refresh)

@@ -13,12 +13,13 @@ from google.protobuf import any_pb2, descriptor_pool, duration_pb2, message_fact
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from parley.auth.v1 import key_service_pb2, session_service_pb2
+from parley.auth.v1 import key_service_pb2, session_service_pb2, user_service_pb2
 from parley.auth.v1.key_service_pb2_grpc import KeyServiceServicer, add_KeyServiceServicer_to_server
 from parley.auth.v1.session_service_pb2_grpc import (
     SessionServiceServicer,
     add_SessionServiceServicer_to_server,
 )
+from parley.auth.v1.user_service_pb2_grpc import UserServiceServicer, add_UserServiceServicer_to_server
 from parley.inference.v1 import chat_pb2, inference_service_pb2, message_pb2, model_pb2
 from parley.inference.v1.inference_service_pb2_grpc import (
     InferenceServiceServicer,
@@ -89,6 +90,7 @@ class ToyPlatform:
     answers: dict[str, Any] = field(default_factory=dict)
     """Method name to what is answered, of the services that have no servicer here."""
     token_seconds: int = 900
+    must_change_password: bool = False
     requests: list[Any] = field(default_factory=list)
     metadata: dict[str, str] = field(default_factory=dict)
     """Of the last call."""
@@ -288,7 +290,9 @@ class Sessions(SessionServiceServicer):
         await self.toy.enter(request, context)
         if request.password != PASSWORD:
             await fail(context, failure(code_pb2.UNAUTHENTICATED, "CREDENTIALS_INVALID", "Wrong."))
-        return session_service_pb2.LoginResponse(tokens=self._pair(request.username))
+        return session_service_pb2.LoginResponse(
+            tokens=self._pair(request.username), must_change_password=self.toy.must_change_password
+        )
 
     async def Refresh(self, request: Any, context: Any) -> session_service_pb2.RefreshResponse:
         await self.toy.enter(request, context)
@@ -321,6 +325,15 @@ class Sessions(SessionServiceServicer):
         return session_service_pb2.GetJwksResponse()
 
 
+class Users(UserServiceServicer):
+    def __init__(self, toy: ToyPlatform) -> None:
+        self.toy = toy
+
+    async def ChangePassword(self, request: Any, context: Any) -> user_service_pb2.ChangePasswordResponse:
+        await self.toy.enter(request, context)
+        return user_service_pb2.ChangePasswordResponse()
+
+
 class RunningPlatform:
     """A toy on a thread of its own, so that a command may run its own event loop."""
 
@@ -350,6 +363,7 @@ class RunningPlatform:
         add_ToolServiceServicer_to_server(Tools(self.toy), self._server)
         add_KeyServiceServicer_to_server(Keys(self.toy), self._server)
         add_SessionServiceServicer_to_server(Sessions(self.toy), self._server)
+        add_UserServiceServicer_to_server(Users(self.toy), self._server)
         self._server.add_generic_rpc_handlers((Administered(self.toy),))
         record = health.aio.HealthServicer()
         for service in ("parley.auth.v1.SessionService", "parley.tools.v1.ToolService"):
