@@ -10,6 +10,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,8 @@ from docs.generate import GUIDE
 from parley.auth.v1 import key_service_pb2, session_service_pb2
 from parley.auth.v1.key_service_pb2_grpc import KeyServiceStub
 from parley.auth.v1.session_service_pb2_grpc import SessionServiceStub
-from parley.inference.v1.inference_service_pb2_grpc import (
-    InferenceServiceServicer,
-    add_InferenceServiceServicer_to_server,
-)
-from parley.tools.v1.tool_service_pb2_grpc import ToolServiceServicer, add_ToolServiceServicer_to_server
 from services.auth.__main__ import serving
+from services.auth.descriptors import CONTRACTS
 from services.auth.passwords import Passwords
 from services.auth.settings import AuthSettings
 from services.auth.store.database import Database, parse_url
@@ -46,15 +43,6 @@ from tests.edge.front import Front, free_port, front
 
 pytestmark = pytest.mark.slow
 
-# The services behind auth: their servicers' base, how they are added, their names.
-BEHIND = {
-    "tools": (ToolServiceServicer, add_ToolServiceServicer_to_server, "parley.tools.v1.ToolService"),
-    "inference": (
-        InferenceServiceServicer,
-        add_InferenceServiceServicer_to_server,
-        "parley.inference.v1.InferenceService",
-    ),
-}
 ROLES = ("admin", "operator", "user", "viewer")
 NARROW_SCOPES = ("tools.list",)
 ANSWER_SECONDS = 20
@@ -124,22 +112,30 @@ async def bearer(channel: grpc.aio.Channel, username: str) -> tuple[tuple[str, s
     return (("authorization", f"Bearer {tokens.access_token}"),)
 
 
-def willing(base: type, service: str) -> Any:
-    """A servicer that answers every method with nothing, and has no rules of its own."""
+def add_willing(server: RpcServer, name: str) -> None:
+    """Add every service of a package. Each answers every method with nothing, and has no rules of its own."""
+    for contract in CONTRACTS:
+        if contract.DESCRIPTOR.package != f"parley.{name}.v1":
+            continue
+        stubs = import_module(f"{contract.__name__}_grpc")
+        for service in contract.DESCRIPTOR.services_by_name.values():
+            base = getattr(stubs, f"{service.name}Servicer")
+            answers = {method.name: answering(method) for method in service.methods}
+            servicer = type(f"Willing{service.name}", (base,), answers)()
+            server.add(getattr(stubs, f"add_{service.name}Servicer_to_server"), servicer)
 
-    def answer(method: MethodDescriptor) -> Any:
-        response = message_factory.GetMessageClass(method.output_type)
 
-        async def unary(_self: Any, _request: Any, _context: Any) -> Any:
-            return response()
+def answering(method: MethodDescriptor) -> Any:
+    """What answers a method with an empty message."""
+    response = message_factory.GetMessageClass(method.output_type)
 
-        async def stream(_self: Any, _request: Any, _context: Any) -> AsyncIterator[Any]:
-            yield response()
+    async def unary(_self: Any, _request: Any, _context: Any) -> Any:
+        return response()
 
-        return stream if method.server_streaming else unary
+    async def stream(_self: Any, _request: Any, _context: Any) -> AsyncIterator[Any]:
+        yield response()
 
-    methods = descriptor_pool.Default().FindServiceByName(service).methods
-    return type(f"Willing{base.__name__}", (base,), {method.name: answer(method) for method in methods})()
+    return stream if method.server_streaming else unary
 
 
 async def start(name: str, identity: Identity, auth: str, stack: AsyncExitStack) -> str:
@@ -156,8 +152,7 @@ async def start(name: str, identity: Identity, auth: str, stack: AsyncExitStack)
     )
     verifier = JwksVerifier(remote_keys(keys), issuer=settings.token_issuer, audience=settings.token_audience)
     server = RpcServer(settings, verifier)
-    base, add, service = BEHIND[name]
-    server.add(add, willing(base, service))
+    add_willing(server, name)
     address = f"127.0.0.1:{await server.start()}"
     stack.push_async_callback(server.stop)
     await server.set_serving(True)
@@ -194,7 +189,7 @@ async def house(identity: Identity, tmp_path_factory: pytest.TempPathFactory) ->
     async with AsyncExitStack() as stack:
         _, port = await stack.enter_async_context(serving(settings))
         auth = f"127.0.0.1:{port}"
-        behind = {name: await start(name, identity, auth, stack) for name in BEHIND}
+        behind = {name: await start(name, identity, auth, stack) for name in ("tools", "inference")}
         await make_users(settings)
         told = edge_settings(
             identity("edge"),
@@ -229,8 +224,10 @@ async def called(channel: grpc.aio.Channel, name: str, metadata: tuple[tuple[str
     service, _, method = name.rpartition(".")
     streams = descriptor_pool.Default().FindServiceByName(service).methods_by_name[method]
     path = f"/{service}/{method}"
-    if streams.client_streaming:
-        await first(channel.stream_stream(path)(iter([b""]), metadata=metadata, timeout=ANSWER_SECONDS))
+    if streams.client_streaming and not streams.server_streaming:
+        await channel.stream_unary(path)(iter(()), metadata=metadata, timeout=ANSWER_SECONDS)
+    elif streams.client_streaming:
+        await first(channel.stream_stream(path)(iter(()), metadata=metadata, timeout=ANSWER_SECONDS))
     elif streams.server_streaming:
         await first(channel.unary_stream(path)(b"", metadata=metadata, timeout=ANSWER_SECONDS))
     else:
