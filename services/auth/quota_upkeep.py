@@ -43,14 +43,6 @@ class UsageHistory(Protocol):
         ...
 
 
-class NoHistory:
-    """Where no record is kept, a lost store begins at nothing."""
-
-    async def since(self, time: datetime) -> Sequence[AccountUse]:
-        """See `UsageHistory.since`."""
-        return ()
-
-
 class QuotaUpkeep:
     """Runs beside the calls until it is cancelled; replicas may all run it."""
 

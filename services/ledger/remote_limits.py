@@ -40,12 +40,12 @@ class LimitSource(Protocol):
 
 
 class RemoteLimits:
-    """Auth's quotas, kept for `FRESH_SECONDS`, and while auth is away for `STALE_SECONDS`."""
+    """Auth's quotas, kept for a moment, and while auth is away for `STALE_SECONDS`."""
 
-    def __init__(self, stub: QuotaServiceAsyncStub) -> None:
-        """Ask this service."""
+    def __init__(self, stub: QuotaServiceAsyncStub, *, fresh_seconds: float = FRESH_SECONDS) -> None:
+        """Ask this service, and again after `fresh_seconds`."""
         self._stub = stub
-        self._fresh: TTLCache[Asked, Terms] = TTLCache(MOST_PAYERS, FRESH_SECONDS)
+        self._fresh: TTLCache[Asked, Terms] = TTLCache(MOST_PAYERS, fresh_seconds)
         self._stale: TTLCache[Asked, Terms] = TTLCache(MOST_PAYERS, STALE_SECONDS)
         self._asking: dict[Asked, asyncio.Task[Terms]] = {}
         self._log = structlog.get_logger("parley.ledger")

