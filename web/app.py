@@ -11,6 +11,7 @@ from web.edge import Edge
 from web.gate import Gate
 from web.login import login_router
 from web.page import STATIC_PATH, build_page
+from web.password import password_router
 from web.seats import Seats
 from web.session import SessionStore
 from web.theme import parley_theme
@@ -23,6 +24,7 @@ def build_app(edge: Edge, store: SessionStore) -> FastAPI:
     """The application, without its server."""
     app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, middleware=[Middleware(Gate, store=store)])
     app.include_router(login_router(edge, store))
+    app.include_router(password_router(store))
     app.include_router(export_router(store))
     mounted: FastAPI = gr.mount_gradio_app(
         app,

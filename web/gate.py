@@ -25,6 +25,7 @@ SECURE_COOKIE = "__Host-parley_session"
 MAX_BODY_BYTES = 2**20
 
 LOGIN_PATH = "/login"
+PASSWORD_PATH = "/password"  # noqa: S105  # where it is changed
 USAGE_PATH = "/usage.csv"
 _OPEN = frozenset({LOGIN_PATH, "/healthz"})
 _EXACT = frozenset(
@@ -35,6 +36,8 @@ _EXACT = frozenset(
         ("GET", "/theme.css"),
         ("GET", "/favicon.ico"),
         ("GET", USAGE_PATH),
+        ("GET", PASSWORD_PATH),
+        ("POST", PASSWORD_PATH),
         ("POST", "/logout"),
         ("GET", "/gradio_api/startup-events"),
         ("GET", "/gradio_api/queue/data"),

@@ -19,7 +19,7 @@ from web.session import Session, SessionStore
 STATIC_PATH = Path(__file__).parent / "static"
 
 _log = structlog.get_logger()
-_templates = Environment(loader=FileSystemLoader(STATIC_PATH), autoescape=select_autoescape())
+templates = Environment(loader=FileSystemLoader(STATIC_PATH), autoescape=select_autoescape())
 
 
 def login_router(edge: Edge, store: SessionStore) -> APIRouter:
@@ -39,12 +39,13 @@ def login_router(edge: Edge, store: SessionStore) -> APIRouter:
         if not username or not password:
             return _form(username, Advice("Enter your user name and your password.", "", "", log_in=False))
         try:
-            client = await edge.login(username, password)
+            login = await edge.login(username, password)
         except ParleyError as error:
             _log.info("login refused", reason=error.reason or error.code.name)
             return _form(username, advise(error), status=401)
         await _end(request)
-        return _welcome(request, await store.open(username, client))
+        session = await store.open(username, login.client)
+        return _welcome(request, session, "password" if login.must_change_password else ".")
 
     @router.post("/logout")
     async def logout(request: Request) -> Response:
@@ -66,13 +67,13 @@ def login_router(edge: Edge, store: SessionStore) -> APIRouter:
 
 
 def _form(username: str = "", advice: Advice | None = None, status: int = 200) -> Response:
-    page = _templates.get_template("login.html").render(username=username, advice=advice)
+    page = templates.get_template("login.html").render(username=username, advice=advice)
     return HTMLResponse(page, status)
 
 
-def _welcome(request: Request, session: Session) -> Response:
-    """To the page, with the cookie that names the session; 303 so that a reload sends no password again."""
-    answer = RedirectResponse(".", 303)
+def _welcome(request: Request, session: Session, target: str) -> Response:
+    """Onward, with the cookie that names the session; 303 so that a reload sends no password again."""
+    answer = RedirectResponse(target, 303)
     answer.set_cookie(
         cookie_name(request.url.scheme),
         session.id,

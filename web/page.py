@@ -83,6 +83,7 @@ def _account_template() -> str:
     """
     return (
         '<span class="p-user">${value}</span>'
+        '<a class="p-link" href="password">Password</a>'
         '<form method="post" action="logout"><button class="p-link" type="submit">Log out</button></form>'
     )
 

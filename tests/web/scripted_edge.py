@@ -56,6 +56,7 @@ class ScriptedEdge(
         refreshed: How often a token was renewed.
         ended: True: sessions are over; tokens and refreshes are refused.
         permissions: What everybody may do.
+        one_time: Whether the password is a one-time password.
         auth: The services of the administration.
     """
 
@@ -69,6 +70,7 @@ class ScriptedEdge(
     models: list[model_pb2.Model] = field(default_factory=list)
     tools: list[tool_pb2.Tool] = field(default_factory=list)
     permissions: tuple[str, ...] = ()
+    one_time: bool = False
     auth: ScriptedAuth = field(default_factory=ScriptedAuth)
 
     async def Chat(
@@ -103,7 +105,7 @@ class ScriptedEdge(
     ) -> session_service_pb2.LoginResponse:
         if request.password != PASSWORD:
             await _refuse(context, "The user name or the password is wrong.", "CREDENTIALS_INVALID")
-        return session_service_pb2.LoginResponse(tokens=self._pair())
+        return session_service_pb2.LoginResponse(tokens=self._pair(), must_change_password=self.one_time)
 
     async def Refresh(
         self, request: session_service_pb2.RefreshRequest, context: grpc.aio.ServicerContext

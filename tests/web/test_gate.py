@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
+import grpc
 import httpx
 import pytest
 import pytest_asyncio
 from starlette.types import Message
 
+from parley.auth.v1 import usage_service_pb2, user_service_pb2
 from parley_client.channel import open_channel
 from services.rpc.tls import TlsFiles
-from tests.web.scripted_edge import PASSWORD, ScriptedEdge, serve
+from tests.web.scripted_edge import PASSWORD, ScriptedEdge, serve, status
 from tests.web.scripts import MODELS, TOOLS
 from web.app import build_app
 from web.edge import Edge
@@ -50,15 +52,17 @@ class House:
 
     transport: httpx.ASGITransport
     store: SessionStore
+    edge: ScriptedEdge
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def house(identity: Callable[[str], TlsFiles]) -> AsyncIterator[House]:
     """One application for all tests: it takes seconds to build."""
-    server, address = await serve(ScriptedEdge(models=MODELS, tools=TOOLS), identity("edge"))
+    scripted = ScriptedEdge(models=MODELS, tools=TOOLS)
+    server, address = await serve(scripted, identity("edge"))
     edge = Edge(open_channel(address, authority=identity("edge").authority))
     store = SessionStore(max_sessions=100, idle_seconds=3600)
-    yield House(httpx.ASGITransport(build_app(edge, store)), store)
+    yield House(httpx.ASGITransport(build_app(edge, store)), store, scripted)
     await store.close()
     await edge.close()
     await server.stop(0)
@@ -221,3 +225,71 @@ async def test_websockets_are_closed() -> None:
     gate = Gate(receive, SessionStore(max_sessions=1, idle_seconds=1))  # type: ignore[arg-type]
     await gate({"type": "websocket"}, receive, send)
     assert [message["type"] for message in sent] == ["websocket.close"]
+
+
+async def test_usage_is_fetched_as_a_file(door: Door) -> None:
+    await door.enter()
+    answer = await door.browser.get("/usage.csv?whose=tenant&by=user&period=7")
+    assert answer.text == "day,model,requests\r\n2026-11-23,parley-demo,7\r\n"
+    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+    assert answer.headers["content-disposition"].startswith('attachment; filename="usage-2')
+    query = door.house.edge.auth.last(usage_service_pb2.ExportUsageRequest).query
+    assert query.tenant_wide
+    assert len(query.group_by) == 2
+
+
+async def test_a_file_that_is_refused_says_why(door: Door) -> None:
+    await door.enter()
+    refusals = door.house.edge.auth.refusals
+    refusals["ExportUsage"] = status(grpc.StatusCode.PERMISSION_DENIED, "You may not.", "PERMISSION_MISSING")
+    answer = await door.browser.get("/usage.csv")
+    refusals.clear()
+    assert answer.status_code == 502
+    assert "PERMISSION_MISSING" in answer.text
+
+
+async def test_a_one_time_password_leads_to_the_form_for_another(door: Door) -> None:
+    door.house.edge.one_time = True
+    answer = await door.browser.post("/login", data=CREDENTIALS)
+    door.house.edge.one_time = False
+    assert answer.headers["location"] == "password"
+    assert "Choose a new password" in (await door.browser.get("/password")).text
+
+
+async def test_a_password_is_changed_and_the_rights_are_up_to_date(door: Door) -> None:
+    await door.enter()
+    refreshed = door.house.edge.refreshed
+    form = {"current": PASSWORD, "new": "a new one for ada", "again": "a new one for ada"}
+    answer = await door.browser.post("/password", data=form)
+    assert (answer.status_code, answer.headers["location"]) == (303, ".")
+    request = door.house.edge.auth.last(user_service_pb2.ChangePasswordRequest)
+    assert (request.current_password, request.new_password) == (PASSWORD, "a new one for ada")
+    assert door.house.edge.refreshed == refreshed + 1
+
+
+async def test_a_password_is_not_changed_by_mistake(door: Door) -> None:
+    await door.enter()
+    form = {"current": PASSWORD, "new": "a new one for ada", "again": "another one for ada"}
+    answer = await door.browser.post("/password", data=form)
+    assert answer.status_code == 400
+    assert "not the same both times" in answer.text
+    assert "a new one for ada" not in answer.text
+
+
+async def test_a_wrong_password_changes_nothing(door: Door) -> None:
+    await door.enter()
+    refusals = door.house.edge.auth.refusals
+    refusals["ChangePassword"] = status(grpc.StatusCode.INVALID_ARGUMENT, "It is another.", "PASSWORD_WRONG")
+    form = {"current": "x", "new": "a new one for ada", "again": "a new one for ada"}
+    answer = await door.browser.post("/password", data=form)
+    refusals.clear()
+    assert answer.status_code == 400
+    assert "PASSWORD_WRONG" in answer.text
+
+
+async def test_the_administration_s_routes_need_a_login_and_the_page_s_own_origin(door: Door) -> None:
+    for path in ("/usage.csv", "/password"):
+        assert (await door.browser.get(path)).status_code == 401
+    await door.enter()
+    foreign = await door.browser.post("/password", data={}, headers={"origin": "https://evil.test"})
+    assert foreign.status_code == 403

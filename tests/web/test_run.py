@@ -24,7 +24,7 @@ async def scripted(identity: Callable[[str], TlsFiles]) -> AsyncIterator[tuple[S
     scripted = ScriptedEdge(scripts=dict(SCRIPTS))
     server, address = await serve(scripted, identity("edge"))
     edge = Edge(open_channel(address, authority=identity("edge").authority))
-    yield scripted, await edge.login("ada", PASSWORD)
+    yield scripted, (await edge.login("ada", PASSWORD)).client
     await edge.close()
     await server.stop(0)
 
