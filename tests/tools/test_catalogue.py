@@ -8,7 +8,7 @@ from jsonschema import Draft202012Validator
 
 from parley.tools.v1 import tool_pb2
 from services.rpc.errors import PermissionMissing
-from services.tools.builtin import file, math, utility
+from services.tools.builtin.rooms import BUILT_IN
 from services.tools.catalogue import (
     Arguments,
     Catalogue,
@@ -23,8 +23,6 @@ from services.tools.catalogue import (
 from services.tools.errors import ToolDisabled, ToolNotFound
 from tests.conftest import TokenMaker
 from tests.tools import sample_tools
-
-BUILT_IN = (*math.TOOLS, *file.TOOLS, *utility.TOOLS)
 
 
 class Number(Arguments):
