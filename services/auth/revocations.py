@@ -122,10 +122,12 @@ class RevocationLog:
         """
         seen = 0
         while True:
+            newest = self._last
             while rows := await self._after(seen):
                 for row in rows:
                     yield self._read(row)
                 seen = rows[-1].sequence
+            seen = max(seen, newest)  # what lies between mattered no longer
             yield None
             await self._news(seen)
 

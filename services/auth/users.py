@@ -145,6 +145,7 @@ class Users:
         """
         async with self._changing(caller, user_id) as (session, user):
             require_current(etag, user.version)
+            user.version += 1  # first: nothing that may wait for others comes after a revocation
             if changes.display_name is not None:
                 user.display_name = changes.display_name
             if changes.roles is not None:

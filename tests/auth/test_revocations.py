@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import grpc
@@ -12,13 +12,18 @@ from sqlalchemy import select
 from ulid import ULID
 
 from parley.auth.v1 import revocation_service_pb2 as pb2
+from parley.auth.v1 import session_service_pb2
 from parley.auth.v1.revocation_service_pb2_grpc import RevocationServiceStub
+from services.auth.__main__ import serving
 from services.auth.revocations import revoke
+from services.auth.settings import AuthSettings
 from services.auth.store.database import Database
 from services.auth.store.revocation_models import Revocation, RevocationKind
 from services.auth.store.revocations import RevocationRecords
+from services.rpc.channel import open_channel
 from services.rpc.errors import error_info, status_of
-from tests.auth.conftest import Auth, FakeClock, reason, token_of
+from services.rpc.tls import TlsFiles
+from tests.auth.conftest import Auth, FakeClock, bearer, reason, token_of
 
 SUBJECT = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 
@@ -159,3 +164,53 @@ async def until_refused(auth: Auth, token: str) -> str:
         except grpc.aio.AioRpcError as error:
             info = error_info(status_of(error))
             return info.reason if info is not None else ""
+
+
+async def test_a_watcher_of_what_matters_no_longer_is_left_in_peace(auth: Auth) -> None:
+    first = events(watch(auth, "tools"))
+    assert await anext(first) == "synchronized"
+    await write(auth, RevocationKind.KEY, SUBJECT)
+    assert await anext(first) == f"KEY {SUBJECT}"
+    auth.clock.advance(hours=2)
+    call, loop = watch(auth, "tools"), asyncio.get_running_loop()
+    await call.read()
+    began = loop.time()
+    assert (await call.read()).WhichOneof("event") == "heartbeat"
+    assert loop.time() - began > 0.5
+
+
+async def test_a_replica_learns_of_anothers_revocations(
+    auth: Auth, auth_settings: Callable[..., AuthSettings], identity: Callable[[str], TlsFiles]
+) -> None:
+    await auth.add_user("ada", "user")
+    token = (await auth.login("ada")).access_token
+    async with serving(auth_settings(), auth.clock) as (_, port):
+        channel = open_channel(
+            f"127.0.0.1:{port}", tls=identity("tools"), service="auth", trust_domain="parley.local"
+        )
+        async with channel:
+            call = RevocationServiceStub(channel).WatchRevocations(pb2.WatchRevocationsRequest(), timeout=20)
+            feed = events(call)
+            assert await anext(feed) == "synchronized"
+            await auth.sessions.Logout(session_service_pb2.LogoutRequest(), metadata=bearer(token))
+            async with asyncio.timeout(1):
+                assert (await anext(feed)).startswith("SESSION ")
+                assert await until_refused(auth, token) == "TOKEN_REVOKED"
+            call.cancel()
+
+
+async def test_many_sessions_end_at_once_and_every_end_is_told(auth: Auth) -> None:
+    await auth.add_user("ada", "user")
+    tokens = [(await auth.login("ada")).access_token for _ in range(6)]
+    logout = session_service_pb2.LogoutRequest()
+    every = session_service_pb2.EndSessionsRequest()
+    await asyncio.gather(
+        auth.sessions.EndSessions(every, metadata=bearer(tokens[0])),
+        *(auth.sessions.Logout(logout, metadata=bearer(token)) for token in tokens[1:]),
+        return_exceptions=True,
+    )
+    told = await stored(auth.database)
+    assert len(told) == len(set(told))
+    async with asyncio.timeout(1):
+        for token in tokens[1:]:
+            assert await until_refused(auth, token) == "TOKEN_REVOKED"

@@ -22,18 +22,20 @@ class RevocationRecords:
         self._session = session
 
     async def add(self, kind: RevocationKind, subject_id: str, now: datetime) -> None:
-        """Store a revocation.
+        """Store a revocation. Nothing that waits for others should follow in the transaction."""
+        await self.lock()
+        self._session.add(Revocation(kind=kind.value, subject_id=subject_id, revoke_time=now))
+        await self._session.flush()
 
-        Only one transaction at a time may do so, until its commit: numbers
-        given to two at once could become visible in the other order, and a
-        reader would miss the smaller. SQLite has one writer anyhow. Nothing
-        that waits for others should follow in the transaction.
+    async def lock(self) -> None:
+        """Let no other transaction store a revocation before this one ends.
+
+        Numbers given to two at once could become visible in the other order,
+        and a reader would miss the smaller. SQLite has one writer anyhow.
         """
         await self._session.flush()
         if self._session.get_bind().dialect.name == "postgresql":
             await self._session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": ADVISORY_LOCK})
-        self._session.add(Revocation(kind=kind.value, subject_id=subject_id, revoke_time=now))
-        await self._session.flush()
 
     async def last_sequence(self) -> int:
         """The number of the newest revocation; 0 where there is none."""

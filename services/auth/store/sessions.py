@@ -93,6 +93,8 @@ class SessionRecords:
 
     async def end(self, session_id: str, now: datetime) -> None:
         """End a session, and with it the access tokens made from it; its first end stands."""
+        revocations = RevocationRecords(self._session)
+        await revocations.lock()  # before the row: two who end several would else wait for each other
         ended = await self._session.execute(
             update(LoginSession)
             .where(LoginSession.session_id == session_id, LoginSession.end_time.is_(None))
@@ -100,7 +102,7 @@ class SessionRecords:
             .returning(LoginSession.session_id)
         )
         if ended.first() is not None:
-            await RevocationRecords(self._session).add(RevocationKind.SESSION, session_id, now)
+            await revocations.add(RevocationKind.SESSION, session_id, now)
 
     async def prune(self, before: datetime) -> None:
         """Forget sessions that ended by themselves before this time, tokens included."""
