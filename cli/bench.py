@@ -17,6 +17,7 @@ import uvloop
 from cli.bench_auth import auth
 from cli.bench_prompts import endless_copy
 from cli.bench_sides import EngineAlone, Side, WholePath
+from cli.bench_tools import tools
 from cli.console import errors, print_json, print_table
 from cli.failures import CommandError, told
 from cli.load import Comparison
@@ -32,6 +33,7 @@ def bench() -> None:
 
 
 app.command()(auth)
+app.command()(tools)
 
 
 @app.command()

@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import structlog
-
 from services.tools.sandbox.confinement import Bubblewrap, Confinement, Interpreter, Landlock
 from services.tools.sandbox.sandbox import LimitReached, Program, Sandbox, SandboxBroken
 from services.tools.sandbox.seccomp import FilterUnusable
@@ -37,8 +35,6 @@ print(json.dumps({{
 with open({_KEPT!r}, "w") as file:
     file.write("kept")
 """
-
-_log = structlog.get_logger("parley.tools")
 
 
 class SandboxUnavailable(Exception):
@@ -75,9 +71,7 @@ async def find_sandbox(wanted: Wanted) -> Sandbox:
             await check(sandbox)
         except (SandboxBroken, FilterUnusable, LimitReached, OSError) as error:
             reasons.append(f"{kind}: {error}")
-            _log.warning("sandbox does not work", kind=kind, why=str(error))
             continue
-        _log.info("sandbox works", kind=kind)
         return sandbox
     raise SandboxUnavailable("no sandbox works on this machine" + "".join(f"; {why}" for why in reasons))
 

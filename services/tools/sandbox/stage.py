@@ -18,7 +18,10 @@ import sys
 from _signal import signal  # type: ignore[import-not-found]
 from _socket import SCM_RIGHTS, SOL_SOCKET, socket
 from types import ModuleType
-from typing import Any, NoReturn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # Loading it takes as long as all the rest.
+    from typing import Any, NoReturn
 
 READY = b"+"
 FAILED = 125

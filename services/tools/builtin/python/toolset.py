@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import structlog
+
 from services.tools.builtin.python.run import python_tools
 from services.tools.catalogue import Tool
 from services.tools.sandbox.confinement import Interpreter
@@ -16,6 +18,8 @@ RUNS = ".runs"
 """The folder beside the workspaces for programs whose sandbox has no folders of its own."""
 
 _BOTH = ("bubblewrap", "landlock")
+_log = structlog.get_logger("parley.tools")
+
 _OFF = "the setting PARLEY_TOOLS_SANDBOX is off"
 
 
@@ -27,7 +31,9 @@ async def sandbox_tools(settings: ToolsSettings, workspaces: Workspaces) -> tupl
     try:
         sandbox = await find_sandbox(_wanted(settings, workspaces.root))
     except SandboxUnavailable as error:
+        _log.warning("tools that run programs are off", why=str(error))
         return python_tools(None, workspaces, unavailable=str(error))
+    _log.info("sandbox", kind=sandbox.confinement.name)
     return python_tools(sandbox, workspaces, limits=limits)
 
 

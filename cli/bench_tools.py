@@ -1,0 +1,65 @@
+"""`parley bench tools`: what it costs to run tools."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Annotated
+
+import typer
+import uvloop
+
+from cli.bench_sandbox import sandbox_rows
+from cli.console import errors, print_json, print_table
+from cli.failures import CommandError, told
+from cli.figures import Figure
+
+
+@dataclass(frozen=True)
+class Workload:
+    """How much is measured.
+
+    Attributes:
+        starts: Starts of each kind.
+        calls: Calls at once.
+    """
+
+    starts: int
+    calls: int
+
+
+Section = Callable[[Workload], Awaitable[list[Figure]]]
+
+
+async def _sandbox(workload: Workload) -> list[Figure]:
+    return await sandbox_rows(workload.starts, workload.calls)
+
+
+SECTIONS: Mapping[str, Section] = {"sandbox": _sandbox}
+"""What can be measured, in the order in which it is."""
+
+
+@told
+def tools(
+    only: Annotated[str, typer.Option(help=f"Measure only this: {' or '.join(SECTIONS)}.")] = "",
+    starts: Annotated[int, typer.Option(help="Starts of each kind.", min=3)] = 30,
+    calls: Annotated[int, typer.Option(help="Calls at once.", min=1)] = 1000,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON for scripts.")] = False,
+) -> None:
+    """Measure what running tools costs, on processes of its own."""
+    if only and only not in SECTIONS:
+        raise CommandError(f"There is nothing called {only} to measure.", f"Choose {' or '.join(SECTIONS)}.")
+    chosen = [section for name, section in SECTIONS.items() if only in ("", name)]
+    rows = uvloop.run(_measure(chosen, Workload(starts, calls)))
+    if as_json:
+        print_json([asdict(row) for row in rows])
+    else:
+        print_table(["figure", "measured", "target"], (row.cells() for row in rows))
+
+
+async def _measure(sections: Sequence[Section], workload: Workload) -> list[Figure]:
+    rows: list[Figure] = []
+    for section in sections:
+        errors().print(f"measuring {section.__name__.removeprefix('_')}", style="dim")
+        rows += await section(workload)
+    return rows
