@@ -127,7 +127,8 @@ def _row(tool: tool_pb2.Tool) -> list[str]:
     names = [name if name in required else f"{name}?" for name in schema.get("properties", {})]
     category = tool_pb2.Category.Name(tool.category).removeprefix("CATEGORY_").lower()
     level = tool_pb2.SafetyLevel.Name(tool.safety_level).removeprefix("SAFETY_LEVEL_").lower()
-    return [tool.name, category, level, ", ".join(names), tool.description.split("\n")[0]]
+    description = f"(off: {tool.unavailable})" if tool.unavailable else tool.description.split("\n")[0]
+    return [tool.name, category, level, ", ".join(names), description]
 
 
 def _show_line(event: execution_pb2.ToolEvent) -> None:
@@ -163,8 +164,15 @@ def _described(tool: tool_pb2.Tool) -> Iterator[str]:
 def _arguments(tool: tool_pb2.Tool) -> Iterator[list[str]]:
     schema = json.loads(tool.parameters_schema)
     for name, field in schema.get("properties", {}).items():
-        needed = "yes" if name in schema.get("required", []) else f"no ({json.dumps(field.get('default'))})"
-        yield [name, _type(field), needed, field.get("description", "")]
+        yield [name, _type(field), _needed(name, schema), field.get("description", "")]
+
+
+def _needed(name: str, schema: dict[str, Any]) -> str:
+    """Whether an argument is needed, and what stands in for it where it is not."""
+    if name in schema.get("required", []):
+        return "yes"
+    default = schema["properties"][name].get("default")
+    return "no" if default is None else f"no ({json.dumps(default)})"
 
 
 def _type(field: dict[str, Any]) -> str:

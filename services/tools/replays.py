@@ -13,8 +13,8 @@ from services.rpc.errors import DeadlineExceeded, ServiceError
 from services.tools.call_errors import IdempotencyKeyReused, OutcomeUnknown
 from services.tools.events import Emit, Happening, Result, Started
 
-Caller = tuple[str, str]
-"""Tenant and user: nobody gets another's results."""
+Caller = tuple[str, str, str]
+"""Tenant, user and API key: nobody gets another's results."""
 
 _ENTRY_BYTES = 512
 """What an entry takes beside its result, roughly."""
@@ -30,6 +30,7 @@ class Asked:
         tool: The tool's name.
         arguments: JSON text.
         repeatable: Running it twice is the same as running it once.
+        conversation_id: Whose workspace it works in; empty: the user's own.
     """
 
     caller: Caller
@@ -37,6 +38,7 @@ class Asked:
     tool: str
     arguments: str
     repeatable: bool
+    conversation_id: str = ""
 
     @property
     def place(self) -> tuple[Caller, str]:
@@ -45,8 +47,8 @@ class Asked:
 
     @property
     def digest(self) -> bytes:
-        """Equal for the same tool with the same arguments."""
-        return hashlib.sha256(f"{self.tool}\0{self.arguments}".encode()).digest()
+        """Equal for the same tool with the same arguments at the same place."""
+        return hashlib.sha256(f"{self.tool}\0{self.conversation_id}\0{self.arguments}".encode()).digest()
 
 
 @dataclass(frozen=True)

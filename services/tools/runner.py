@@ -148,11 +148,13 @@ class Runner:
 
 def _asked(tool: Tool, invocation: Invocation, principal: Principal) -> Asked:
     return Asked(
-        (principal.tenant_id, principal.user_id),
-        invocation.idempotency_key,
-        tool.name,
-        invocation.arguments,
-        tool.idempotent,
+        # A key may permit less than its user: what one saw is not another's to replay.
+        caller=(principal.tenant_id, principal.user_id, principal.key_id),
+        key=invocation.idempotency_key,
+        tool=tool.name,
+        arguments=invocation.arguments,
+        conversation_id=invocation.conversation_id,
+        repeatable=tool.idempotent,
     )
 
 

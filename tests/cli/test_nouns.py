@@ -24,6 +24,12 @@ def test_tools_show_their_arguments(parley: Run) -> None:
     assert json.loads(parley("tools", "list", "--json").stdout)[0]["name"] == "calculator"
 
 
+def test_a_tool_that_is_off_says_why(parley: Run, toy: ToyPlatform) -> None:
+    toy.unavailable = "it has no fingers"
+    assert "(off: it has no fingers)" in parley("tools", "list").stdout
+    assert "Switched off here: it has no fingers" in parley("tools", "show", "calculator").stdout
+
+
 def test_a_call_by_hand_puts_the_result_alone_on_stdout(parley: Run, toy: ToyPlatform) -> None:
     result = parley("tools", "call", "calculator", '{"expression": "17 * 23"}')
     assert result.stdout == '{"result":391}\n'
@@ -47,7 +53,7 @@ def test_one_tool_is_shown(parley: Run) -> None:
     assert ["expression", "string", "yes", "What", "to", "calculate."] in [
         line.split() for line in shown.splitlines()
     ]
-    assert ["digits", "integer", "no", "(null)"] in [line.split() for line in shown.splitlines()]
+    assert ["digits", "integer", "no"] in [line.split() for line in shown.splitlines()]
     assert '{"expression":"2*3"}' in shown
     as_json = json.loads(parley("tools", "show", "calculator", "--json").stdout)
     assert as_json["parameters_schema"]["required"] == ["expression"]

@@ -85,6 +85,8 @@ class ToyPlatform:
     """Method name to the status that it fails with."""
     lapses: int = 0
     """Calls that the platform is unavailable for before it answers."""
+    unavailable: str = ""
+    """Why its tool is off."""
     permissions: tuple[str, ...] = ("*",)
     """What the caller's token permits."""
     answers: dict[str, Any] = field(default_factory=dict)
@@ -178,7 +180,7 @@ class Inference(InferenceServiceServicer):
         return inference_service_pb2.ListModelsResponse(models=[model], next_page_token=following)
 
 
-def calculator_tool() -> tool_pb2.Tool:
+def calculator_tool(unavailable: str) -> tool_pb2.Tool:
     """The only tool there is."""
     example = tool_pb2.ToolExample(title="Twice", arguments='{"expression":"2*3"}', result='{"result":6}')
     tool = tool_pb2.Tool(
@@ -193,6 +195,7 @@ def calculator_tool() -> tool_pb2.Tool:
         max_output_bytes=1024,
         idempotent=True,
         examples=[example],
+        unavailable=unavailable,
     )
     tool.timeout.FromSeconds(5)
     return tool
@@ -204,11 +207,11 @@ class Tools(ToolServiceServicer):
 
     async def ListTools(self, request: Any, context: Any) -> tool_service_pb2.ListToolsResponse:
         await self.toy.enter(request, context)
-        return tool_service_pb2.ListToolsResponse(tools=[calculator_tool()])
+        return tool_service_pb2.ListToolsResponse(tools=[calculator_tool(self.toy.unavailable)])
 
     async def GetTool(self, request: Any, context: Any) -> tool_service_pb2.GetToolResponse:
         await self.toy.enter(request, context)
-        return tool_service_pb2.GetToolResponse(tool=calculator_tool())
+        return tool_service_pb2.GetToolResponse(tool=calculator_tool(self.toy.unavailable))
 
     async def GetStats(self, request: Any, context: Any) -> tool_service_pb2.GetStatsResponse:
         await self.toy.enter(request, context)

@@ -421,11 +421,12 @@ async def test_a_thousand_calls_end_and_leave_nothing(
     limits = StreamLimits(running=1000, open=1000, total=1000)
     await collect(CallStream(runner, caller, limits), Invocation("warm", "echo", "{}"))
     await pool.start()
-    before = open_files(), pool.pids
+    files, processes = open_files(), pool.pids
     calls = [Invocation(f"{number}", "echo", f'{{"text": "{number}"}}') for number in range(1000)]
     events = await collect(CallStream(runner, caller, limits), *calls)
     assert lasts(events) == {f"{number}": f'{{"text":"{number}"}}' for number in range(1000)}
-    assert (open_files(), pool.pids) == before
+    assert open_files() <= files  # what earlier tests left may go meanwhile
+    assert pool.pids == processes
     assert len(asyncio.all_tasks()) == 1
 
 

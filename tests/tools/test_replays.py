@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -11,12 +12,12 @@ from services.tools.events import Emit, Result, Started
 from services.tools.replays import Asked, Replays
 from tests.tools.conftest import SECONDS, discard
 
-ADA = ("tenant", "ada")
-BOB = ("tenant", "bob")
+ADA = ("tenant", "ada", "")
+BOB = ("tenant", "bob", "")
 
 
 def asked(
-    key: str = "k", caller: tuple[str, str] = ADA, arguments: str = "{}", *, repeatable: bool = False
+    key: str = "k", caller: tuple[str, str, str] = ADA, arguments: str = "{}", *, repeatable: bool = False
 ) -> Asked:
     return Asked(caller, key, "tool", arguments, repeatable)
 
@@ -66,8 +67,9 @@ async def test_nobody_gets_anothers_result() -> None:
     replays, work = Replays(), Work()
     await replays.once(asked(), discard, work)
     await replays.once(asked(caller=BOB), discard, work)
-    await replays.once(asked(caller=("other", "ada")), discard, work)
-    assert work.runs == 3
+    await replays.once(asked(caller=("other", "ada", "")), discard, work)
+    await replays.once(asked(caller=("tenant", "ada", "key-1")), discard, work)
+    assert work.runs == 4
 
 
 async def test_a_key_belongs_to_one_call() -> None:
@@ -75,6 +77,8 @@ async def test_a_key_belongs_to_one_call() -> None:
     await replays.once(asked(), discard, work)
     with pytest.raises(IdempotencyKeyReused):
         await replays.once(asked(arguments='{"a": 1}'), discard, work)
+    with pytest.raises(IdempotencyKeyReused):
+        await replays.once(replace(asked(), conversation_id="c"), discard, work)
     assert work.runs == 1
 
 
@@ -173,7 +177,7 @@ async def test_nothing_is_left_of_what_is_forgotten() -> None:
     now = 0.0
     replays = Replays(seconds=1, clock=lambda: now)
     for number in range(100):
-        await replays.once(asked(f"{number}", ("t", f"{number}")), discard, Work())
+        await replays.once(asked(f"{number}", ("t", f"{number}", "")), discard, Work())
     now = 2
     await replays.once(asked("last"), discard, Work())
     assert replays.size_bytes < 1000

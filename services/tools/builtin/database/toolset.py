@@ -22,6 +22,7 @@ from services.tools.catalogue import (
 
 MAX_SQL_CHARACTERS = 32 * 2**10
 MAX_OUTPUT_BYTES = 512 * 2**10
+# Statements have a limit of their own, at most 300 s by the settings; this is the net below it.
 TIMEOUT_SECONDS = 320.0
 NOT_CONFIGURED = "no SQL source is configured; the operator sets PARLEY_TOOLS_DATABASE_SOURCES"
 
