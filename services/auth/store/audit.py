@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy import ColumnElement, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.auth.store.audit_models import CHAIN, AuditChainHead, AuditRow
@@ -75,9 +76,9 @@ class AuditRecords:
         query = select(AuditRow.event_id).where(AuditRow.event_id.in_(list(event_ids)))
         return set(await self._session.scalars(query))
 
-    def add(self, rows: Iterable[AuditRow]) -> None:
-        """Store new records. The caller holds the head's lock."""
-        self._session.add_all(rows)
+    async def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Store new records, given by their columns. The caller holds the head's lock."""
+        await self._session.execute(insert(AuditRow), list(rows))
 
     async def newest(self, query: AuditQuery, before: int | None, size: int) -> Sequence[AuditRow]:
         """Matching records, newest first, below the sequence `before` if it is given."""
