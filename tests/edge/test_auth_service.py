@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -116,6 +117,36 @@ async def test_a_key_bound_to_addresses_is_refused_from_others(whole_edge: Front
             told.append(await client.get("/api/v1/me", headers=forged))
     assert [answer.status_code for answer in told] == [200, 403]
     assert refusal(told[1]).reason == "KEY_ADDRESS_NOT_ALLOWED"
+
+
+async def test_the_command_administers(whole_edge: Front, auth_folder: Path, tmp_path: Path) -> None:
+    environment = {
+        "PARLEY_HOME": str(tmp_path / "home"),
+        "PARLEY_ADDRESS": whole_edge.address,
+        "PARLEY_AUTHORITY_PATH": str(whole_edge.settings.tls_authority_path),
+        "PARLEY_API_KEY": "",
+        "COLUMNS": "200",
+    }
+
+    async def parley(*arguments: str, stdin: str = "") -> str:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "cli", *arguments),
+            env={"PATH": os.environ["PATH"], **environment},
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        output, errors = await asyncio.wait_for(process.communicate(stdin.encode()), 60)
+        assert process.returncode == 0, (arguments, errors.decode())
+        return output.decode().strip()
+
+    await parley("login", "--password-stdin", stdin=(auth_folder / "admin-password").read_text())
+    once = await parley("users", "create", "grace", "--role", "user")
+    await parley("logout")
+    await parley("login", "--username", "grace", "--password-stdin", stdin=once)
+    await parley("password", "--stdin", stdin=f"{once}\nmuch better than that\n")
+    sessions = json.loads(await parley("sessions", "list", "--json"))
+    assert [session["current"] for session in sessions] == [True]
 
 
 async def test_an_operator_lists_and_calls_through_reflection(whole_edge: Front, auth_folder: Path) -> None:
