@@ -150,7 +150,6 @@ class Users:
                 user.display_name = changes.display_name
             if changes.roles is not None:
                 await self._assign(session, caller, user, changes.roles)
-            user.version += 1
         return user
 
     async def _assign(
