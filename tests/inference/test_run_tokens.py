@@ -184,6 +184,18 @@ async def test_a_revoked_keys_token_and_a_forged_one_are_not_exchanged(
     assert why(caught) == "TOKEN_REVOKED"
 
 
+async def test_a_logins_token_is_exchanged_until_its_session_ends(
+    auth: RunningAuth, connect: Connect
+) -> None:
+    stub = TokenServiceStub(connect("inference"))
+    login = await auth.login()
+    assert (await exchange(stub, login.access_token)).access_token
+    await auth.end_login(login.refresh_token)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await exchange(stub, login.access_token)
+    assert why(caught) == "TOKEN_REVOKED"
+
+
 async def test_a_runs_token_lives_no_longer_than_auth_allows(auth: RunningAuth, connect: Connect) -> None:
     _, metadata = await auth.key()
     answer = await exchange(TokenServiceStub(connect("inference")), token_in(metadata), seconds=86_400)
