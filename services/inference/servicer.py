@@ -77,7 +77,8 @@ class InferenceServicer(InferenceServiceServicer):
                 await _prepare(loop)
                 if order.tools != ToolSelection():
                     await self._run_tokens.cover(run.limit.at)
-                await context.send_initial_metadata(purse.headers())
+                if headers := purse.headers():
+                    await context.send_initial_metadata(headers)
                 async with aclosing(self._answer(run, engine, loop)) as responses:
                     async for response in responses:
                         yield response

@@ -19,10 +19,17 @@ from parley.auth.v1.quota_service_pb2_grpc import QuotaServiceStub
 from services.auth.quota_upkeep import AccountUse, QuotaUpkeep
 from services.auth.settings import AuthSettings
 from services.auth.store.models import Tenant
+from services.ledger.admission import Admission, Spent
 from services.ledger.ledger import USAGE, Ledger, LimitReached, open_store
 from services.ledger.limits import Dimension, Payer
 from services.ledger.quotas import subject_from, terms_for
+from services.ledger.remote_limits import RemoteLimits
+from services.rpc.call import Call, enter_call
+from services.rpc.principal import Principal
+from services.rpc.quota_errors import QuotaExceeded
 from tests.auth.conftest import Auth, bearer, reason
+
+LATER = datetime(2100, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +90,12 @@ async def listed(auth: Auth, token: str, **fields: Any) -> list[quota_pb2.Quota]
         page = await stub(auth).ListQuotas(request, metadata=bearer(token))
         found.extend(page.quotas)
     return found
+
+
+async def until_ready(ledger: Ledger) -> None:
+    async with asyncio.timeout(10):
+        while not await ledger.is_ready():  # noqa: ASYNC110 - auth's upkeep makes it so
+            await asyncio.sleep(0.01)
 
 
 async def effective(auth: Auth, token: str, model: str = "") -> list[quota_pb2.Quota]:
@@ -156,9 +169,7 @@ async def test_the_status_tells_what_is_used_and_left(
     await put(auth, token, quota("model/m", prompt_nanos=100))
     payer = Payer(admin.tenant_id, admin.user_id, "", "m")
     ledger, terms = Ledger(store), terms_for(payer, await effective(auth, token, "m"))
-    async with asyncio.timeout(10):
-        while not await ledger.is_ready():  # noqa: ASYNC110 - auth's upkeep makes it so
-            await asyncio.sleep(0.01)
+    await until_ready(ledger)
     await ledger.reserve("a-lease", payer, terms, prompt=20, wanted=5, seconds=30)
     answer = await stub(auth).GetQuotaStatus(pb2.GetQuotaStatusRequest(model="m"), metadata=bearer(token))
     used = {quota_pb2.QuotaDimension.Name(use.dimension): (use.limit, use.used) for use in answer.uses}
@@ -239,6 +250,29 @@ async def test_users_see_their_status_and_nothing_else(auth: Auth, admin: Any) -
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await stub(auth).GetEffectiveLimits(pb2.GetEffectiveLimitsRequest(), metadata=bearer(bobs))
     assert reason(caught) == "PEER_NOT_ALLOWED"
+
+
+async def test_what_auth_says_holds_where_it_is_spent(
+    auth: Auth, token: str, admin: Any, store: Redis
+) -> None:
+    await put(auth, token, quota(f"user/{admin.user_id}", tokens_per_day=30, concurrent_streams=1))
+    call = Call("request-1", "/m")
+    call.principal = Principal(
+        admin.user_id, "ada", admin.tenant_id, ("admin",), frozenset(), "", "", "", LATER, token
+    )
+    enter_call(call)
+    payer = Payer(admin.tenant_id, admin.user_id)
+    ledger, limits = Ledger(store), RemoteLimits(stub(auth, "inference"), fresh_seconds=0)
+    admission = Admission(ledger, limits, service="test.parley")
+    await until_ready(ledger)
+    lease = await admission.admit(str(ULID()), payer, prompt=10)
+    assert lease.ceiling == 20
+    with pytest.raises(QuotaExceeded) as caught:
+        await admission.admit(str(ULID()), payer, prompt=10)
+    assert caught.value.refused.subject == f"user/{admin.user_id}"
+    await admission.settle(lease, Spent(prompt_tokens=10, completion_tokens=4))
+    answer = await stub(auth).GetQuotaStatus(pb2.GetQuotaStatusRequest(), metadata=bearer(token))
+    assert sorted((use.limit, use.used) for use in answer.uses) == [(1, 0), (30, 14)]
 
 
 class Remembered:
