@@ -27,6 +27,7 @@ TextFormat = Literal["json", "csv", "yaml", "toml"]
 MAX_DEPTH = 100
 MAX_ROWS = 100_000
 MAX_COLUMNS = 1000
+MAX_CELLS = 1_000_000
 MAX_CELL_CHARACTERS = 128 * 2**10
 
 _NUMBER = re.compile(r"-?(0|[1-9]\d{0,17})(\.\d{1,30})?([eE][+-]?\d{1,3})?")
@@ -204,11 +205,13 @@ def columns(rows: list[dict[str, Any]]) -> list[str]:
     """The names of all columns, in the order they appear.
 
     Raises:
-        ValueError: There are too many.
+        ValueError: There are too many, or too many cells.
     """
     names = list(dict.fromkeys(name for row in rows for name in row))
     if len(names) > MAX_COLUMNS:
         raise ValueError(f"there are more than {MAX_COLUMNS} columns")
+    if len(names) * len(rows) > MAX_CELLS:
+        raise ValueError(f"there are more than {MAX_CELLS} cells")
     return names
 
 

@@ -39,8 +39,8 @@ class Matcher:
         self._left = seconds
         try:
             self.pattern = regex.compile(pattern, flags | regex.VERSION0, cache_pattern=False)
-        except (regex.error, ValueError, OverflowError, RecursionError) as error:
-            raise PatternInvalid(tool, str(error) or "it is nested too deeply") from None
+        except (regex.error, ValueError, OverflowError, RecursionError, MemoryError) as error:
+            raise PatternInvalid(tool, str(error) or "it is too large") from None
 
     @contextmanager
     def timed(self) -> Iterator[float]:

@@ -215,6 +215,7 @@ def test_data_that_is_not_what_it_should_be_is_refused(
         ('{"a": null}', "toml"),
         (json.dumps([{str(number): 1 for number in range(1001)}]), "csv"),
         (json.dumps([{str(number): 1 for number in range(1001)}]), "html"),
+        (json.dumps([{str(number): 1 for number in range(1000)}, *([{}] * 1000)]), "markdown"),
     ],
 )
 def test_what_a_format_cannot_hold_is_refused(use: Use, data: str, to_format: str) -> None:

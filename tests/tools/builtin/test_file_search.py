@@ -54,6 +54,12 @@ def test_a_broken_pattern_is_named(use: Use) -> None:
         use(file_search, query="(", regex=True)
 
 
+@pytest.mark.parametrize("pattern", ["(" * 450 + ")" * 450, "[", "a{2,1}", "(?P<n>a)(?P=m)"])
+def test_a_pattern_that_cannot_be_made_is_refused(pattern: str) -> None:
+    with pytest.raises(PatternInvalid):
+        Matcher(pattern, "file_search")
+
+
 def test_a_catastrophic_pattern_is_ended() -> None:
     matcher = Matcher(r"(?:(?:a|b|ab)+)+$", "file_search", seconds=0.05)
     with pytest.raises(PatternTooSlow) as caught:
