@@ -12,7 +12,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -52,7 +52,11 @@ _PREPARATION = (
 _READING = frozenset(
     (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE)
 )
-_CHANGING = _READING | {sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE}
+_WRITING = frozenset((sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE))
+_CHANGING = _READING | _WRITING
+# What full-text search asks in between; it tells a number.
+_LOOK_FOR_CHANGES = (sqlite3.SQLITE_PRAGMA, "data_version", None)
+_TABLE_FUNCTIONS = ("json_each", "json_tree")
 _FORBIDDEN_FUNCTIONS = frozenset(("load_extension", "fts3_tokenizer"))
 _REFUSED_CODES = frozenset((sqlite3.SQLITE_AUTH, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM))
 _BROKEN_CODES = frozenset(
@@ -105,6 +109,7 @@ def query_sqlite(arguments: StatementArguments, _call: WorkerCall) -> Rows:
     with _opened(arguments, "ro") as connection:
         connection.execute("PRAGMA query_only = ON")
         connection.execute("BEGIN")
+        _meet_virtual_tables(connection)
         connection.set_authorizer(_authorizer(_READING))
         cursor = _executed(connection, arguments, _READS_ONLY)
         if cursor.description is None:
@@ -117,12 +122,14 @@ def execute_sqlite(arguments: StatementArguments, _call: WorkerCall) -> Changed:
     """Changes rows, all or none."""
     with _opened(arguments, "rw") as connection:
         connection.execute("BEGIN IMMEDIATE")
+        _meet_virtual_tables(connection)
         before = connection.total_changes
         connection.set_authorizer(_authorizer(_CHANGING))
         cursor = _executed(connection, arguments, _CHANGES_ONLY)
         if cursor.description is not None:
             raise StatementNotAllowed(arguments.source, _CHANGES_ONLY)
-        changed = connection.total_changes - before
+        # The statement's own rows; Python does not tell them for WITH, and there all count that were touched.
+        changed = cursor.rowcount if cursor.rowcount >= 0 else connection.total_changes - before
         if changed > arguments.changed_rows:
             raise TooManyRows(arguments.source, arguments.changed_rows)
         connection.set_authorizer(None)
@@ -164,6 +171,17 @@ def _opened(arguments: FileArguments, mode: str) -> Iterator[sqlite3.Connection]
         ends = time.monotonic() + arguments.seconds
         connection.set_progress_handler(lambda: time.monotonic() > ends, _STEPS_BETWEEN_LOOKS)
         yield connection
+
+
+def _meet_virtual_tables(connection: sqlite3.Connection) -> None:
+    """Let virtual tables declare themselves, which the authorizer would take for CREATE TABLE."""
+    found = connection.execute(
+        "SELECT name FROM sqlite_schema WHERE sql LIKE 'CREATE VIRTUAL TABLE%' LIMIT ?", (MAX_TABLES,)
+    )
+    for name in (*_TABLE_FUNCTIONS, *(name for (name,) in found.fetchall())):
+        quoted = name.replace('"', '""')
+        with suppress(sqlite3.Error):  # of a module that is not there; a statement that needs it is told
+            connection.execute(f'SELECT 1 FROM "{quoted}" LIMIT 0')  # noqa: S608 - a quoted name of the file's own
 
 
 def _connect(arguments: FileArguments, mode: str) -> sqlite3.Connection:
@@ -215,12 +233,12 @@ def _is_about_transactions(error: sqlite3.DatabaseError) -> bool:
 
 def _authorizer(allowed: frozenset[int]) -> Callable[..., int]:
     def authorize(action: int, first: str | None, second: str | None, *_: str | None) -> int:
-        writes = action in _CHANGING - _READING
-        system = writes and (first or "").lower().startswith("sqlite_")
+        if (action, first, second) == _LOOK_FOR_CHANGES:
+            return sqlite3.SQLITE_OK
+        of_the_system = action in _WRITING and (first or "").lower().startswith("sqlite_")
         forbidden = action == sqlite3.SQLITE_FUNCTION and (second or "").lower() in _FORBIDDEN_FUNCTIONS
-        return (
-            sqlite3.SQLITE_OK if action in allowed and not system and not forbidden else sqlite3.SQLITE_DENY
-        )
+        refused = action not in allowed or of_the_system or forbidden
+        return sqlite3.SQLITE_DENY if refused else sqlite3.SQLITE_OK
 
     return authorize
 

@@ -95,6 +95,26 @@ async def test_sorting_more_than_memory_may_hold_fails(shop: Shop) -> None:
         await shop.query(swelling)
 
 
+async def test_what_sqlite_files_hold_beside_plain_tables(shop: Shop, lamps_file: Path) -> None:
+    owner = sqlite3.connect(lamps_file)
+    owner.executescript(
+        "PRAGMA journal_mode = WAL; CREATE VIRTUAL TABLE notes USING fts5(text);"
+        "INSERT INTO notes VALUES ('light the oil lamp'), ('buy wire');"
+        "CREATE VIEW cheap AS SELECT name FROM lamps WHERE price < 20;"
+        "CREATE TABLE log (what text);"
+        "CREATE TRIGGER told AFTER UPDATE ON lamps BEGIN INSERT INTO log VALUES (new.name); END"
+    )
+    owner.close()
+    assert await shop.query("SELECT text FROM notes WHERE notes MATCH ?", "lamp") == [["light the oil lamp"]]
+    assert await shop.query("SELECT value FROM json_each('[1, 2]')") == [[1], [2]]
+    assert await shop.query("SELECT name FROM cheap") == [["oil"]]
+    assert await shop.query("EXPLAIN QUERY PLAN SELECT * FROM log")
+    assert await shop.execute("UPDATE lamps SET sold = 1 WHERE name = ?", "oil") == 1
+    assert await shop.query("SELECT what FROM log") == [["oil"]]
+    assert await shop.execute("DELETE FROM notes WHERE notes MATCH ?", "wire") == 1
+    assert await shop.execute("WITH x AS (SELECT 'oil' AS name) DELETE FROM lamps WHERE name IN x") == 1
+
+
 async def test_values_that_json_has_not(shop: Shop) -> None:
     assert await shop.query("SELECT x'00ff', 9e999, -9e999, NULL, 1.5, 9007199254740993") == [
         ["\\x00ff", "Infinity", "-Infinity", None, 1.5, 9007199254740993]
