@@ -120,6 +120,7 @@ def test_secrets_are_marked_for_redaction() -> None:
         "parley.auth.v1.CreateTenantResponse.one_time_password",
         "parley.auth.v1.CreateUserResponse.one_time_password",
         "parley.auth.v1.ResetPasswordResponse.one_time_password",
+        "parley.auth.v1.ExchangeExternalTokenRequest.subject_token",
         "parley.auth.v1.ExchangeTokenRequest.subject_token",
         "parley.auth.v1.ExchangeTokenResponse.access_token",
     ]
