@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,9 @@ from web.gate import LOGIN_PATH, cookie_name, session_of
 from web.session import Session, SessionStore
 
 STATIC_PATH = Path(__file__).parent / "static"
+
+LOGOUT_SECONDS = 5.0
+"""Time that the platform has to end a session's tokens."""
 
 _log = structlog.get_logger()
 templates = Environment(loader=FileSystemLoader(STATIC_PATH), autoescape=select_autoescape())
@@ -49,6 +53,9 @@ def login_router(edge: Edge, store: SessionStore) -> APIRouter:
 
     @router.post("/logout")
     async def logout(request: Request) -> Response:
+        session = session_of(store, request.scope)
+        if session is not None:
+            await _end_at_the_platform(session)
         await _end(request)
         answer = RedirectResponse("login", 303)
         answer.delete_cookie(cookie_name(request.url.scheme), secure=request.url.scheme == "https")
@@ -64,6 +71,15 @@ def login_router(edge: Edge, store: SessionStore) -> APIRouter:
             await store.end(session.id)
 
     return router
+
+
+async def _end_at_the_platform(session: Session) -> None:
+    """End the tokens too. Whatever comes of that, the browser is logged out."""
+    try:
+        async with asyncio.timeout(LOGOUT_SECONDS):
+            await session.client.logout()
+    except (ParleyError, TimeoutError) as error:
+        _log.warning("tokens not ended", error=str(error))
 
 
 def _form(username: str = "", advice: Advice | None = None, status: int = 200) -> Response:

@@ -121,6 +121,13 @@ class ScriptedEdge(
         await self._check(context)
         return who_is(self.permissions)
 
+    async def Logout(
+        self, request: session_service_pb2.LogoutRequest, context: grpc.aio.ServicerContext
+    ) -> session_service_pb2.LogoutResponse:
+        await self._check(context)
+        await self.auth.enter(request, context)
+        return session_service_pb2.LogoutResponse()
+
     async def EndSessions(
         self, request: session_service_pb2.EndSessionsRequest, context: grpc.aio.ServicerContext
     ) -> session_service_pb2.EndSessionsResponse:

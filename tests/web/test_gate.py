@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from starlette.types import Message
 
-from parley.auth.v1 import usage_service_pb2, user_service_pb2
+from parley.auth.v1 import session_service_pb2, usage_service_pb2, user_service_pb2
 from parley_client.channel import open_channel
 from services.rpc.tls import TlsFiles
 from tests.web.scripted_edge import PASSWORD, ScriptedEdge, serve, status
@@ -129,6 +129,18 @@ async def test_logging_out_ends_the_session(door: Door) -> None:
     assert (answer.status_code, answer.headers["location"]) == (303, "login")
     assert door.store.find(session_id) is None
     assert (await browser.get("/")).status_code == 303
+    door.house.edge.auth.last(session_service_pb2.LogoutRequest)
+
+
+async def test_a_browser_is_logged_out_though_the_platform_cannot_end_the_tokens(door: Door) -> None:
+    browser = await door.enter()
+    session_id = browser.cookies[COOKIE]
+    refusals = door.house.edge.auth.refusals
+    refusals["Logout"] = status(grpc.StatusCode.UNAVAILABLE, "Away.", "DEPENDENCY_UNAVAILABLE")
+    answer = await browser.post("/logout", headers={"origin": ORIGIN})
+    refusals.clear()
+    assert answer.status_code == 303
+    assert door.store.find(session_id) is None
 
 
 async def test_another_site_cannot_act_for_a_person(door: Door) -> None:
