@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -11,7 +12,8 @@ from sqlalchemy import text
 
 from parley.auth.v1 import audit_pb2, audit_service_pb2, session_service_pb2
 from parley.auth.v1.audit_service_pb2_grpc import AuditServiceStub
-from services.rpc.audit import stamped
+from services.auth.settings import AuthSettings
+from services.rpc.audit import stamped, told_to_auth
 from tests.auth.conftest import PASSWORD, Auth, bearer, reason
 
 ALLOWED, REFUSED = audit_pb2.AUDIT_DECISION_ALLOWED, audit_pb2.AUDIT_DECISION_REFUSED
@@ -198,3 +200,20 @@ async def test_probes_and_keys_leave_nothing(auth: Auth) -> None:
     token = await administrator(auth)
     found = await records(auth, token)
     assert all("GetJwks" not in record.event.method for record in found)
+
+
+async def test_what_a_service_saw_arrives_in_the_chain(
+    auth: Auth, auth_settings: Callable[..., AuthSettings]
+) -> None:
+    event = stamped(
+        audit_pb2.AuditEvent(
+            stage=audit_pb2.AUDIT_STAGE_STARTED,
+            decision=ALLOWED,
+            method="/parley.inference.v1.InferenceService/Chat",
+        )
+    )
+    async with told_to_auth(auth.connect("inference"), auth_settings()) as queue:
+        queue.record(event)
+    assert queue.waiting == 0
+    (record,) = await records(auth, await administrator(auth), method_prefix="/parley.inference")
+    assert (record.service, record.event) == ("inference", event)
