@@ -35,7 +35,7 @@ from services.tools.builtin.web.toolset import web_tools
 from services.tools.call_stream import StreamLimits
 from services.tools.catalogue import Catalogue, Tool
 from services.tools.metering import Door
-from services.tools.plugins import PluginUnusable, plugin_tools
+from services.tools.plugins import PluginUnusable, installed, plugin_tools
 from services.tools.replays import Replays
 from services.tools.room import WorkspaceLimits
 from services.tools.runner import Runner
@@ -70,7 +70,7 @@ async def serve(settings: ToolsSettings) -> None:
         outside = (*web_tools(settings, resolver), *database_tools(sources))
         inside = (*await sandbox_tools(settings, workspaces), *_system_tools(settings, workspaces))
         own = (*BUILT_IN, *outside, *inside)
-        catalogue = Catalogue((*own, *plugin_tools({entry.name for entry in own})))
+        catalogue = Catalogue((*own, *plugin_tools(installed(), {entry.name for entry in own})))
         workers = WorkerPool(workspaces, catalogue.worker_modules, settings.workers)
         stack.push_async_callback(workers.stop)
         revocations = Revocations()

@@ -10,7 +10,7 @@ Its module is imported by the service and by every worker process.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from importlib.metadata import EntryPoint, entry_points
 
 from services.tools.catalogue import Tool
@@ -22,17 +22,23 @@ class PluginUnusable(Exception):
     """A plug-in cannot be used; the message names it and says why."""
 
 
-def plugin_tools(taken: Collection[str]) -> tuple[Tool, ...]:
-    """The tools of the plug-ins that are installed, by entry point.
+def installed() -> Iterable[EntryPoint]:
+    """The plug-ins that are installed."""
+    return entry_points(group=GROUP)
+
+
+def plugin_tools(plugins: Iterable[EntryPoint], taken: Collection[str]) -> tuple[Tool, ...]:
+    """The tools of the plug-ins, ordered by the names of these.
 
     Args:
+        plugins: Where they are; `installed` finds them.
         taken: Names that tools have already.
 
     Raises:
         PluginUnusable: One cannot be loaded, is no tool, or takes a name.
     """
     found: dict[str, Tool] = {}
-    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+    for entry in sorted(plugins, key=lambda entry: entry.name):
         for tool in _load(entry):
             if tool.name in found or tool.name in taken:
                 raise PluginUnusable(f"the plug-in {entry.name} takes the name of the tool {tool.name}")

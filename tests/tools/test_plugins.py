@@ -9,9 +9,14 @@ import sys
 import sysconfig
 import venv
 from asyncio.subprocess import PIPE
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
+
+from services.tools.plugins import GROUP, PluginUnusable, plugin_tools
+from tests.tools import sample_tools
+from tests.tools.test_catalogue import double
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "write-a-tool.md"
 SECONDS = 60.0
@@ -21,7 +26,7 @@ import asyncio, json, sys
 from pathlib import Path
 from services.tools.arguments import parse_arguments
 from services.tools.catalogue import Catalogue
-from services.tools.plugins import PluginUnusable, plugin_tools
+from services.tools.plugins import installed, plugin_tools
 from services.tools.workers import WorkerPool
 from services.tools.workspace import Owner, Workspaces
 
@@ -33,12 +38,9 @@ async def call(tools):
         print(await worker.run(tools[0], pool.call(tools[0], arguments, Owner("t", "u")), print))
     await pool.stop()
 
-try:
-    tools = plugin_tools(json.loads(sys.argv[2]))
-    print(json.dumps([tool.permission for tool in tools]))
-    asyncio.run(call(tools))
-except PluginUnusable as error:
-    print(error)
+tools = plugin_tools(installed(), ())
+print(json.dumps([tool.permission for tool in tools]))
+asyncio.run(call(tools))
 """
 
 
@@ -70,7 +72,7 @@ def install(environment: Path, code: str, entry_point: str) -> None:
     (metadata / "entry_points.txt").write_text(f"[parley.tools]\n{entry_point}\n")
 
 
-async def use_plugins(environment: Path, *taken: str) -> list[str]:
+async def use_plugins(environment: Path) -> list[str]:
     """What a service in that environment finds, line by line."""
     script = environment / "call.py"
     script.write_text(CALL)
@@ -78,7 +80,6 @@ async def use_plugins(environment: Path, *taken: str) -> list[str]:
         str(environment / "bin" / "python"),
         str(script),
         str(environment / "workspaces"),
-        json.dumps(taken),
         stdout=PIPE,
         stderr=PIPE,
     )
@@ -98,23 +99,33 @@ async def test_the_tool_of_the_guide_works_once_it_is_installed(environment: Pat
     assert json.loads(result) == {"greeting": "Hello, Ada!"}
 
 
-async def test_a_plug_in_may_bring_several_tools(environment: Path) -> None:
-    install(environment, blocks("python")[0] + "\nTOOLS = (greet,)\n", "tools = greeting:TOOLS")
-    assert len(await use_plugins(environment)) == 2
+def plugin(value: str) -> EntryPoint:
+    return EntryPoint("mine", value, GROUP)
+
+
+def test_a_plug_in_may_bring_several_tools() -> None:
+    tools = plugin_tools(
+        [plugin("tests.tools.sample_tools:TOOLS"), plugin("tests.tools.test_catalogue:double")], ()
+    )
+    assert tools == (*sample_tools.TOOLS, double)
+    assert plugin_tools([], ("double",)) == ()
 
 
 @pytest.mark.parametrize(
-    ("code", "entry_point", "taken", "told"),
+    ("value", "told"),
     [
-        ("raise RuntimeError('no licence')", "greet = greeting:greet", (), "cannot be loaded: no licence"),
-        ("greet = 5", "greet = greeting:greet", (), "gives a int, where a tool should be"),
-        (blocks("python")[0], "greet = greeting:greet", ("greet",), "takes the name of the tool greet"),
+        ("no.such.module:tool", "cannot be loaded: No module named 'no'"),
+        ("tests.tools.sample_tools:nothing", "cannot be loaded: module"),
+        ("tests.tools.sample_tools:LIMIT_BYTES", "gives a int, where a tool should be"),
+        ("tests.tools.sample_tools:echo", "takes the name of the tool echo"),
     ],
 )
-async def test_a_plug_in_that_cannot_be_used_is_named(
-    environment: Path, code: str, entry_point: str, taken: tuple[str, ...], told: str
-) -> None:
-    install(environment, code, entry_point)
-    (said,) = await use_plugins(environment, *taken)
-    assert said.startswith("the plug-in greet")
-    assert said.endswith(told)
+def test_a_plug_in_that_cannot_be_used_is_named(value: str, told: str) -> None:
+    with pytest.raises(PluginUnusable, match=f"^the plug-in mine {told}"):
+        plugin_tools([plugin(value)], ("echo",))
+
+
+def test_two_plug_ins_cannot_bring_one_name() -> None:
+    twice = [plugin("tests.tools.sample_tools:echo"), plugin("tests.tools.sample_tools:TOOLS")]
+    with pytest.raises(PluginUnusable, match="takes the name of the tool echo"):
+        plugin_tools(twice, ())
