@@ -13,13 +13,12 @@ from google.protobuf import any_pb2, descriptor_pool, duration_pb2, message_fact
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from parley.auth.v1 import key_service_pb2, session_service_pb2, user_service_pb2
+from parley.auth.v1 import key_service_pb2, session_service_pb2
 from parley.auth.v1.key_service_pb2_grpc import KeyServiceServicer, add_KeyServiceServicer_to_server
 from parley.auth.v1.session_service_pb2_grpc import (
     SessionServiceServicer,
     add_SessionServiceServicer_to_server,
 )
-from parley.auth.v1.user_service_pb2_grpc import UserServiceServicer, add_UserServiceServicer_to_server
 from parley.inference.v1 import chat_pb2, inference_service_pb2, message_pb2, model_pb2
 from parley.inference.v1.inference_service_pb2_grpc import (
     InferenceServiceServicer,
@@ -328,15 +327,6 @@ class Sessions(SessionServiceServicer):
         return session_service_pb2.GetJwksResponse()
 
 
-class Users(UserServiceServicer):
-    def __init__(self, toy: ToyPlatform) -> None:
-        self.toy = toy
-
-    async def ChangePassword(self, request: Any, context: Any) -> user_service_pb2.ChangePasswordResponse:
-        await self.toy.enter(request, context)
-        return user_service_pb2.ChangePasswordResponse()
-
-
 class RunningPlatform:
     """A toy on a thread of its own, so that a command may run its own event loop."""
 
@@ -366,7 +356,6 @@ class RunningPlatform:
         add_ToolServiceServicer_to_server(Tools(self.toy), self._server)
         add_KeyServiceServicer_to_server(Keys(self.toy), self._server)
         add_SessionServiceServicer_to_server(Sessions(self.toy), self._server)
-        add_UserServiceServicer_to_server(Users(self.toy), self._server)
         self._server.add_generic_rpc_handlers((Administered(self.toy),))
         record = health.aio.HealthServicer()
         for service in ("parley.auth.v1.SessionService", "parley.tools.v1.ToolService"):
