@@ -39,6 +39,7 @@ class Site:
     heard: list[Heard] = field(default_factory=list)
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     hanging: asyncio.Event = field(default_factory=asyncio.Event)
+    together: asyncio.Barrier = field(default_factory=lambda: asyncio.Barrier(1))
 
     def url(self, path: str = "/", host: str = "127.0.0.1") -> str:
         return f"http://{host}:{self.port}{path}"
@@ -52,6 +53,7 @@ class Site:
         body = await reader.readexactly(int(headers.get("content-length", "0")))
         self.heard.append(Heard(method, target, headers, body))
         self.asked.set()
+        await self.together.wait()
         answer = self.answers.get(target.partition("?")[0], response(status="404 Not Found"))
         writer.write(answer)
         if answer.endswith(HANG):
