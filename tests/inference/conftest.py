@@ -46,7 +46,7 @@ from services.rpc.verifier import Verifier
 from tests.conftest import TokenMaker
 from tests.inference.scripted import NoLimits
 
-LEASES = LeaseLife(slice_tokens=8, seconds=3.0)
+LEASES = LeaseLife(slice_tokens=8, seconds=30.0)
 
 Identity = Callable[[str], TlsFiles]
 

@@ -50,13 +50,13 @@ def terms(account: str, **values: int) -> Terms:
 
 
 class EndlessEngine:
-    """Says a word per token until it is stopped. A prompt costs ten tokens a message."""
+    """Says a word per token until it is stopped, or stalls. A prompt costs ten tokens a message."""
 
-    def __init__(self, pace_seconds: float = 0.0) -> None:
+    def __init__(self, stalls_after: int = 10**9) -> None:
         self.card = ModelCard("scripted", context_length=1_000_000)
         self.running = 0
         self.most_beyond = 0
-        self._pace = pace_seconds
+        self._stalls_after = stalls_after
 
     async def render(self, turn: Turn) -> Prompt:
         return Prompt(10 * len(turn.messages))
@@ -72,7 +72,9 @@ class EndlessEngine:
         self.running += 1
         try:
             for spent in range(1, max_output_tokens + 1):
-                await asyncio.sleep(self._pace)
+                if spent > self._stalls_after:
+                    await asyncio.Event().wait()
+                await asyncio.sleep(0)
                 self.most_beyond = max(self.most_beyond, spent - (ceiling() or spent))
                 yield Step((ContentDelta("word "),), TurnUsage(prompt.tokens, spent))
             usage = TurnUsage(prompt.tokens, max_output_tokens)
@@ -98,6 +100,7 @@ class ReplicaOrder:
         store_url: Its ledger's store.
         account: The account that its callers are counted in.
         limits: Their limits, by dimension.
+        stalls_after: Tokens after which its engine says nothing more.
     """
 
     port: int
@@ -106,6 +109,7 @@ class ReplicaOrder:
     store_url: str
     account: str
     limits: dict[str, int]
+    stalls_after: int
 
     def environment(self) -> dict[str, str]:
         return {**os.environ, ENVIRONMENT: json.dumps(self.__dict__)}
@@ -130,7 +134,7 @@ async def serve() -> None:
     settings = settings_for(TlsFiles(*map(Path, order.identity)), listen_address=f"127.0.0.1:{order.port}")
     server = RpcServer(settings, JwksVerifier(keys, issuer=ISSUER, audience=AUDIENCE))
     models, runs = Models("scripted"), RunRegistry()
-    models.ready("scripted", EndlessEngine(pace_seconds=0.005))
+    models.ready("scripted", EndlessEngine(order.stalls_after))
     async with open_store(order.store_url) as store:
         limits = FixedLimits(terms(order.account, **order.limits))
         admission = Admission(Ledger(store), limits, service="inference.parley", life=LIFE)

@@ -22,7 +22,6 @@ from parley.auth.v1 import usage_pb2
 from parley.inference.v1 import chat_pb2
 from parley.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
 from services.inference.engine import ToolCall
-from services.ledger.admission import Spent, record_for
 from services.ledger.ledger import USAGE, Ledger
 from services.ledger.limits import Dimension
 from services.rpc.channel import open_channel
@@ -227,6 +226,17 @@ async def killable(order: ReplicaOrder, log: Path) -> AsyncIterator[asyncio.subp
         await process.wait()
 
 
+async def follow(call: Any, outcome: Outcome, enough: int, going: asyncio.Barrier) -> None:
+    """Read to the end, and say when there was enough."""
+    try:
+        while (response := await call.read()) is not grpc.aio.EOF:
+            outcome.note(response.event)
+            if outcome.delivered == enough and response.event.HasField("content_delta"):
+                await going.wait()
+    except grpc.aio.AioRpcError:
+        outcome.end = "CUT"
+
+
 async def test_a_killed_replica_charges_at_most_a_slice_beyond_what_it_delivered(
     identity: Identity, tokens: TokenMaker, ledger: Ledger, account: str, store_url: str, tmp_path: Path
 ) -> None:
@@ -235,7 +245,7 @@ async def test_a_killed_replica_charges_at_most_a_slice_beyond_what_it_delivered
     tls = identity("inference")
     files = [str(tls.certificate), str(tls.private_key), str(tls.authority)]
     keys = tokens.keys.as_dict(private=False)
-    order = ReplicaOrder(free_port(), files, dict(keys), store_url, account, limits)
+    order = ReplicaOrder(free_port(), files, dict(keys), store_url, account, limits, enough)
     outcomes = [Outcome() for _ in range(streams)]
 
     async with (
@@ -245,21 +255,11 @@ async def test_a_killed_replica_charges_at_most_a_slice_beyond_what_it_delivered
         ) as channel,
     ):
         stub = InferenceServiceStub(channel)
-        going = asyncio.Barrier(streams + 1)
-
-        async def follow(outcome: Outcome) -> None:
-            call = stub.Chat(chat(), metadata=tokens.metadata(*PERMISSIONS), wait_for_ready=True)
-            try:
-                while (response := await call.read()) is not grpc.aio.EOF:
-                    outcome.note(response.event)
-                    if outcome.delivered == enough and response.event.HasField("content_delta"):
-                        await going.wait()
-            except grpc.aio.AioRpcError:
-                outcome.end = "CUT"
-
+        going, metadata = asyncio.Barrier(streams + 1), tokens.metadata(*PERMISSIONS)
         async with asyncio.timeout(60), asyncio.TaskGroup() as group:
             for outcome in outcomes:
-                group.create_task(follow(outcome))
+                call = stub.Chat(chat(), metadata=metadata, wait_for_ready=True)
+                group.create_task(follow(call, outcome, enough, going))
             await going.wait()
             process.kill()
             killed = time.monotonic()
@@ -271,19 +271,9 @@ async def test_a_killed_replica_charges_at_most_a_slice_beyond_what_it_delivered
     async with asyncio.timeout(LEASE_SECONDS + 3):
         while (await used(ledger, account, **limits))[Dimension.CONCURRENT_STREAMS]:
             pass
-    assert time.monotonic() - killed <= LEASE_SECONDS + 0.5
+    assert time.monotonic() - killed <= LEASE_SECONDS + 2
     expired = [lease for lease in await ledger.expired() if lease.terms.accounts[0].name == account]
     assert len(expired) == streams
-    for lease in expired:
-        spent = Spent(prompt_tokens=lease.grant.prompt, completion_tokens=lease.grant.completion)
-        record = record_for(lease.lease_id, lease.payer, lease.terms, spent).SerializeToString()
-        assert await ledger.settle(
-            lease.lease_id,
-            lease.terms,
-            prompt=spent.prompt_tokens,
-            completion=spent.completion_tokens,
-            record=record,
-        )
     assert (await used(ledger, account, **limits))[Dimension.TOKENS_PER_DAY] == charged
 
 
