@@ -31,7 +31,7 @@ def sqlite_url(path: Path) -> str:
     return f"sqlite+aiosqlite:///{path}"
 
 
-async def restored_is_whole(url: str, make_ledger: Callable[..., Ledger]) -> None:
+async def verify_restored(url: str, make_ledger: Callable[..., Ledger]) -> None:
     """The program starts on it, finds its users, and goes on with a chain that is proven."""
     await migrate(parse_url(url))
     database = Database(parse_url(url))
@@ -59,7 +59,7 @@ async def test_sqlite_is_copied_while_it_is_written(
     await ledger.chain.append("auth", [event("/not in the copy", clock)])
     await database.close()
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
-    await restored_is_whole(sqlite_url(copy), make_ledger)
+    await verify_restored(sqlite_url(copy), make_ledger)
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
@@ -89,7 +89,7 @@ async def test_postgresql_is_dumped_and_restored(
         program, *arguments = command
         await asyncio.to_thread(subprocess.run, [PROGRAMS / program, *arguments], check=True, timeout=60)
     url = fresh.set(drivername="postgresql+asyncpg").render_as_string(hide_password=False)
-    await restored_is_whole(url, make_ledger)
+    await verify_restored(url, make_ledger)
 
 
 @pytest.mark.parametrize(
