@@ -38,9 +38,10 @@ USAGE = f"{PREFIX}usage"
 
 STORE_SECONDS = 2.0
 CONNECTIONS = 16
-MOST_RECORDS = 1_000_000
+# About 17 MB of the embedded store's 64. Auth takes them within a second, so only its long absence loses any.
+MOST_RECORDS = 100_000
 MOST_WIRES = 1000
-SETTLED_FOR = timedelta(hours=1)
+SETTLED_FOR = timedelta(minutes=10)
 
 
 class LedgerUnavailable(Exception):
