@@ -26,13 +26,14 @@ MAX_JSON_BYTES = 60_000
 MAX_METHOD_CHARACTERS = 256
 MAX_ID_CHARACTERS = 64
 
-# Who is let into these is told only when it is refused: probes and public keys decide nothing, what a key
-# is exchanged for is told by the service that it is used at, and the audit does not write about its own
-# writing.
+# Who is let into these is told only when it is refused: probes, public keys and what services ask of auth
+# for themselves decide nothing, what a key is exchanged for is told by the service that it is used at, and
+# the audit does not write about its own writing.
 QUIET_METHODS = (
     "/grpc.health.v1.Health/",
     "/parley.auth.v1.SessionService/GetJwks",
     "/parley.auth.v1.AuditService/RecordEvents",
+    "/parley.auth.v1.QuotaService/GetEffectiveLimits",
     "/parley.auth.v1.RevocationService/WatchRevocations",
     "/envoy.service.auth.v3.Authorization/",
     "/envoy.service.accesslog.v3.AccessLogService/",
