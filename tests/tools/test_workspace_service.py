@@ -261,13 +261,19 @@ async def test_the_permission_is_needed(desk: Desk) -> None:
     assert await refused(desk.upload("a", b"x", metadata=metadata)) == denied
 
 
+def handles() -> int:
+    """Open files and folders; gRPC opens and closes sockets as it likes."""
+    links = [link.readlink() for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    return sum(not str(link).startswith(("socket:", "anon_inode:", "/proc")) for link in links)
+
+
 async def test_no_handle_is_left_open(desk: Desk) -> None:
     await desk.upload("a", bytes(200_000))
     await desk.list()
-    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    before = handles()
     for _ in range(3):
         await desk.upload("a", bytes(200_000))
         await desk.download("a")
         await refused(desk.download("nope"))
         await desk.list()
-    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+    assert handles() == before
