@@ -10,10 +10,10 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
@@ -197,16 +197,6 @@ def public_key(path: Path) -> ECKey:
         raise ValueError(f"{path} holds no public key of an audit") from error
 
 
-def now_of(position: Position, kind: CheckpointKind) -> Checkpoint:
-    """A checkpoint of this moment."""
-    return Checkpoint(position, kind, datetime.now(UTC))
-
-
 def _new_key() -> bytes:
     key = ECKey.generate_key(CURVE, {"use": "sig", "alg": ALGORITHM})
     return json.dumps(key.as_dict(private=True)).encode()
-
-
-def newest(checkpoints: Sequence[Checkpoint]) -> int:
-    """The newest record that one of them vouches for; 0 where there is none."""
-    return max((checkpoint.position.sequence for checkpoint in checkpoints), default=0)
