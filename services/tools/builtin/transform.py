@@ -8,12 +8,11 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from services.tools.builtin.duck import select, table_of
+from services.tools.builtin.duck import MAX_MEMORY, first_line, select, table_of
 from services.tools.builtin.file import MAX_PATH_CHARACTERS
 from services.tools.builtin.formats import MAX_ROWS, columns, plain, read, shown, table, write, write_json
 from services.tools.builtin.sources import (
     MAX_DATA_CHARACTERS,
-    MAX_SOURCE_BYTES,
     one_source,
     read_source,
     read_whole,
@@ -179,14 +178,19 @@ def _cell(text: str) -> str:
 
 
 def _parquet(rows: list[dict[str, Any]]) -> bytes:
-    """The rows as DuckDB writes them, in memory."""
+    """The rows as DuckDB writes them, in memory.
+
+    Raises:
+        ValueError: Parquet cannot hold them.
+    """
+    if not columns(rows):
+        raise ValueError("there are no columns")
     lines = "\n".join(map(write_json, rows)).encode()
     source, sink = os.memfd_create("rows"), os.memfd_create("parquet")
     try:
         write_all(source, lines)
         _copy_to_parquet(source, sink)
-        os.lseek(sink, 0, os.SEEK_SET)
-        return os.read(sink, MAX_SOURCE_BYTES)
+        return os.pread(sink, os.fstat(sink).st_size, 0)
     finally:
         os.close(source)
         os.close(sink)
@@ -195,12 +199,15 @@ def _parquet(rows: list[dict[str, Any]]) -> bytes:
 def _copy_to_parquet(source: int, sink: int) -> None:
     import duckdb
 
-    with duckdb.connect(":memory:", config={"threads": 1, "memory_limit": "256MB"}) as connection:
-        connection.execute(
-            "COPY (FROM read_json(?, format = 'newline_delimited')) "
-            f"TO '/proc/self/fd/{sink:d}' (FORMAT parquet, USE_TMP_FILE false)",
-            [f"/proc/self/fd/{source}"],
-        )
+    copy = (
+        "COPY (FROM read_json(?, format = 'newline_delimited')) "
+        f"TO '/proc/self/fd/{sink:d}' (FORMAT parquet, USE_TMP_FILE false)"
+    )
+    try:
+        with duckdb.connect(":memory:", config={"threads": 1, "memory_limit": MAX_MEMORY}) as connection:
+            connection.execute(copy, [f"/proc/self/fd/{source}"])
+    except duckdb.Error as error:
+        raise ValueError(first_line(error)) from None
 
 
 TOOLS = (data_transform,)

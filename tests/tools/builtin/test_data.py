@@ -249,6 +249,13 @@ def test_parquet_is_written_read_and_queried(use: Use, home: Path) -> None:
         use(data_transform, file_path="bad.parquet", from_format="parquet", to_format="json")
 
 
+@pytest.mark.parametrize("data", ["[]", "[{}]"])
+def test_what_parquet_cannot_hold_is_refused(use: Use, home: Path, data: str) -> None:
+    with pytest.raises(DataInvalid):
+        use(data_transform, data=data, from_format="json", to_format="parquet", output_path="t.parquet")
+    assert not (home / "t.parquet").exists()
+
+
 @pytest.fixture
 def points(home: Path) -> Path:
     (home / "points.csv").write_text("x,y,day\n1,2,2026-11-23\n3,4,2026-11-24\n")
