@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable, Iterator
 import pytest
 
 from services.rpc.principal import Principal
-from services.tools.builtin.system import processes, shown_variables, system_tools
+from services.tools.builtin.machine import processes
+from services.tools.builtin.system import shown_variables, system_tools
 from services.tools.catalogue import LoopCall, Tool
 from services.tools.errors import VariableNotShown
 from services.tools.workspace import Workspaces
