@@ -99,7 +99,7 @@ class Catalogue:
             self._known.popitem(last=False)
 
     async def _fetch(self) -> Tools:
-        """All pages. A caller who may not even list the tools has none."""
+        """All that can be called. A caller who may not even list the tools has none."""
         try:
             async with asyncio.timeout(FETCH_SECONDS):
                 return await self._pages()
@@ -118,7 +118,7 @@ class Catalogue:
                 metadata=metadata,
                 timeout=FETCH_SECONDS,
             )
-            tools.update((tool.name, _spec(tool)) for tool in page.tools)
+            tools.update((tool.name, _spec(tool)) for tool in page.tools if not tool.unavailable)
             token = page.next_page_token
             if not token or len(tools) >= MAX_TOOLS:
                 return dict(sorted(tools.items()))

@@ -92,9 +92,10 @@ class ScriptedToolService(ToolServiceServicer):
 
     async def ListTools(self, request: Any, context: Any) -> tool_service_pb2.ListToolsResponse:
         self.listed += 1
-        names = ["broken", "calculator", "slow"]
+        names = ["broken", "calculator", "off", "slow"]
         at = names.index(request.page_token) if request.page_token else 0
         tool = tool_pb2.Tool(name=names[at], description="A tool.", parameters_schema='{"type":"object"}')
+        tool.unavailable = "No sandbox works here." if names[at] == "off" else ""
         following = names[at + 1] if at + 1 < len(names) else ""
         return tool_service_pb2.ListToolsResponse(tools=[tool], next_page_token=following)
 
