@@ -24,9 +24,8 @@ ORIGIN_POLICY = "origin"
 SIZE_POLICY = "size"
 
 KEY_HEADER = "x-parley-key"
-# What the key exchange is shown. A key may be bound to addresses: the last one in x-forwarded-for is
-# what the edge itself saw.
-SHOWN_HEADERS = (KEY_HEADER, "x-request-id", "x-forwarded-for")
+# What the key exchange is shown, beside the address that the call comes from.
+SHOWN_HEADERS = (KEY_HEADER, "x-request-id")
 PROVIDER = "parley"
 JWKS_METHOD = "parley.auth.v1.SessionService.GetJwks"
 

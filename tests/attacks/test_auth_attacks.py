@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from tests.attacks.key_cases import KEYS, SESSIONS
 from tests.attacks.target import Attack, Target
 from tests.attacks.token_cases import TOKENS
 from tests.edge.answers import refusal
+from tests.edge.front import eventually
 
 pytestmark = pytest.mark.slow
 
@@ -25,11 +27,23 @@ def test_there_are_at_least_sixty_and_none_twice() -> None:
     assert len({attack.name for attack in ATTACKS}) == len(ATTACKS) >= 60
 
 
+async def audited(target: Target, request_id: str) -> list[dict[str, Any]]:
+    """What the audit has of a request that was refused, once it is there: it is written beside the call."""
+
+    async def look() -> list[dict[str, Any]] | None:
+        query = {"filter.requestId": request_id, "filter.decision": "AUDIT_DECISION_REFUSED"}
+        answer = await target.get("audit/records", target.admin.headers, params=query)
+        return [record["event"] for record in answer.json().get("records", [])] or None
+
+    return await eventually(look)
+
+
 @pytest.mark.asyncio(loop_scope="session")
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name.replace(" ", "-"))
 async def test_an_attack_is_refused_and_its_neighbour_is_not(attack: Attack, target: Target) -> None:
     answer = await attack.strike(target)
     assert (answer.status_code, refusal(answer).reason) == attack.refusal, answer.text
     assert not INWARD.search(answer.text)
+    assert all(event["reason"] for event in await audited(target, answer.headers["x-request-id"]))
     legitimate = await attack.neighbour(target)
     assert legitimate.status_code == 200, legitimate.text

@@ -81,7 +81,9 @@ async def test_an_address_that_floods_calls_without_a_token_is_turned_away(
 
     login = {"username": "ada", "password": "a password"}
     async with front(settings, tmp_path) as edge, edge.http() as client, edge.channel() as channel:
-        flood = [await client.post("/api/v1/sessions:login", json=login, headers=of("192.0.2.1")) for _ in range(6)]
+        flood = [
+            await client.post("/api/v1/sessions:login", json=login, headers=of("192.0.2.1")) for _ in range(6)
+        ]
         other = await client.post("/api/v1/sessions:login", json=login, headers=of("192.0.2.2"))
         call = SessionServiceStub(channel).Login(
             LoginRequest(**login), metadata=tuple(of("192.0.2.1").items()), timeout=10
