@@ -96,6 +96,7 @@ async def test_a_key_s_secret_does_not_outlive_its_showing(office: Page, stand: 
     await expect(office.locator(".a-secret code")).to_have_text(SECRET)
     assert list(stand.edge.auth.last(key_service_pb2.CreateKeyRequest).scopes) == ["inference.chat"]
     await turn_to(office, "Users")
+    assert SECRET not in await office.content()
     await turn_to(office, "Keys")
     await expect(office.locator("#keys-room tbody tr").first).to_contain_text("ci")
     assert SECRET not in await office.content()

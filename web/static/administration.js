@@ -35,6 +35,12 @@
     return fields;
   };
 
+  // A secret goes when people turn elsewhere; a tab that is left stays in the page, hidden.
+  document.addEventListener("click", (event) => {
+    if (!event.target.closest("#rooms .tab-wrapper")) return;
+    for (const secret of document.querySelectorAll(".a-secret")) secret.remove();
+  });
+
   window.parleyRoom = (element, props, send, watch) => {
     const act = (name, fields) => {
       element.setAttribute("aria-busy", "true");
