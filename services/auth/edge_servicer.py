@@ -19,6 +19,8 @@ from services.rpc.interceptors.around import Context
 # Where the edge moves a key that came as `authorization: Bearer parley_…` or as `x-api-key`.
 KEY_HEADER = "x-parley-key"
 API_KEY_HEADER = "x-api-key"
+REQUEST_ID = "x-request-id"
+MAX_REQUEST_ID_CHARACTERS = 64
 
 # google/rpc/code.proto names the HTTP status of each code.
 HTTP_STATUSES = {
@@ -46,10 +48,13 @@ class EdgeServicer(external_auth_pb2_grpc.AuthorizationServicer):
         An error is an answer here, not a failed call: of a failed call Envoy
         would tell the client nothing.
         """
-        key = request.attributes.request.http.headers.get(KEY_HEADER)
+        headers = request.attributes.request.http.headers
+        key = headers.get(KEY_HEADER)
         if key is None:
             return edge_pb2.CheckResponse(ok_response=edge_pb2.OkHttpResponse())
         call = current_call()
+        # The decision is about the caller's request, and is found by its id.
+        call.request_id = headers.get(REQUEST_ID, call.request_id)[:MAX_REQUEST_ID_CHARACTERS]
         call.client_address = request.attributes.source.address.socket_address.address
         try:
             token = await self._exchange.exchange(key, call.client_address)
@@ -58,10 +63,10 @@ class EdgeServicer(external_auth_pb2_grpc.AuthorizationServicer):
             presented = parse(key)
             note(key_prefix=presented.prefix if presented is not None else "")
             return denial(error.to_status())
-        headers = [_header(AUTHORIZATION, f"Bearer {token.text}")]
+        authorization = [_header(AUTHORIZATION, f"Bearer {token.text}")]
         return edge_pb2.CheckResponse(
             ok_response=edge_pb2.OkHttpResponse(
-                headers=headers, headers_to_remove=[KEY_HEADER, API_KEY_HEADER]
+                headers=authorization, headers_to_remove=[KEY_HEADER, API_KEY_HEADER]
             )
         )
 
