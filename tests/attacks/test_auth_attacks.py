@@ -30,7 +30,7 @@ def test_there_are_at_least_sixty_and_none_twice() -> None:
 
 
 async def audited(target: Target, request_id: str) -> list[dict[str, Any]]:
-    """What the audit has of a request that did not go well, once it is there: it is written beside the call."""
+    """What the audit has of a request that did not go well, once it is written."""
 
     async def look() -> list[dict[str, Any]] | None:
         query = {"filter.requestId": request_id}
