@@ -1,4 +1,4 @@
-"""Train the demonstration model: `python models/parley-demo/train.py --minutes 75`.
+"""Train the demonstration model: `python models/parley-demo/train.py --minutes 180`.
 
 Checkpoints, the log and the weights as they stand go to the work folder; `--install` copies the finished
 weights beside this script. An interrupted run goes on with `--resume`.
@@ -19,7 +19,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--minutes", type=float, default=75, help="wall-clock minutes of training in all")
+    parser.add_argument("--minutes", type=float, default=180, help="wall-clock minutes of training in all")
     parser.add_argument("--work", type=Path, default=RUN_FOLDER, help="folder for checkpoints and logs")
     parser.add_argument("--resume", action="store_true", help="go on from the work folder's checkpoint")
     parser.add_argument("--seed", type=int, default=1)
