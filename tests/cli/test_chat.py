@@ -17,7 +17,7 @@ def test_an_answer_shows_reasoning_the_call_its_result_and_the_text(parley: Run,
         '← {"result":391} (3 ms)',
         "17 * 23 is 391.",
     ]
-    assert toy.metadata["authorization"] == "Bearer pk_toy"
+    assert toy.metadata["authorization"] == "Bearer of-pk_toy"
 
 
 def test_options_reach_the_request(parley: Run, toy: ToyPlatform) -> None:
