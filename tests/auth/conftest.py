@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
@@ -62,29 +63,62 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty database, once of each kind."""
     if request.param == "sqlite":
-        return f"sqlite+aiosqlite:///{tmp_path / 'auth.db'}"
-    first = request.getfixturevalue("postgresql")
+        return _sqlite_url(tmp_path / "auth.db")
+    return _new_postgresql_database(request.getfixturevalue("postgresql"))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a database with the present schema and no rows, once of each kind.
+
+    It is copied: making it by the migrations takes longer than most tests.
+    """
+    if request.param == "sqlite":
+        return _sqlite_url(shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "auth.db"))
+    template = request.getfixturevalue("postgresql_template")
+    return _new_postgresql_database(request.getfixturevalue("postgresql"), template)
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with the present schema."""
+    path = tmp_path_factory.mktemp("template") / "auth.db"
+    asyncio.run(migrate(parse_url(_sqlite_url(path))))
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgresql_template(postgresql: str) -> str:
+    """The name of a database with the present schema."""
+    url = _new_postgresql_database(postgresql)
+    asyncio.run(migrate(parse_url(url)))
+    return str(make_url(url).database)
+
+
+def _sqlite_url(path: Path) -> str:
+    return f"sqlite+aiosqlite:///{path}"
+
+
+def _new_postgresql_database(server: str, template: str = "template1") -> str:
     name = f"auth_{uuid.uuid4().hex}"
-    asyncio.run(_create_database(first, name))
-    url = make_url(first).set(drivername="postgresql+asyncpg", database=name)
+
+    async def create() -> None:
+        connection = await asyncpg.connect(server)
+        await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        await connection.close()
+
+    asyncio.run(create())
+    url = make_url(server).set(drivername="postgresql+asyncpg", database=name)
     return url.render_as_string(hide_password=False)
-
-
-async def _create_database(url: str, name: str) -> None:
-    connection = await asyncpg.connect(url)
-    await connection.execute(f'CREATE DATABASE "{name}"')
-    await connection.close()
 
 
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
     """A database with the present schema and no rows."""
-    url = parse_url(database_url)
-    await migrate(url)
-    database = Database(url)
+    database = Database(parse_url(database_url))
     yield database
     await database.close()
 

@@ -33,8 +33,8 @@ def differences(connection: Connection) -> list[object]:
     return list(compare_metadata(MigrationContext.configure(connection), Record.metadata))
 
 
-async def test_forward_back_and_forward_again(database_url: str) -> None:
-    url = parse_url(database_url)
+async def test_forward_back_and_forward_again(empty_database_url: str) -> None:
+    url = parse_url(empty_database_url)
     engine = open_engine(url)
     for target, expected in (
         (HEAD, set(Record.metadata.tables)),
@@ -47,8 +47,8 @@ async def test_forward_back_and_forward_again(database_url: str) -> None:
     await engine.dispose()
 
 
-async def test_what_was_there_stays_and_the_first_tenant_is_the_root(database_url: str) -> None:
-    url = parse_url(database_url)
+async def test_what_was_there_stays_and_the_first_tenant_is_the_root(empty_database_url: str) -> None:
+    url = parse_url(empty_database_url)
     await migrate(url, "0002")
     engine = open_engine(url)
     async with engine.execution_options(writes=True).begin() as connection:
@@ -80,8 +80,8 @@ async def test_migrating_what_is_up_to_date_changes_nothing(database: Database, 
         assert await connection.run_sync(differences) == []
 
 
-async def test_replicas_that_start_together_wait_for_each_other(database_url: str) -> None:
-    url = parse_url(database_url)
+async def test_replicas_that_start_together_wait_for_each_other(empty_database_url: str) -> None:
+    url = parse_url(empty_database_url)
     await asyncio.gather(*(migrate(url) for _ in range(4)))
     engine = open_engine(url)
     async with engine.connect() as connection:
@@ -99,9 +99,9 @@ async def test_a_newer_schema_stops_the_start(database: Database, database_url: 
         assert await session.scalar(text("SELECT version_num FROM alembic_version")) == "9999"
 
 
-async def test_a_revision_that_is_not_there_is_told_in_a_line(database_url: str) -> None:
+async def test_a_revision_that_is_not_there_is_told_in_a_line(empty_database_url: str) -> None:
     with pytest.raises(StartError, match="there is no revision 0815: choose one of head, base, 0"):
-        await migrate(parse_url(database_url), "0815")
+        await migrate(parse_url(empty_database_url), "0815")
 
 
 @pytest.mark.parametrize(
