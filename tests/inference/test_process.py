@@ -18,8 +18,12 @@ import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from parley.auth.v1 import quota_service_pb2, session_service_pb2
+from parley.auth.v1 import quota_service_pb2, revocation_service_pb2, session_service_pb2
 from parley.auth.v1.quota_service_pb2_grpc import QuotaServiceServicer, add_QuotaServiceServicer_to_server
+from parley.auth.v1.revocation_service_pb2_grpc import (
+    RevocationServiceServicer,
+    add_RevocationServiceServicer_to_server,
+)
 from parley.auth.v1.session_service_pb2_grpc import (
     SessionServiceServicer,
     add_SessionServiceServicer_to_server,
@@ -73,6 +77,18 @@ class NoQuotas(QuotaServiceServicer):
     SetQuota = GetQuota = ListQuotas = DeleteQuota = GetQuotaStatus = _refuse
 
 
+class NoRevocations(RevocationServiceServicer):
+    """Knows of nothing that was revoked, and says so."""
+
+    async def WatchRevocations(
+        self, request: Any, context: Any
+    ) -> AsyncIterator[revocation_service_pb2.WatchRevocationsResponse]:
+        yield revocation_service_pb2.WatchRevocationsResponse(
+            synchronized=revocation_service_pb2.Synchronized()
+        )
+        await asyncio.Event().wait()
+
+
 @dataclass
 class Service:
     """A running `python -m services.inference`."""
@@ -124,6 +140,7 @@ async def auth_port(identity: Identity, tokens: TokenMaker) -> AsyncIterator[int
     server = RpcServer(settings_for(identity("auth")), tokens.verifier())
     server.add(add_SessionServiceServicer_to_server, Keys(tokens))
     server.add(add_QuotaServiceServicer_to_server, NoQuotas())
+    server.add(add_RevocationServiceServicer_to_server, NoRevocations())
     yield await server.start()
     await server.stop()
 
