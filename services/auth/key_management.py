@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from ulid import ULID
 
 from services.auth.clock import Clock
-from services.auth.delegation import require_held
-from services.auth.errors import KeyNotFound, KeyNotLive, KeyOwnerNotService, ScopeExceedsOwner, UserNotFound
+from services.auth.delegation import colleague, owner_asked_for, require_held
+from services.auth.errors import KeyNotFound, KeyNotLive, KeyOwnerNotService, ScopeExceedsOwner
 from services.auth.exchange import KeyExchange
 from services.auth.grants import key_grant, rights
 from services.auth.keys import PresentedKey, mint
@@ -24,10 +24,8 @@ from services.auth.store.database import Database
 from services.auth.store.keys import KeyRecords
 from services.auth.store.models import ApiKey, User, UserKind
 from services.auth.store.revocation_models import RevocationKind
-from services.auth.store.users import UserRecords
 from services.rpc.principal import Principal
 
-READ_USERS = "auth.users.read"
 WRITE_USERS = "auth.users.write"
 EVERYONE = "-"
 
@@ -137,14 +135,12 @@ class KeyManagement:
             PermissionMissing: The caller may not see those of others.
             UserNotFound: The tenant has no such user.
         """
-        owner = user_id or caller.user_id
-        if owner != caller.user_id:
-            caller.require(READ_USERS)
+        owner = owner_asked_for(caller, user_id)
         async with self._database.reading() as session:
             if owner == EVERYONE:
                 return await KeyRecords(session).page(caller.tenant_id, None, after, size)
             if owner != caller.user_id:
-                await _user(session, caller, owner)
+                await colleague(session, caller, owner)
             return await KeyRecords(session).page(caller.tenant_id, owner, after, size)
 
     async def revoke(self, caller: Principal, key_id: str) -> ApiKey:
@@ -206,7 +202,7 @@ async def _scopes(session: AsyncSession, caller: Principal, wanted: NewKey) -> S
         raise ScopeExceedsOwner(beyond)
     if wanted.user_id and wanted.user_id != caller.user_id:
         caller.require(WRITE_USERS)
-        owner = await _user(session, caller, wanted.user_id)
+        owner = await colleague(session, caller, wanted.user_id)
         _require_service(owner)
         if not wanted.scopes:
             require_held(caller, rights(owner))
@@ -214,13 +210,6 @@ async def _scopes(session: AsyncSession, caller: Principal, wanted: NewKey) -> S
     if not wanted.scopes and caller.key_id:
         return sorted(caller.permissions)
     return wanted.scopes
-
-
-async def _user(session: AsyncSession, caller: Principal, user_id: str) -> User:
-    user = await UserRecords(session).by_id(caller.tenant_id, user_id)
-    if user is None:
-        raise UserNotFound(user_id)
-    return user
 
 
 async def _reachable(session: AsyncSession, caller: Principal, key_id: str) -> ApiKey:

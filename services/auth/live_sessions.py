@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import structlog
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.auth.clock import Clock
-from services.auth.delegation import require_held
-from services.auth.errors import SessionNotFound, SessionRequired, UserNotFound
+from services.auth.delegation import colleague, owner_asked_for, require_held
+from services.auth.errors import SessionNotFound, SessionRequired
 from services.auth.grants import rights
 from services.auth.store.database import Database
 from services.auth.store.models import LoginSession
 from services.auth.store.sessions import SessionRecords
-from services.auth.store.users import UserRecords
 from services.rpc.principal import Principal
 
-READ_USERS = "auth.users.read"
 WRITE_SESSIONS = "auth.sessions.write"
 
 log = structlog.get_logger("parley.auth")
@@ -56,12 +53,9 @@ class LiveSessions:
             PermissionMissing: The caller may not see those of others.
             UserNotFound: The tenant has no such user.
         """
-        owner = user_id or caller.user_id
-        if owner != caller.user_id:
-            caller.require(READ_USERS)
+        owner = owner_asked_for(caller, user_id)
         async with self._database.reading() as session:
-            if await UserRecords(session).by_id(caller.tenant_id, owner) is None:
-                raise UserNotFound(owner)
+            await colleague(session, caller, owner)
             return await SessionRecords(session).page(caller.tenant_id, owner, self._clock(), after, size)
 
     async def end(self, caller: Principal, session_id: str) -> None:
@@ -97,14 +91,7 @@ class LiveSessions:
         async with self._database.writing() as session:
             if owner != caller.user_id:
                 caller.require(WRITE_SESSIONS)
-                await _require_manageable(session, caller, owner)
+                require_held(caller, rights(await colleague(session, caller, owner)))
             ended = await SessionRecords(session).end_all(caller.tenant_id, owner, self._clock())
         log.info("sessions ended", user_id=owner, count=ended)
         return ended
-
-
-async def _require_manageable(session: AsyncSession, caller: Principal, user_id: str) -> None:
-    user = await UserRecords(session).by_id(caller.tenant_id, user_id)
-    if user is None:
-        raise UserNotFound(user_id)
-    require_held(caller, rights(user))

@@ -9,6 +9,7 @@ from contextlib import aclosing
 from parley.auth.v1 import revocation_service_pb2 as pb2
 from parley.auth.v1.revocation_service_pb2_grpc import RevocationServiceServicer
 from services.auth.revocations import RevocationLog
+from services.auth.timestamps import timestamp
 from services.rpc.interceptors.around import Context
 from services.rpc.revocations import Revocation
 
@@ -38,8 +39,9 @@ class RevocationServicer(RevocationServiceServicer):
 
 
 def _message(revocation: Revocation) -> pb2.Revocation:
-    subject = revocation.subject
-    message = pb2.Revocation(kind=subject.kind, subject_id=subject.subject_id)
-    message.revoke_time.FromDatetime(revocation.revoke_time)
-    message.expire_time.FromDatetime(revocation.expire_time)
-    return message
+    return pb2.Revocation(
+        kind=revocation.subject.kind,
+        subject_id=revocation.subject.subject_id,
+        revoke_time=timestamp(revocation.revoke_time),
+        expire_time=timestamp(revocation.expire_time),
+    )

@@ -6,6 +6,7 @@ from parley.auth.v1 import token_service_pb2 as pb2
 from parley.auth.v1.token_service_pb2_grpc import TokenServiceServicer
 from services.auth.clock import Clock
 from services.auth.run_tokens import RunTokens
+from services.auth.timestamps import duration
 from services.rpc.call import current_call
 from services.rpc.interceptors.around import Context
 
@@ -25,6 +26,6 @@ class TokenServicer(TokenServiceServicer):
         token = await self._tokens.exchange(
             request.subject_token, current_call().peer, request.life.ToTimedelta()
         )
-        answer = pb2.ExchangeTokenResponse(access_token=token.text)
-        answer.expires_in.FromTimedelta(token.expires_at - self._clock())
-        return answer
+        return pb2.ExchangeTokenResponse(
+            access_token=token.text, expires_in=duration(token.expires_at - self._clock())
+        )

@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from ulid import ULID
 
 from services.auth.clock import Clock
-from services.auth.delegation import require_held
-from services.auth.errors import LastAdmin, NameTaken, UserNotFound, UserNotPerson
+from services.auth.delegation import colleague, require_held
+from services.auth.errors import LastAdmin, NameTaken, UserNotPerson
 from services.auth.grants import rights
 from services.auth.names import canonical
 from services.auth.passwords import ONE_TIME_LIFE, Passwords, one_time_password
@@ -107,7 +107,7 @@ class Users:
             async with self._database.writing() as session:
                 await TenantRecords(session).lock(caller.tenant_id)
                 if earlier := await repeat.earlier(session):
-                    return await _found(session, caller, earlier), ""
+                    return await colleague(session, caller, earlier), ""
                 require_held(caller, await permissions_within(session, caller.tenant_id, new.roles))
                 if await UserRecords(session).name_taken(new.username):
                     raise NameTaken(new.username)
@@ -126,7 +126,7 @@ class Users:
             UserNotFound: The tenant has none.
         """
         async with self._database.reading() as session:
-            return await _found(session, caller, user_id)
+            return await colleague(session, caller, user_id)
 
     async def page(self, caller: Principal, wanted: UserFilter, after: str, size: int) -> Sequence[User]:
         """Users, newest first, beginning after the id `after` if it is given."""
@@ -225,17 +225,10 @@ class Users:
         """A transaction that changes a user whom the caller may change."""
         async with self._database.writing() as session:
             await TenantRecords(session).lock(caller.tenant_id)
-            user = await _found(session, caller, user_id)
+            user = await colleague(session, caller, user_id)
             require_held(caller, rights(user))
             yield session, user
         log.info("user changed", user_id=user_id, by=caller.user_id, version=user.version)
-
-
-async def _found(session: AsyncSession, caller: Principal, user_id: str) -> User:
-    user = await UserRecords(session).by_id(caller.tenant_id, user_id)
-    if user is None:
-        raise UserNotFound(user_id)
-    return user
 
 
 async def _require_other_admin(session: AsyncSession, user: User) -> None:

@@ -24,6 +24,7 @@ from redis.exceptions import RedisError
 from services.inference.events import FinishReason
 from services.inference.runs import Owner, RunRegistry
 from services.rpc.errors import DependencyUnavailable
+from services.rpc.tasks import end_task
 
 CHANNEL = "parley:inference:letters"
 ANSWERS = "parley:inference:answers:"
@@ -137,10 +138,7 @@ class StoreMailbox:
         try:
             yield
         finally:
-            # The store's client may swallow a cancellation that meets a time-out of its own: ask again.
-            while not task.done():
-                task.cancel()
-                await asyncio.wait({task}, timeout=STORE_SECONDS)
+            await end_task(task)
             with suppress(asyncio.CancelledError):
                 task.result()
 

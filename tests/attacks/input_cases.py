@@ -9,10 +9,10 @@ import httpx
 from google.protobuf.json_format import MessageToDict
 from google.rpc import status_pb2
 
+from tests.attacks.key_cases import own_key_revoked
 from tests.attacks.target import NOBODY, Attack, Deed, Target
 
 INVALID = (400, "INVALID_REQUEST")
-MALFORMED = (400, "INVALID_REQUEST")
 HTTP_STATUSES = {3: 400, 5: 404, 7: 403, 12: 501, 16: 401}
 
 
@@ -114,11 +114,6 @@ async def key_that_is_not_there(target: Target) -> httpx.Response:
     return await target.post(f"keys/{NOBODY}:revoke", who=target.user.headers)
 
 
-async def own_key_revoked(target: Target) -> httpx.Response:
-    made = await target.key(target.user)
-    return await target.post(f"keys/{made['key']['keyId']}:revoke", who=target.user.headers)
-
-
 async def filter_that_is_sql(target: Target) -> httpx.Response:
     """A filter matches text, so nobody is called like this; asked as the page's own query it finds nobody."""
     answer = await target.get("users", target.admin.headers, params={"usernamePrefix": "' OR 1=1 --"})
@@ -161,15 +156,15 @@ TEXTS = (
     Attack("SQL as a key id", key_id_that_is_sql, INVALID, own_key_revoked),
     Attack("SQL as a filter and a user id", filter_that_is_sql, INVALID, admin_reads_users),
     Attack("a key that is not there", key_that_is_not_there, (404, "KEY_NOT_FOUND"), own_key_revoked),
-    Attack("JSON that ends early", raw(b'{"name": "x"'), MALFORMED, plain_key),
-    Attack("JSON that is no object", raw(b'["name"]'), MALFORMED, plain_key),
+    Attack("JSON that ends early", raw(b'{"name": "x"'), INVALID, plain_key),
+    Attack("JSON that is no object", raw(b'["name"]'), INVALID, plain_key),
     Attack(
         "JSON nested without end",
         raw(b'{"name":' + b"[" * 20_000 + b"]" * 20_000 + b"}"),
-        MALFORMED,
+        INVALID,
         plain_key,
     ),
-    Attack("text that is no UTF-8", raw(b'{"name": "\xff\xfe"}'), MALFORMED, plain_key),
+    Attack("text that is no UTF-8", raw(b'{"name": "\xff\xfe"}'), INVALID, plain_key),
     Attack("a body larger than allowed", too_large_a_body, (413, "INVALID_REQUEST"), plain_key),
 )
 

