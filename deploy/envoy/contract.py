@@ -19,6 +19,7 @@ from services.rpc.policies import FOREIGN, PolicyMissing
 
 DESCRIPTORS = Path(__file__).resolve().parents[2] / "gen" / "parley" / "descriptors.binpb"
 ROOT_PACKAGE = "parley."
+HTTP_BODY = ".google.api.HttpBody"
 
 # Protocols that are not ours, which auth answers for the whole platform. The two versions of reflection
 # have the same methods.
@@ -56,6 +57,7 @@ class Method:
         streams: Whether the request or the answer is a stream.
         idempotent: Whether repeating it does no harm.
         bindings: How it is called as HTTP and JSON; empty where it cannot be.
+        speaks_http: Whether its messages are HTTP bodies of a protocol of their own.
     """
 
     service: str
@@ -65,6 +67,7 @@ class Method:
     streams: bool
     idempotent: bool
     bindings: tuple[HttpBinding, ...]
+    speaks_http: bool = False
 
     @property
     def path(self) -> str:
@@ -157,6 +160,7 @@ def _served(package: str, service: str, method: descriptor_pb2.MethodDescriptorP
         streams=method.client_streaming or method.server_streaming,
         idempotent=level != descriptor_pb2.MethodOptions.IDEMPOTENCY_UNKNOWN,
         bindings=tuple(_bindings(method.options.Extensions[annotations_pb2.http])),
+        speaks_http=method.input_type == method.output_type == HTTP_BODY,
     )
 
 

@@ -13,10 +13,12 @@ from deploy.envoy.tree import Tree, extension, seconds, typed
 
 HTTP_FILTERS = "envoy.extensions.filters.http"
 CREDENTIALS = Path(__file__).with_name("credentials.lua")
+ANSWERED_STATUS = Path(__file__).with_name("statuses.lua")
 
 TRANSCODER = "envoy.filters.http.grpc_json_transcoder"
 CORS = "envoy.filters.http.cors"
 MEASURE = "envoy.filters.http.buffer"
+STATUSES = "envoy.filters.http.lua.statuses"
 KEY_EXCHANGE = "envoy.filters.http.ext_authz"
 JWT_CHECK = "envoy.filters.http.jwt_authn"
 
@@ -62,6 +64,7 @@ def http_filters(scope: Scope) -> list[Tree]:
         grpc_web(),  # before the transcoder, which leaves gRPC alone
         bodies(settings),  # before the transcoder, which measures nothing
         credentials(),  # before the checks that it sorts requests for
+        statuses(),  # before the transcoder, whose answers it mends on their way out
         transcoder(scope),  # before the checks: from here on every call is gRPC, with one path
         flood_limit(),  # guards the routes without checks; by now JSON calls have their method's route
         key_exchange(settings),  # before the token check, which then also checks what the exchange gave
@@ -159,6 +162,17 @@ def credentials() -> Tree:
         f"{HTTP_FILTERS}.lua.v3.Lua",
         default_source_code={"inline_string": CREDENTIALS.read_text()},
     )
+
+
+def statuses() -> Tree:
+    """Gives answers the HTTP status that their service asks for, on the routes that say so."""
+    return extension(STATUSES, f"{HTTP_FILTERS}.lua.v3.Lua")
+
+
+def asked_status() -> Tree:
+    """Has a route do so."""
+    code = {"inline_string": ANSWERED_STATUS.read_text()}
+    return typed(f"{HTTP_FILTERS}.lua.v3.LuaPerRoute", source_code=code)
 
 
 def transcoder(scope: Scope) -> Tree:

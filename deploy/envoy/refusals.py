@@ -87,6 +87,7 @@ def _request_refusals() -> Iterator[Refusal]:
     yield Refusal("response.code == 413", 413, too_large)
     yield Refusal("response.code == 400", 400, unreadable, explained=True)
     yield Refusal("response.code == 404", 404, MethodUnknown().to_status())
+    yield Refusal("response.code == 405", 405, MethodUnknown().to_status())
     yield Refusal("response.code == 504", 504, DeadlineExceeded("The service took too long.").to_status())
     overloaded = Overloaded("The edge is full; try again.", retry_after=RETRY)
     yield Refusal("response.code_details.contains('overflow')", 429, overloaded.to_status())

@@ -12,8 +12,10 @@ from deploy.envoy.filters import (
     JWT_CHECK,
     KEY_EXCHANGE,
     MEASURE,
+    STATUSES,
     TRANSCODER,
     Scope,
+    asked_status,
     event_stream_transcoder,
 )
 from deploy.envoy.flood import FLOOD_LIMIT, limited
@@ -37,6 +39,9 @@ CORS_REQUEST_HEADERS = (
     "authorization",
     "content-type",
     "grpc-timeout",
+    "mcp-method",
+    "mcp-name",
+    "mcp-protocol-version",
     "parley-conversation",
     "parley-model",
     "x-api-key",
@@ -99,6 +104,7 @@ def _routes(scope: Scope) -> Iterator[Tree]:
         yield from _method_routes(method, scope.settings)
     yield _unknown("/", headers=[GRPC])
     yield from _api(scope)
+    yield from _own_paths(scope)
     yield _unknown(WELL_KNOWN_PREFIX)
     yield _page() if scope.settings.web_address else _unknown("/")
 
@@ -111,6 +117,41 @@ def _api(scope: Scope) -> Iterator[Tree]:
     yield _unknown(API_PREFIX, headers=[ACCEPTS_EVENTS], per_filter={**events, **measured})
     yield _unknown(API_PREFIX, headers=[SIZED])
     yield _unknown(API_PREFIX, per_filter=measured)
+
+
+def _own_paths(scope: Scope) -> Iterator[Tree]:
+    """The routes of protocols that have a path of their own, before the transcoder."""
+    per_filter = {STATUSES: asked_status()}
+    for path, verbs in sorted(_bound_outside_the_api(scope).items()):
+        yield _other_verbs(path, verbs)
+        yield _unknown(path, headers=[SIZED], per_filter=per_filter)
+        yield _unknown(path, per_filter={**per_filter, MEASURE: _measured(scope.settings)})
+
+
+def _bound_outside_the_api(scope: Scope) -> dict[str, set[str]]:
+    """The verbs of each path that belongs to a method and is neither the API's nor well known."""
+    found: dict[str, set[str]] = {}
+    for method in scope.contract.methods:
+        for binding in method.bindings:
+            if not binding.template.startswith((API_PREFIX, WELL_KNOWN_PREFIX)):
+                found.setdefault(binding.template, set()).add(binding.verb)
+    return found
+
+
+def _other_verbs(path: str, verbs: set[str]) -> Tree:
+    """Answers that the path takes other verbs; preflights pass."""
+    names = sorted(verbs)
+    others = [
+        {"name": ":method", "string_match": {"exact": verb}, "invert_match": True}
+        for verb in (*names, "OPTIONS")
+    ]
+    return {
+        "name": f"other verbs {path}",
+        "match": {"path": path, "headers": others},
+        "direct_response": {"status": 405},
+        "response_headers_to_add": [{"header": {"key": "allow", "value": ", ".join(names)}}],
+        "typed_per_filter_config": _without_checks(),
+    }
 
 
 def _measured(settings: EdgeSettings) -> Tree:
@@ -134,11 +175,13 @@ def _method_routes(method: Method, settings: EdgeSettings) -> Iterator[Tree]:
 
 
 def _method_route(method: Method, cluster: str, settings: EdgeSettings, *headers: Tree) -> Tree:
-    route = {
+    route: Tree = {
         "name": method.path,
         "match": {"path": method.path, "headers": [GRPC, *headers]},
         "route": _action(method, cluster, settings),
     }
+    if method.speaks_http:
+        route["typed_per_filter_config"] = {STATUSES: asked_status()}
     if method.needs_token:
         return route
     return {**route, "typed_per_filter_config": {**_without_checks(), FLOOD_LIMIT: limited(settings)}}

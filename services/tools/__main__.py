@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -10,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from parley.auth.v1.quota_service_pb2_grpc import QuotaServiceStub
+from parley.tools.v1.mcp_endpoint_service_pb2_grpc import add_McpEndpointServiceServicer_to_server
 from parley.tools.v1.tool_service_pb2_grpc import add_ToolServiceServicer_to_server
 from parley.tools.v1.workspace_service_pb2_grpc import add_WorkspaceServiceServicer_to_server
 from services.ledger.admission import Admission
@@ -34,6 +36,8 @@ from services.tools.builtin.system import shown_variables, system_tools
 from services.tools.builtin.web.toolset import web_tools
 from services.tools.call_stream import StreamLimits
 from services.tools.catalogue import Catalogue, Tool
+from services.tools.mcp.endpoint import McpEndpointServicer
+from services.tools.mcp.offered import Offer
 from services.tools.metering import Door
 from services.tools.plugins import PluginUnusable, installed, plugin_tools
 from services.tools.replays import Replays
@@ -49,6 +53,9 @@ from services.tools.workspace_servicer import WorkspaceServicer
 LEDGER_HEALTH = "parley.ledger"
 EXIT_FAILED = 1
 EXIT_SETTINGS = 2
+
+_TALKATIVE = ("mcp", "httpx2")
+"""Libraries that log a line per request at the level of our own notices."""
 
 
 async def serve(settings: ToolsSettings) -> None:
@@ -78,7 +85,10 @@ async def serve(settings: ToolsSettings) -> None:
         server = RpcServer(settings, verifier, revocations=revocations, audit=audit)
         await stack.enter_async_context(RevocationFeed(channel, revocations, server.report).following())
         door = await stack.enter_async_context(_door(settings, channel, server))
-        server.add(add_ToolServiceServicer_to_server, _servicer(settings, catalogue, workers, door))
+        offer = _offer(settings, catalogue, workers, door)
+        server.add(add_ToolServiceServicer_to_server, _servicer(offer))
+        endpoint = McpEndpointServicer(offer, max_argument_bytes=settings.max_argument_bytes)
+        server.add(add_McpEndpointServiceServicer_to_server, endpoint)
         files = WorkspaceServicer(workspaces, PageTokens())
         server.add(add_WorkspaceServiceServicer_to_server, files)
         await asyncio.to_thread(utility.zone_names)  # Reads hundreds of files; later calls only look up.
@@ -107,7 +117,7 @@ async def _door(settings: ToolsSettings, auth: RotatingChannel, server: RpcServe
             yield Door(admission)
 
 
-def _servicer(settings: ToolsSettings, catalogue: Catalogue, workers: WorkerPool, door: Door) -> ToolServicer:
+def _offer(settings: ToolsSettings, catalogue: Catalogue, workers: WorkerPool, door: Door) -> Offer:
     turns = Turns(
         running=settings.running_calls,
         running_per_caller=settings.running_calls_per_caller,
@@ -126,7 +136,11 @@ def _servicer(settings: ToolsSettings, catalogue: Catalogue, workers: WorkerPool
     runner = Runner(
         catalogue, workers, turns, max_argument_bytes=settings.max_argument_bytes, replays=replays
     )
-    return ToolServicer(catalogue, runner, limits, PageTokens(), door)
+    return Offer(catalogue, runner, limits, PageTokens(), door)
+
+
+def _servicer(offer: Offer) -> ToolServicer:
+    return ToolServicer(offer.catalogue, offer.runner, offer.limits, offer.page_tokens, offer.door)
 
 
 def _system_tools(settings: ToolsSettings, workspaces: Workspaces) -> tuple[Tool, ...]:
@@ -155,6 +169,8 @@ def main() -> int:
         return EXIT_SETTINGS
     os.umask(0o077)  # Workspaces are nobody's but their owners'.
     configure_logging("tools", settings.log_level)
+    for library in _TALKATIVE:
+        logging.getLogger(library).setLevel(logging.WARNING)
     try:
         run(lambda: serve(settings))
     except (OSError, PluginUnusable, WorkspaceUnusable, WorkerUnusable) as error:

@@ -95,9 +95,33 @@ def test_exactly_the_anonymous_methods_need_no_token() -> None:
         route["match"]["path"]
         for route in routes(tree)
         if "path" in route["match"]
+        and "route" in route  # a direct response leads nowhere
         and route.get("typed_per_filter_config", {}).get(check, {}).get("disabled")
     }
     assert open_methods == {method.path for method in CONTRACT.methods if not method.needs_token}
+
+
+def test_a_path_outside_the_api_takes_the_verbs_of_its_methods_alone() -> None:
+    tree = rendered()
+    own = [entry for entry in routes(tree) if "/mcp" in entry["match"].values()]
+    refused, *taken = own
+    assert refused["direct_response"] == {"status": 405}
+    verbs = {header["string_match"]["exact"] for header in refused["match"]["headers"]}
+    assert verbs == {"POST", "OPTIONS"}
+    assert all(header["invert_match"] for header in refused["match"]["headers"])
+    assert len(taken) == 2
+    assert all("cluster_header" in entry["route"] for entry in taken)
+
+
+def test_only_methods_that_speak_http_set_the_status_of_their_answer() -> None:
+    statuses = "envoy.filters.http.lua.statuses"
+    tree = rendered()
+    setting = {
+        entry["match"]["path"]
+        for entry in routes(tree)
+        if statuses in entry.get("typed_per_filter_config", {}) and "path" in entry["match"]
+    }
+    assert setting == {method.path for method in CONTRACT.methods if method.speaks_http} != set()
 
 
 def test_every_service_is_asked_for_its_own_name() -> None:

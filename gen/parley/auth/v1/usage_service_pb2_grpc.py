@@ -78,6 +78,7 @@ class UsageServiceServicer:
     def ExportUsage(self, request, context):
         """The same as a CSV file (RFC 4180): a line of names, then a line a row.
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

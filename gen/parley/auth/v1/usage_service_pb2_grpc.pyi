@@ -44,6 +44,7 @@ class UsageServiceStub:
     ExportUsage: _grpc.UnaryStreamMultiCallable[_usage_service_pb2.ExportUsageRequest, _httpbody_pb2.HttpBody]
     """The same as a CSV file (RFC 4180): a line of names, then a line a row.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
 
 @_typing.type_check_only
@@ -61,6 +62,7 @@ class UsageServiceAsyncStub(UsageServiceStub):
     ExportUsage: _aio.UnaryStreamMultiCallable[_usage_service_pb2.ExportUsageRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     """The same as a CSV file (RFC 4180): a line of names, then a line a row.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
 
 class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -93,6 +95,7 @@ class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_httpbody_pb2.HttpBody], _abc.AsyncIterator[_httpbody_pb2.HttpBody]]:
         """The same as a CSV file (RFC 4180): a line of names, then a line a row.
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
         """
 
 def add_UsageServiceServicer_to_server(servicer: UsageServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
