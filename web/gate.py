@@ -8,6 +8,7 @@ that is logged in.
 from __future__ import annotations
 
 import json
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -48,7 +49,10 @@ _EXACT = frozenset(
     }
 )
 _HEARTBEAT = "/gradio_api/heartbeat/"
-_FOLDERS = ("/assets/", "/static/", _HEARTBEAT)
+_ASSETS = "/assets/"
+_FOLDERS = (_ASSETS, "/static/", _HEARTBEAT)
+_KEPT = "private, max-age=31536000, immutable"
+"""How long a browser keeps an asset: its name changes with its content."""
 
 _HEADERS = {
     # Gradio's page starts with inline scripts and fills its templates with
@@ -96,7 +100,7 @@ class Gate:
         if scope["type"] != "http":  # the page opens no WebSocket
             await send({"type": "websocket.close", "code": 1008})
             return
-        send = _with_headers(send)
+        send = _with_headers(send, scope["path"])
         body = await _read(scope, receive)
         refusal = _too_large() if body is None else await self._refusal(scope, body)
         if refusal is not None:
@@ -196,14 +200,15 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return again
 
 
-def _with_headers(send: Send) -> Send:
-    """Every answer with the security headers, and none kept by a cache unless it says so."""
+def _with_headers(send: Send, path: str) -> Send:
+    """Every answer with the security headers, and none kept by a cache but Gradio's assets."""
 
     async def with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
             headers.update(_HEADERS)
-            headers.setdefault("cache-control", "no-store")
+            kept = path.startswith(_ASSETS) and message["status"] == HTTPStatus.OK
+            headers.setdefault("cache-control", _KEPT if kept else "no-store")
         await send(message)
 
     return with_headers

@@ -126,22 +126,30 @@ class PageServer(uvicorn.Server):
         return int(self._socket.getsockname()[1])
 
     async def serve_until_stopped(self) -> None:
-        """Serve until SIGTERM, SIGINT or `should_exit`; open requests have the grace to end."""
-        _log.info("serving", port=self.port, tls=self._settings.tls is not None)
-        await self.serve(sockets=[self._socket])
+        """Serve until SIGTERM or SIGINT; open requests have the grace to end.
 
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """End on a signal without raising it again: what stands behind the server is closed after it."""
+        The signals are this server's until then, and nobody raises them again:
+        what stands behind the server is closed after it.
+        """
         loop = asyncio.get_running_loop()
         numbers = (signal.SIGTERM, signal.SIGINT)
         for number in numbers:
             loop.add_signal_handler(number, self.handle_exit, number, None)
         try:
-            yield
+            await self.serve_until_told()
         finally:
             for number in numbers:
                 loop.remove_signal_handler(number)
+
+    async def serve_until_told(self) -> None:
+        """Serve until `should_exit`, in a process whose signals are another's."""
+        _log.info("serving", port=self.port, tls=self._settings.tls is not None)
+        await self.serve(sockets=[self._socket])
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone; uvicorn would take them wherever it serves."""
+        yield
 
 
 def _bind(address: str) -> socket.socket:

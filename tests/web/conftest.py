@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
@@ -28,6 +31,11 @@ CHROMIUM = "/usr/bin/chromium"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 BUILD_PATH = Path(__file__).parents[2] / "build" / "web"
 WAIT_MS = 30_000
+CLOSE_SECONDS = 30
+
+
+BROWSER = [pytest.mark.slow, pytest.mark.timeout(120), pytest.mark.asyncio(loop_scope="session")]
+"""The marks of a test in the browser; all of them share its loop, the browser and the page's server."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +45,29 @@ class Stand:
     url: str
     edge: ScriptedEdge
     store: SessionStore
+
+
+@dataclass(frozen=True)
+class Chromium:
+    """A browser, its one lasting context, and the processes that it consists of."""
+
+    browser: Browser
+    context: BrowserContext
+    processes: set[psutil.Process]
+
+    async def within_time(self, closing: Awaitable[None]) -> None:
+        """Close something of the browser. No timeout of a test ends that, so a browser that hangs is killed.
+
+        Raises:
+            TimeoutError: It hung. What comes after it fails at once.
+        """
+        try:
+            await asyncio.wait_for(closing, CLOSE_SECONDS)
+        except TimeoutError:
+            for process in self.processes:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            raise
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -51,31 +82,54 @@ async def stand(authority: CertificateAuthority, identity: Callable[[str], TlsFi
         build_app(edge, store),
         WebSettings(listen_address="127.0.0.1:0", edge_address=address, grace_seconds=0),
     )
-    serving = asyncio.create_task(page_server.serve_until_stopped())
+    serving = asyncio.create_task(page_server.serve_until_told())
     yield Stand(f"http://127.0.0.1:{page_server.port}/", scripted, store)
     page_server.should_exit = True
-    await store.close()
-    await serving
-    await edge.close()
-    await server.stop(0)
+    async with asyncio.timeout(CLOSE_SECONDS):
+        await store.close()
+        await serving
+        await edge.close()
+        await server.stop(0)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def browser() -> AsyncIterator[Browser]:
+async def chromium() -> AsyncIterator[Chromium]:
+    """One browser for all tests."""
     expect.set_options(timeout=WAIT_MS)
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        await browser.close()
+    before = set(psutil.Process().children(recursive=True))
+    playwright = await asyncio.wait_for(async_playwright().start(), CLOSE_SECONDS)
+    browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    processes = set(psutil.Process().children(recursive=True)) - before
+    started = Chromium(browser, await _context(browser), processes)
+    yield started
+    await started.within_time(started.context.close())
+    await started.within_time(browser.close())
+    await started.within_time(playwright.stop())
+
+
+@pytest.fixture
+def browser(chromium: Chromium) -> Browser:
+    """For tests that need contexts of their own."""
+    return chromium.browser
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
-    """A browser of its own: no cookies from another test."""
+async def context(chromium: Chromium) -> AsyncIterator[BrowserContext]:
+    """The browser as from new but for its cache: nothing of another test's, no page, no cookie."""
+    yield chromium.context
+    await chromium.within_time(_clear(chromium.context))
+
+
+async def _context(browser: Browser) -> BrowserContext:
     context = await browser.new_context(viewport={"width": 1280, "height": 860})
     context.set_default_timeout(WAIT_MS)
-    yield context
-    await context.close()
+    return context
+
+
+async def _clear(context: BrowserContext) -> None:
+    for page in context.pages:
+        await page.close()
+    await context.clear_cookies()
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, ViewportSize, expect
 
 from parley.auth.v1 import key_service_pb2, user_service_pb2
 from tests.web.administration_data import tenant
-from tests.web.conftest import WAIT_MS, Stand, log_in, shoot
+from tests.web.conftest import BROWSER, WAIT_MS, Stand, log_in, shoot
 from tests.web.scripted_auth import ONE_TIME_PASSWORD, SECRET
 from tests.web.scripts import HOSTILE
 
-pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = BROWSER
 
 ROOMS = ["Usage", "Keys", "Users", "Roles", "Quotas", "Audit"]
 PHONE: ViewportSize = {"width": 390, "height": 844}

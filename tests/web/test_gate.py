@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
@@ -206,6 +207,16 @@ async def test_every_answer_carries_the_security_headers(door: Door) -> None:
         assert "img-src 'self' data:" in headers["content-security-policy"]
         assert headers["cache-control"] == "no-store"
         assert headers["x-content-type-options"] == "nosniff"
+
+
+async def test_browsers_keep_assets_and_nothing_else(door: Door) -> None:
+    browser = await door.enter()
+    asset = re.search(r"assets/[\w-]+\.js", (await browser.get("/")).text)
+    assert asset is not None
+    kept = await browser.get(f"/{asset[0]}")
+    assert (kept.status_code, kept.headers["cache-control"]) == (200, "private, max-age=31536000, immutable")
+    for path in ("/assets/nothing.js", "/theme.css"):
+        assert (await browser.get(path)).headers["cache-control"] == "no-store"
 
 
 async def test_over_tls_the_cookie_is_bound_to_the_host(door: Door) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
 from playwright.async_api import BrowserContext, Page, expect
 
 from parley.inference.v1 import message_pb2
-from tests.web.conftest import Stand, ask, log_in
+from tests.web.conftest import BROWSER, Stand, ask, log_in
 from tests.web.scripted_edge import PASSWORD
 
-pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = BROWSER
 
 CANCEL_SECONDS = 10
 

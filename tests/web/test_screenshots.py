@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from playwright.async_api import Browser, expect
 
-from tests.web.conftest import WAIT_MS, Stand, ask, log_in, shoot
+from tests.web.conftest import BROWSER, WAIT_MS, Stand, ask, log_in, shoot
 
-pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
+pytestmark = BROWSER
 
 DESKTOP = {"width": 1280, "height": 860}
 PHONE = {"width": 390, "height": 844}

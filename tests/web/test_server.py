@@ -39,7 +39,7 @@ async def serving(configured: WebSettings) -> AsyncIterator[PageServer]:
     app = FastAPI()
     app.get("/")(lambda: PlainTextResponse("ok"))
     server = PageServer(app, configured)
-    task = asyncio.create_task(server.serve_until_stopped())
+    task = asyncio.create_task(server.serve_until_told())
     yield server
     server.should_exit = True
     async with asyncio.timeout(WAIT_SECONDS):
