@@ -19,7 +19,7 @@ from parley.tools.v1.tool_service_pb2_grpc import ToolServiceStub
 from services.inference.catalogue import Catalogue
 from services.inference.engine import Engine
 from services.inference.lifecycle import EngineDiedError, ModelLife
-from services.inference.mailbox import StoreMailbox, letter_handler
+from services.inference.mailbox import StoreMailbox
 from services.inference.models import Models
 from services.inference.preflight import StartError, check_model
 from services.inference.run_tokens import ExchangedTokens
@@ -57,7 +57,7 @@ async def main() -> None:
         models, runs = Models(settings.served_name), RunRegistry()
         store = Redis.from_url(settings.store_url.get_secret_value())
         stack.push_async_callback(store.aclose)
-        mailbox = StoreMailbox(store, letter_handler(runs))
+        mailbox = StoreMailbox(store, runs)
         await stack.enter_async_context(mailbox.listening())
 
         auth = await stack.enter_async_context(_channel(settings, "auth", settings.auth_address))

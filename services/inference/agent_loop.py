@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass, field
 
 import structlog
 
+from services.inference.corrections import Corrections
 from services.inference.engine import (
-    ContentDelta,
     Engine,
     Message,
     ModelCard,
     Prompt,
-    ReasoningDelta,
-    Role,
     Sampling,
-    Step,
     StopReason,
-    ToolCall,
-    ToolCallDelta,
     ToolSpec,
     Turn,
     TurnEnd,
 )
-from services.inference.errors import ContextOverflow, EngineFailed, ToolNotOffered
+from services.inference.errors import (
+    ContextOverflow,
+    EngineFailed,
+    ToolNameTaken,
+    ToolNotOffered,
+)
 from services.inference.events import (
-    CallReady,
     CallResult,
-    CallUpdate,
     Finished,
     FinishReason,
     RunEvent,
@@ -37,38 +34,14 @@ from services.inference.events import (
     Started,
 )
 from services.inference.meter import Meter
+from services.inference.order import ChatOrder
 from services.inference.runs import Run, RunEnded
 from services.inference.spending import Purse
-from services.inference.tool_calls import Offer, Toolbox, ToolSelection, error_text
+from services.inference.tool_calls import Offer, Toolbox
+from services.inference.tool_round import ToolRound
+from services.inference.transcript import RunTranscript, TurnRecord
 from services.rpc.call import current_call
 from services.rpc.errors import Internal, ServiceError
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a run may use up.
-
-    Attributes:
-        max_tool_rounds: Turns in which the model may call tools.
-        max_tool_calls: Calls in all rounds together.
-        max_seconds: Time for the whole run.
-    """
-
-    max_tool_rounds: int = 8
-    max_tool_calls: int = 64
-    max_seconds: float = 600.0
-
-
-@dataclass(frozen=True, slots=True)
-class ChatOrder:
-    """A chat as it was asked for."""
-
-    model: str
-    messages: tuple[Message, ...]
-    sampling: Sampling = field(default_factory=Sampling)
-    reasoning: bool | None = None
-    tools: ToolSelection = field(default_factory=ToolSelection)
-    limits: Limits = field(default_factory=Limits)
 
 
 class AgentLoop:
@@ -82,11 +55,13 @@ class AgentLoop:
         self._toolbox = toolbox
         self._purse = purse
         self._offer = Offer()
-        self._messages = order.messages
+        self._transcript = RunTranscript(order.messages)
+        self._corrections = Corrections(order.limits.max_tool_corrections)
         self._prompt = Prompt(0)
         self._meter = Meter()
         self._rounds = 0
         self._calls = 0
+        self._left_to_client = False
         self._log = structlog.get_logger("parley.inference")
 
     async def prepare(self) -> None:
@@ -99,11 +74,31 @@ class AgentLoop:
         """
         self._run.check()
         self._offer = await self._run.wait(self._toolbox.offer(self._order.tools))
+        self._check_names()
         await self._render()
         asked = self._order.sampling.max_output_tokens
         if asked is not None and self._prompt.tokens + asked > self._engine.card.context_length:
             raise ContextOverflow(self._prompt.tokens, asked, self._engine.card.context_length)
         await self._run.wait(self._purse.open(self._prompt.tokens))
+
+    def _check_names(self) -> None:
+        """Hold the names of the order against what is offered.
+
+        Raises:
+            ToolNameTaken: A tool of the client has the name of another.
+            ToolNotOffered: A tool that is approved is none.
+        """
+        offered = {tool.spec.name for tool in self._offer.tools}
+        for name in sorted(self._order.client_tools.names & offered):
+            raise ToolNameTaken(name)
+        unknown = self._order.approvals.approved - offered if self._offer.error is None else ()
+        for name in sorted(unknown):
+            raise ToolNotOffered(name, offered)
+
+    @property
+    def said(self) -> tuple[Message, ...]:
+        """What the run added to its conversation so far."""
+        return self._transcript.said
 
     @property
     def used(self) -> RunUsage:
@@ -117,7 +112,7 @@ class AgentLoop:
 
     async def events(self) -> AsyncGenerator[RunEvent, None]:
         """What happens, from `Started` to `Finished`. Failures are in the last event."""
-        tools = tuple(sorted(tool.name for tool in self._offer.tools))
+        tools = tuple(sorted(tool.name for tool in self._tools))
         yield Started(self._engine.card.name, self._prompt.tokens, tools, self._offer.error)
         finished = Finished(FinishReason.STOP)
         try:
@@ -139,20 +134,19 @@ class AgentLoop:
     async def _turns(self) -> AsyncGenerator[RunEvent, None]:
         """Turn after turn, up to and including `Finished`."""
         while True:
-            record = TurnRecord()
+            record = self._transcript.begin_turn()
             async with aclosing(self._generate(record)) as events:
                 async for event in events:
                     yield event
             reason = self._reason_to_end(record.end)
+            if reason is None:
+                yield self._meter.total
+                async with aclosing(self._call_tools(record)) as updates:
+                    async for update in updates:
+                        yield update
+                reason = await self._reason_not_to_go_on()
             if reason is not None:
                 yield Finished(reason)
-                return
-            yield self._meter.total
-            async with aclosing(self._call_tools(record)) as updates:
-                async for update in updates:
-                    yield update
-            if not await self._render_again():
-                yield Finished(FinishReason.LENGTH)
                 return
             await self._pay_for_turn()
 
@@ -202,9 +196,11 @@ class AgentLoop:
     def _reason_to_end(self, end: TurnEnd | None) -> FinishReason | None:
         """Why the run is over after this turn; None where its calls are to be run."""
         if end is None or end.reason is StopReason.LENGTH:
-            return FinishReason.LENGTH
+            return FinishReason.TOKEN_LIMIT if self._tokens_left == 0 else FinishReason.LENGTH
         if not end.calls:
             return FinishReason.STOP
+        if self._tokens_left == 0:
+            return FinishReason.TOKEN_LIMIT
         if self._rounds >= self._order.limits.max_tool_rounds:
             return FinishReason.ROUND_LIMIT
         if self._calls + len(end.calls) > self._order.limits.max_tool_calls:
@@ -212,34 +208,33 @@ class AgentLoop:
         return None
 
     async def _call_tools(self, record: TurnRecord) -> AsyncGenerator[RunEvent, None]:
-        """Run the turn's calls and tell the model how they ended, in the order of the calls."""
-        calls = record.calls
-        self._rounds += 1
-        self._calls += len(calls)
-        for call in calls:
-            yield CallReady(call, self._rounds)
-        results: dict[str, str] = {}
-        async with aclosing(self._execute(calls)) as updates:
-            async for update in updates:
-                if isinstance(update, CallResult):
-                    results[update.call.id] = update.content
-                yield update
-        answers = (Message(Role.TOOL, results[call.id], tool_call_id=call.id) for call in calls)
-        self._messages = (*self._messages, record.message(), *answers)
+        """Run the turn's calls and remember how they ended.
 
-    async def _execute(self, calls: Sequence[ToolCall]) -> AsyncGenerator[CallUpdate, None]:
-        """Run the calls of tools that were offered; hand the others back to the model."""
-        names = {tool.name for tool in self._offer.tools}
-        for call in calls:
-            if call.name not in names:
-                error = ToolNotOffered(call.name, names).to_status()
-                yield CallResult(call, error_text(error), error, 0.0)
-        offered = [call for call in calls if call.name in names]
-        if not offered:
-            return
-        async with self._run.reading(self._toolbox.execute(offered)) as updates:
-            async for update in updates:
-                yield update
+        Raises:
+            ToolArgumentsRejected: The model does not learn what a tool takes.
+        """
+        self._rounds += 1
+        self._calls += len(record.calls)
+        results: list[CallResult] = []
+        bytes_given = self._order.limits.result_bytes(self._engine.card.context_length)
+        tool_round = ToolRound(
+            self._order, self._offer.tools, self._toolbox, self._run.waiting_calls, bytes_given
+        )
+        async with self._run.reading(tool_round.events(record.calls, self._rounds)) as events:
+            async for event in events:
+                if isinstance(event, CallResult):
+                    record.results[event.call.id] = event.content
+                    results.append(event)
+                yield event
+        self._left_to_client = bool(tool_round.left)
+        self._transcript.end_turn()
+        self._corrections.note(results)
+
+    async def _reason_not_to_go_on(self) -> FinishReason | None:
+        """Why the run is over after its tools; None where the next turn is rendered."""
+        if self._left_to_client:
+            return FinishReason.TOOL_CALLS
+        return None if await self._render_again() else FinishReason.LENGTH
 
     async def _render(self) -> None:
         """Render the conversation as it is now.
@@ -248,7 +243,7 @@ class AgentLoop:
             ContextOverflow: It leaves no room for a single token of answer.
         """
         self._run.check()
-        turn = Turn(self._messages, self._tools, self._order.sampling, self._order.reasoning)
+        turn = Turn(self._transcript.messages, self._tools, self._order.sampling, self._order.reasoning)
         self._prompt = await self._run.wait(self._engine.render(turn))
         if self._room < 1:
             asked = self._order.sampling.max_output_tokens or 1
@@ -268,7 +263,14 @@ class AgentLoop:
 
     @property
     def _tools(self) -> tuple[ToolSpec, ...]:
-        return self._offer.tools
+        """What the model is told of, the platform's first."""
+        return (*(tool.spec for tool in self._offer.tools), *self._order.client_tools.tools)
+
+    @property
+    def _tokens_left(self) -> int | None:
+        """Tokens that the run may still generate; None where it sets no limit."""
+        limit = self._order.limits.max_output_tokens
+        return None if limit is None else max(0, limit - self._meter.total.completion_tokens)
 
     @property
     def _room(self) -> int:
@@ -276,7 +278,9 @@ class AgentLoop:
         return self._engine.card.context_length - self._prompt.tokens
 
     def _max_output_tokens(self) -> int:
-        return max_output_tokens(self._order.sampling, self._engine.card, self._room)
+        left = self._tokens_left
+        room = self._room if left is None else min(self._room, left)
+        return max_output_tokens(self._order.sampling, self._engine.card, room)
 
     def _internal_fault(self) -> Finished:
         """A fault of ours: logged in full, masked for the client."""
@@ -289,33 +293,3 @@ def max_output_tokens(sampling: Sampling, card: ModelCard, room: int) -> int:
     """Tokens that a turn may have: what was asked for or the model's default, within the room."""
     asked = sampling.max_output_tokens or card.max_output_tokens or room
     return min(asked, room)
-
-
-@dataclass(slots=True)
-class TurnRecord:
-    """What the model said in a turn, for the conversation to go on with."""
-
-    content: list[str] = field(default_factory=list)
-    reasoning: list[str] = field(default_factory=list)
-    end: TurnEnd | None = None
-
-    @property
-    def calls(self) -> tuple[ToolCall, ...]:
-        """The calls that the turn made."""
-        return self.end.calls if self.end is not None else ()
-
-    def note(self, step: Step) -> None:
-        """Remember what a step added."""
-        for delta in step.deltas:
-            match delta:
-                case ContentDelta(text):
-                    self.content.append(text)
-                case ReasoningDelta(text):
-                    self.reasoning.append(text)
-                case ToolCallDelta():
-                    pass  # The turn's end has the calls whole.
-        self.end = step.end or self.end
-
-    def message(self) -> Message:
-        """The turn as the conversation remembers it."""
-        return Message(Role.ASSISTANT, "".join(self.content), "".join(self.reasoning), self.calls)

@@ -33,7 +33,30 @@ REMEMBERED = 256
 PAGE_SIZE = 1000
 MAX_TOOLS = 4096
 
-Tools = Mapping[str, ToolSpec]
+UNATTENDED = (tool_pb2.SAFETY_LEVEL_SAFE, tool_pb2.SAFETY_LEVEL_RESTRICTED)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTool:
+    """A tool of the platform.
+
+    Attributes:
+        spec: What a model is told of it.
+        safety_level: How much harm it could do, as the contract of tools numbers it.
+        permission: What a caller needs to use it.
+    """
+
+    spec: ToolSpec
+    safety_level: int
+    permission: str
+
+    @property
+    def dangerous(self) -> bool:
+        """Whether its calls need approval: those of a level that is unknown here do, too."""
+        return self.safety_level not in UNATTENDED
+
+
+Tools = Mapping[str, ServerTool]
 Key = tuple[str, frozenset[str]]
 
 
@@ -110,7 +133,7 @@ class Catalogue:
             raise
 
     async def _pages(self) -> Tools:
-        tools: dict[str, ToolSpec] = {}
+        tools: dict[str, ServerTool] = {}
         token, metadata = "", onward_metadata()
         while True:
             page = await self._stub.ListTools(
@@ -118,7 +141,7 @@ class Catalogue:
                 metadata=metadata,
                 timeout=FETCH_SECONDS,
             )
-            tools.update((tool.name, _spec(tool)) for tool in page.tools if not tool.unavailable)
+            tools.update((tool.name, _server_tool(tool)) for tool in page.tools if not tool.unavailable)
             token = page.next_page_token
             if not token or len(tools) >= MAX_TOOLS:
                 return dict(sorted(tools.items()))
@@ -129,5 +152,6 @@ def _key(principal: Principal) -> Key:
     return principal.tenant_id, principal.permissions
 
 
-def _spec(tool: tool_pb2.Tool) -> ToolSpec:
-    return ToolSpec(tool.name, tool.description, json.loads(tool.parameters_schema or "{}"))
+def _server_tool(tool: tool_pb2.Tool) -> ServerTool:
+    spec = ToolSpec(tool.name, tool.description, json.loads(tool.parameters_schema or "{}"))
+    return ServerTool(spec, tool.safety_level, tool.permission)

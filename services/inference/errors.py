@@ -110,3 +110,103 @@ class OutputUnparseable(InferenceError):
             f"What {model!r} said breaks its own format. What was said before stands; ask again.",
             metadata={"model": model},
         )
+
+
+class CallNotWaiting(InferenceError):
+    """No call of the run waits for the answer that came."""
+
+    reason = error_reason_pb2.ERROR_REASON_CALL_NOT_WAITING
+
+    def __init__(self, run_id: str, call_id: str) -> None:
+        super().__init__(
+            f"The run {run_id} has no call {call_id!r} that waits for this: it was answered, or it lapsed.",
+            metadata={"run_id": run_id, "call_id": call_id},
+        )
+
+
+class ClientToolInvalid(InferenceError):
+    """A tool of the client cannot be offered."""
+
+    reason = error_reason_pb2.ERROR_REASON_CLIENT_TOOL_INVALID
+
+    def __init__(self, tool: str, fault: str) -> None:
+        super().__init__(
+            f"The parameters_schema of the client tool {tool!r} cannot be used: {fault}.",
+            metadata={"tool": tool},
+        )
+
+
+class ToolNameTaken(InferenceError):
+    """A tool of the client has the name of another that is offered too."""
+
+    reason = error_reason_pb2.ERROR_REASON_TOOL_NAME_TAKEN
+
+    def __init__(self, tool: str) -> None:
+        super().__init__(
+            f"The platform offers a tool {tool!r}, too: rename the client's, or leave out the platform's.",
+            metadata={"tool": tool},
+        )
+
+
+class ApprovalRequired(InferenceError):
+    """A dangerous tool was called, and nobody is asked."""
+
+    reason = error_reason_pb2.ERROR_REASON_APPROVAL_REQUIRED
+
+    def __init__(self, tool: str) -> None:
+        super().__init__(
+            f"The tool {tool!r} needs somebody's approval, and nobody can be asked here. Do without it.",
+            metadata={"tool": tool},
+        )
+
+
+class ApprovalDenied(InferenceError):
+    """A call was denied."""
+
+    reason = error_reason_pb2.ERROR_REASON_APPROVAL_DENIED
+
+    def __init__(self, tool: str, note: str) -> None:
+        said = f": {note}" if note else ""
+        super().__init__(f"This call of {tool!r} was denied{said}", metadata={"tool": tool})
+
+
+class ApprovalLapsed(InferenceError):
+    """Nobody approved a call in time."""
+
+    reason = error_reason_pb2.ERROR_REASON_APPROVAL_LAPSED
+
+    def __init__(self, tool: str, seconds: float) -> None:
+        super().__init__(
+            f"Nobody approved this call of {tool!r} within {seconds:g} s, so it did not run.",
+            metadata={"tool": tool, "timeout_seconds": f"{seconds:g}"},
+        )
+
+
+class ClientToolTimeout(InferenceError):
+    """The client did not answer a call in time."""
+
+    reason = error_reason_pb2.ERROR_REASON_CLIENT_TOOL_TIMEOUT
+
+    def __init__(self, tool: str, seconds: float) -> None:
+        super().__init__(
+            f"The tool {tool!r} gave no answer within {seconds:g} s.",
+            metadata={"tool": tool, "timeout_seconds": f"{seconds:g}"},
+        )
+
+
+class ClientToolFailed(InferenceError):
+    """The client says that a call failed."""
+
+    reason = error_reason_pb2.ERROR_REASON_CLIENT_TOOL_FAILED
+
+    def __init__(self, tool: str, message: str) -> None:
+        super().__init__(message, metadata={"tool": tool})
+
+
+class ToolArgumentsRejected(InferenceError):
+    """A tool was called with arguments that it does not take."""
+
+    reason = error_reason_pb2.ERROR_REASON_TOOL_ARGUMENTS_REJECTED
+
+    def __init__(self, tool: str, message: str) -> None:
+        super().__init__(message, metadata={"tool": tool})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum, auto
 
 from google.rpc import status_pb2
@@ -25,6 +26,7 @@ class FinishReason(Enum):
     REVOKED = auto()
     SLOW_READER = auto()
     ERROR = auto()
+    TOKEN_LIMIT = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +48,55 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class CallReady:
-    """A call is complete and starts now, in this tool round, counted from 1."""
+    """A call is complete.
+
+    Attributes:
+        call: The call.
+        round: Its tool round, counted from 1.
+        client_side: Whether the client answers it.
+        expires_at: Until when the client's answer is waited for, if it is.
+    """
 
     call: ToolCall
     round: int
+    client_side: bool = False
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalNeeded:
+    """A call runs only if somebody approves it.
+
+    Attributes:
+        call: The call.
+        round: Its tool round, counted from 1.
+        safety_level: The tool's, as the contract of tools numbers them.
+        permission: The tool's.
+        expires_at: When the call lapses.
+    """
+
+    call: ToolCall
+    round: int
+    safety_level: int
+    permission: str
+    expires_at: datetime
+
+
+class ApprovalOutcome(Enum):
+    """What was decided about a call. The names are those of the contract, without their prefix."""
+
+    APPROVED = auto()
+    DENIED = auto()
+    LAPSED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalDecided:
+    """A call waits for approval no longer; `note` is what the decider had to say."""
+
+    call_id: str
+    outcome: ApprovalOutcome
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +117,14 @@ class CallResult:
         content: The text that the model is given.
         error: Set when the call failed.
         seconds: From the call's start to its end.
+        omitted_bytes: Bytes of the result that the content lacks.
     """
 
     call: ToolCall
     content: str
     error: status_pb2.Status | None
     seconds: float
+    omitted_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +153,8 @@ RunEvent = (
     | ContentDelta
     | ToolCallDelta
     | CallReady
+    | ApprovalNeeded
+    | ApprovalDecided
     | CallProgress
     | CallResult
     | RunUsage

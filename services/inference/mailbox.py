@@ -3,7 +3,9 @@
 A letter goes out on one channel that every replica listens to; the answers
 come back in a list of the letter's own. The number of listeners is known from
 the publication, so a run that nobody has is known as soon as all have answered,
-and at the latest after `ANSWER_SECONDS`.
+and at the latest after `ANSWER_SECONDS`. What may be large, or nobody else's
+business, lies in the store under a key of the letter's own: only the replica
+that has the run reads it.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import Protocol
@@ -23,19 +25,23 @@ from redis.exceptions import RedisError
 
 from services.inference.events import FinishReason
 from services.inference.runs import Owner, RunRegistry
+from services.inference.waiting_calls import Answer, ClientResult, Decision, Delivery, Outcome
 from services.rpc.errors import DependencyUnavailable
 from services.rpc.tasks import end_task
 
 CHANNEL = "parley:inference:letters"
 ANSWERS = "parley:inference:answers:"
+ENCLOSURES = "parley:inference:enclosures:"
 ANSWER_SECONDS = 1.0
 ANSWER_LIFE_SECONDS = 10
 STORE_SECONDS = 2.0
 RECONNECT_SECONDS = (0.1, 5.0)
 MAX_LETTER_BYTES = 4096
+# The largest result of a client's tool, 1 MiB, with every byte spelled as JSON spells control characters.
+MAX_ENCLOSURE_BYTES = 7 * 2**20
 
-HAS_IT = b"1"
-HAS_IT_NOT = b"0"
+CANCEL = "cancel"
+ANSWER = "answer"
 
 
 class Mailbox(Protocol):
@@ -52,16 +58,41 @@ class Mailbox(Protocol):
         """
         ...
 
+    async def answer(
+        self, run_id: str, owner: Owner, call_id: str, answer: Answer, granted: Collection[str]
+    ) -> Delivery:
+        """Answer a call that a run of this owner waits for; see `RunRegistry.answer`.
+
+        Raises:
+            DependencyUnavailable: The replicas cannot be asked.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """What a replica is asked to do."""
+    """What a replica is asked to do.
+
+    Attributes:
+        kind: `CANCEL` or `ANSWER`.
+        run_id: The run.
+        tenant_id: Its owner's.
+        user_id: Its owner.
+        answer_to: The list that takes the answer.
+        enclosure: The key of what comes with the letter; empty for nothing.
+    """
 
     kind: str
     run_id: str
     tenant_id: str
     user_id: str
     answer_to: str
+    enclosure: str = ""
+
+    @property
+    def owner(self) -> Owner:
+        """Whose run it is."""
+        return Owner(self.tenant_id, self.user_id)
 
     def encode(self) -> bytes:
         """The letter as it travels."""
@@ -82,25 +113,59 @@ class Letter:
             raise ValueError("the letter lacks a field, or has one too many") from None
         if not str(letter.answer_to).startswith(ANSWERS):
             raise ValueError("the letter asks for its answer in another's place")
+        if letter.enclosure and not str(letter.enclosure).startswith(ENCLOSURES):
+            raise ValueError("the letter's enclosure lies in another's place")
         return letter
 
 
-Handler = Callable[[Letter], bool]
+@dataclass(frozen=True, slots=True)
+class Enclosure:
+    """An answer to a call, as it lies in the store.
+
+    Attributes:
+        call_id: The call.
+        answer: The answer.
+        granted: What whoever answers may do.
+    """
+
+    call_id: str
+    answer: Answer
+    granted: frozenset[str]
+
+    def encode(self) -> bytes:
+        """The enclosure as it lies there."""
+        kind = type(self.answer).__name__
+        parts = {"call_id": self.call_id, "kind": kind, "granted": sorted(self.granted)}
+        return json.dumps({**parts, "answer": asdict(self.answer)}, ensure_ascii=False).encode()
+
+    @classmethod
+    def decode(cls, body: bytes) -> Enclosure:
+        """Read an enclosure.
+
+        Raises:
+            ValueError: It is none.
+        """
+        try:
+            parts = json.loads(body)
+            kind = {"Decision": Decision, "ClientResult": ClientResult}[parts["kind"]]
+            return cls(parts["call_id"], kind(**parts["answer"]), frozenset(parts["granted"]))
+        except (KeyError, TypeError):
+            raise ValueError("the enclosure is none") from None
 
 
 class StoreMailbox:
     """A mailbox in a Redis-protocol store."""
 
-    def __init__(self, store: Redis, handle: Handler, *, answer_seconds: float = ANSWER_SECONDS) -> None:
+    def __init__(self, store: Redis, runs: RunRegistry, *, answer_seconds: float = ANSWER_SECONDS) -> None:
         """Use this store.
 
         Args:
             store: The store.
-            handle: Does what a letter says; False where this replica cannot.
+            runs: The runs of this replica, to which letters speak.
             answer_seconds: How long the replicas have to answer.
         """
         self._store = store
-        self._handle = handle
+        self._runs = runs
         self._answer_seconds = answer_seconds
         self._listening = asyncio.Event()
         self._deaf = asyncio.Event()
@@ -108,18 +173,37 @@ class StoreMailbox:
 
     async def cancel(self, run_id: str, owner: Owner) -> bool:
         """See `Mailbox.cancel`."""
-        answer_to = ANSWERS + secrets.token_hex(16)
-        letter = Letter("cancel", run_id, owner.tenant_id, owner.user_id, answer_to)
+        return (await self._send(CANCEL, run_id, owner)).outcome is Outcome.TAKEN
+
+    async def answer(
+        self, run_id: str, owner: Owner, call_id: str, answer: Answer, granted: Collection[str]
+    ) -> Delivery:
+        """See `Mailbox.answer`."""
+        return await self._send(ANSWER, run_id, owner, Enclosure(call_id, answer, frozenset(granted)))
+
+    async def _send(
+        self, kind: str, run_id: str, owner: Owner, enclosure: Enclosure | None = None
+    ) -> Delivery:
+        """Ask all replicas; gives what the one that has the run says.
+
+        Raises:
+            DependencyUnavailable: They cannot be asked.
+        """
+        name = secrets.token_hex(16)
+        place = ENCLOSURES + name if enclosure is not None else ""
+        letter = Letter(kind, run_id, owner.tenant_id, owner.user_id, ANSWERS + name, place)
         try:
             async with asyncio.timeout(STORE_SECONDS + self._answer_seconds):
+                if enclosure is not None:
+                    await self._store.set(place, enclosure.encode(), ex=ANSWER_LIFE_SECONDS)
                 replicas = await self._store.publish(CHANNEL, letter.encode())
-                return await self._answered(answer_to, int(replicas))
+                return await self._answered(letter.answer_to, int(replicas))
         except (RedisError, OSError, TimeoutError) as error:
             self._log.warning("store does not answer", error=type(error).__name__)
             raise DependencyUnavailable("store") from error
 
-    async def _answered(self, answer_to: str, replicas: int) -> bool:
-        """Whether one of the replicas says that it did it."""
+    async def _answered(self, answer_to: str, replicas: int) -> Delivery:
+        """What the replica says that has the run."""
         loop = asyncio.get_running_loop()
         give_up = loop.time() + self._answer_seconds
         for _ in range(replicas):
@@ -127,9 +211,12 @@ class StoreMailbox:
             if left <= 0:
                 break
             answer = await self._store.blpop([answer_to], timeout=left)
-            if answer is None or answer[1] == HAS_IT:
-                return answer is not None
-        return False
+            if answer is None:
+                break
+            delivery = _delivery(answer[1])
+            if delivery.outcome is not Outcome.NO_RUN:
+                return delivery
+        return Delivery(Outcome.NO_RUN)
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
@@ -180,21 +267,38 @@ class StoreMailbox:
     async def _act(self, body: bytes) -> None:
         try:
             letter = Letter.decode(body)
+            delivery = await self._do(letter)
         except ValueError:
             self._log.warning("letter not understood")
             return
-        answer = HAS_IT if self._handle(letter) else HAS_IT_NOT
         async with self._store.pipeline(transaction=True) as pipeline:
-            pipeline.rpush(letter.answer_to, answer)
+            pipeline.rpush(letter.answer_to, delivery.outcome.value + delivery.permission)
             pipeline.expire(letter.answer_to, ANSWER_LIFE_SECONDS)
             await pipeline.execute()
 
+    async def _do(self, letter: Letter) -> Delivery:
+        """Do what a letter says to a run of this process.
 
-def letter_handler(runs: RunRegistry) -> Handler:
-    """Does what letters say to the runs of this process."""
+        Raises:
+            ValueError: The letter makes no sense, or lacks its enclosure.
+        """
+        if not self._runs.has(letter.run_id, letter.owner):
+            return Delivery(Outcome.NO_RUN)
+        if letter.kind == CANCEL:
+            self._runs.end(letter.run_id, letter.owner, FinishReason.CANCELLED)
+            return Delivery(Outcome.TAKEN)
+        if letter.kind != ANSWER:
+            raise ValueError("a letter of this kind is not known")
+        body = await self._store.getdel(letter.enclosure)
+        if not isinstance(body, bytes) or len(body) > MAX_ENCLOSURE_BYTES:
+            raise ValueError("the enclosure is missing, or too long")
+        enclosed = Enclosure.decode(body)
+        return self._runs.answer(
+            letter.run_id, letter.owner, enclosed.call_id, enclosed.answer, enclosed.granted
+        )
 
-    def handle(letter: Letter) -> bool:
-        owner = Owner(letter.tenant_id, letter.user_id)
-        return letter.kind == "cancel" and runs.end(letter.run_id, owner, FinishReason.CANCELLED)
 
-    return handle
+def _delivery(answer: bytes | str) -> Delivery:
+    """What a replica answered."""
+    text = answer.decode() if isinstance(answer, bytes) else answer
+    return Delivery(Outcome(text[:1]), text[1:])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -12,6 +12,7 @@ from ulid import ULID
 
 from services.inference.events import FinishReason
 from services.inference.metrics import RELEASE_SECONDS
+from services.inference.waiting_calls import Answer, Delivery, Outcome, WaitingCalls
 from services.rpc.principal import Principal
 
 T = TypeVar("T")
@@ -47,13 +48,18 @@ class Limit:
 
 
 class Run:
-    """One run. Its task does all its waiting through it, so that it can be ended at any time."""
+    """One run. Its task does all its waiting through it, so that it can be ended at any time.
+
+    Attributes:
+        waiting_calls: Its calls that wait for somebody outside.
+    """
 
     def __init__(self, run_id: str, owner: Owner, limit: Limit) -> None:
         """Name a run; `RunRegistry.open` does this."""
         self.run_id = run_id
         self.owner = owner
         self.limit = limit
+        self.waiting_calls = WaitingCalls()
         self._sequence = 0
         self._ended: FinishReason | None = None
         self._end_time = 0.0
@@ -179,14 +185,38 @@ class RunRegistry:
             await asyncio.wait_for(self._empty.wait(), seconds)
         return not self._runs
 
+    def has(self, run_id: str, owner: Owner) -> bool:
+        """Whether this process has this run of this owner."""
+        return self._find(run_id, owner) is not None
+
     def end(self, run_id: str, owner: Owner, reason: FinishReason) -> bool:
         """End a run of this owner.
 
         Returns:
             False where this process has no such run, or another's.
         """
+        run = self._find(run_id, owner)
+        if run is not None:
+            run.end(reason)
+        return run is not None
+
+    def answer(
+        self, run_id: str, owner: Owner, call_id: str, answer: Answer, granted: Collection[str]
+    ) -> Delivery:
+        """Answer a call that a run of this owner waits for.
+
+        Args:
+            run_id: The run.
+            owner: Who answers.
+            call_id: The call.
+            answer: The answer.
+            granted: What whoever answers may do.
+        """
+        run = self._find(run_id, owner)
+        if run is None:
+            return Delivery(Outcome.NO_RUN)
+        return run.waiting_calls.answer(call_id, answer, granted)
+
+    def _find(self, run_id: str, owner: Owner) -> Run | None:
         run = self._runs.get(run_id)
-        if run is None or run.owner != owner:
-            return False
-        run.end(reason)
-        return True
+        return run if run is not None and run.owner == owner else None

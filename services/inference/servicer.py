@@ -12,22 +12,24 @@ import grpc
 from parley.inference.v1 import chat_pb2, inference_service_pb2
 from parley.inference.v1.inference_service_pb2_grpc import InferenceServiceServicer
 from services.inference import translate
-from services.inference.agent_loop import AgentLoop, ChatOrder
+from services.inference.agent_loop import AgentLoop
 from services.inference.engine import Engine
-from services.inference.errors import RunNotFound
+from services.inference.errors import CallNotWaiting, RunNotFound
 from services.inference.events import FinishReason
 from services.inference.mailbox import Mailbox
 from services.inference.messages import check_order
 from services.inference.metrics import observed
 from services.inference.models import Models
+from services.inference.order import ChatOrder
 from services.inference.run_tokens import RunTokens
 from services.inference.runs import Limit, Owner, Run, RunEnded, RunRegistry
 from services.inference.spending import RunPurse
 from services.inference.tool_calls import Toolbox, ToolSelection
+from services.inference.waiting_calls import Answer, Outcome
 from services.ledger.admission import Admission
 from services.ledger.limits import Payer
 from services.rpc.call import current_call, current_principal
-from services.rpc.errors import Cancelled, DeadlineExceeded, ServiceError, TokenRevoked
+from services.rpc.errors import Cancelled, DeadlineExceeded, PermissionMissing, ServiceError, TokenRevoked
 from services.rpc.pages import PageTokens, page_size
 
 # Time before the deadline in which the last events still reach the client: a
@@ -103,6 +105,44 @@ class InferenceServicer(InferenceServiceServicer):
         if not ended and not await self._mailbox.cancel(request.run_id, owner):
             raise RunNotFound(request.run_id)
         return inference_service_pb2.CancelResponse()
+
+    async def SubmitToolResult(
+        self, request: inference_service_pb2.SubmitToolResultRequest, context: Context
+    ) -> inference_service_pb2.SubmitToolResultResponse:
+        """See `InferenceService.SubmitToolResult`."""
+        del context
+        await self._deliver(request.run_id, request.result.call_id, translate.client_result(request.result))
+        return inference_service_pb2.SubmitToolResultResponse()
+
+    async def DecideApproval(
+        self, request: inference_service_pb2.DecideApprovalRequest, context: Context
+    ) -> inference_service_pb2.DecideApprovalResponse:
+        """See `InferenceService.DecideApproval`."""
+        del context
+        await self._deliver(request.run_id, request.decision.call_id, translate.decision(request.decision))
+        return inference_service_pb2.DecideApprovalResponse()
+
+    async def _deliver(self, run_id: str, call_id: str, answer: Answer) -> None:
+        """Give a run of the current caller an answer, wherever it runs.
+
+        Raises:
+            RunNotFound: The caller has no such run.
+            CallNotWaiting: No call of it waits for such an answer.
+            PermissionMissing: The caller may not let the call run.
+            DependencyUnavailable: The other replicas cannot be asked.
+        """
+        caller = current_principal()
+        owner, granted = Owner.of(caller), caller.permissions
+        delivery = self._runs.answer(run_id, owner, call_id, answer, granted)
+        if delivery.outcome is Outcome.NO_RUN:
+            delivery = await self._mailbox.answer(run_id, owner, call_id, answer, granted)
+        match delivery.outcome:
+            case Outcome.NO_RUN:
+                raise RunNotFound(run_id)
+            case Outcome.NOT_WAITING:
+                raise CallNotWaiting(run_id, call_id)
+            case Outcome.NOT_PERMITTED:
+                raise PermissionMissing(delivery.permission)
 
     async def ListModels(
         self, request: inference_service_pb2.ListModelsRequest, context: Context

@@ -13,8 +13,8 @@ import structlog
 from google.rpc import status_pb2
 
 from parley.tools.v1 import execution_pb2, tool_service_pb2
-from services.inference.catalogue import Catalogue
-from services.inference.engine import ToolCall, ToolSpec
+from services.inference.catalogue import Catalogue, ServerTool
+from services.inference.engine import ToolCall
 from services.inference.errors import ToolNotOffered
 from services.inference.events import CallProgress, CallResult, CallUpdate
 from services.rpc.call import onward_metadata
@@ -46,7 +46,7 @@ class Offer:
             of its catalogue: the chat goes on without tools.
     """
 
-    tools: tuple[ToolSpec, ...] = ()
+    tools: tuple[ServerTool, ...] = ()
     error: status_pb2.Status | None = None
 
 
@@ -61,10 +61,16 @@ class Toolbox(Protocol):
         """
         ...
 
-    def execute(self, calls: Sequence[ToolCall]) -> AsyncGenerator[CallUpdate, None]:
+    def execute(
+        self, calls: Sequence[ToolCall], conversation_id: str = ""
+    ) -> AsyncGenerator[CallUpdate, None]:
         """Run calls in parallel; each ends with one `CallResult`, whatever happens.
 
         Closing the generator ends the tools.
+
+        Args:
+            calls: The calls.
+            conversation_id: Whose workspace they find; empty: the caller's.
         """
         ...
 
@@ -92,10 +98,13 @@ class RemoteToolbox:
         names = known if selection.all else sorted(selection.names)
         return Offer(tuple(known[name] for name in names))
 
-    async def execute(self, calls: Sequence[ToolCall]) -> AsyncGenerator[CallUpdate, None]:
+    async def execute(
+        self, calls: Sequence[ToolCall], conversation_id: str = ""
+    ) -> AsyncGenerator[CallUpdate, None]:
         """See `Toolbox.execute`."""
         waiting = Waiting(calls)
-        stream = self._stub.ExecuteMany(iter(_requests(calls)), metadata=onward_metadata())
+        requests = iter(_requests(calls, conversation_id))
+        stream = self._stub.ExecuteMany(requests, metadata=onward_metadata())
         try:
             async for response in stream:
                 update = waiting.read(response.event)
@@ -157,9 +166,13 @@ def error_text(error: status_pb2.Status) -> str:
     return json.dumps(body, ensure_ascii=False, separators=(",", ":"))
 
 
-def _requests(calls: Iterable[ToolCall]) -> Iterable[tool_service_pb2.ExecuteManyRequest]:
+def _requests(
+    calls: Iterable[ToolCall], conversation_id: str
+) -> Iterable[tool_service_pb2.ExecuteManyRequest]:
     for call in calls:
-        invocation = execution_pb2.ToolInvocation(call_id=call.id, tool=call.name, arguments=call.arguments)
+        invocation = execution_pb2.ToolInvocation(
+            call_id=call.id, tool=call.name, arguments=call.arguments, conversation_id=conversation_id
+        )
         yield tool_service_pb2.ExecuteManyRequest(call=invocation)
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from google.protobuf import duration_pb2
+from datetime import datetime
 
-from parley.inference.v1 import chat_pb2, message_pb2, model_pb2
+from google.protobuf import duration_pb2, timestamp_pb2
+
+from parley.inference.v1 import answer_pb2, chat_pb2, message_pb2, model_pb2
+from parley.tools.v1 import tool_pb2
 from services.inference import engine, events
-from services.inference.agent_loop import ChatOrder, Limits
+from services.inference.client_tools import client_tool
 from services.inference.models import ModelState, ServedModel
+from services.inference.order import ApprovalPolicy, Approvals, ChatOrder, ClientTools, Limits
 from services.inference.tool_calls import ToolSelection
+from services.inference.waiting_calls import Answer, ClientResult, Decision
 
 ROLES = {
     message_pb2.ROLE_SYSTEM: engine.Role.SYSTEM,
@@ -19,7 +24,11 @@ ROLES = {
 
 
 def chat_order(request: chat_pb2.ChatRequest) -> ChatOrder:
-    """What a validated request asks for."""
+    """What a validated request asks for.
+
+    Raises:
+        ClientToolInvalid: A tool of the client cannot be offered.
+    """
     reasoning = request.reasoning
     return ChatOrder(
         model=request.model,
@@ -28,6 +37,9 @@ def chat_order(request: chat_pb2.ChatRequest) -> ChatOrder:
         reasoning=reasoning.enabled if reasoning.HasField("enabled") else None,
         tools=ToolSelection(request.server_tools.all, tuple(request.server_tools.names)),
         limits=limits(request.limits),
+        client_tools=client_tools(request.client_tools),
+        approvals=approvals(request.approvals),
+        conversation_id=request.conversation_id,
     )
 
 
@@ -58,13 +70,53 @@ def sampling(given: chat_pb2.SamplingOptions) -> engine.Sampling:
 def limits(given: chat_pb2.RunLimits) -> Limits:
     """What the run may use up."""
     default = Limits()
-    return Limits(
-        max_tool_rounds=given.max_tool_rounds
-        if given.HasField("max_tool_rounds")
-        else default.max_tool_rounds,
-        max_tool_calls=given.max_tool_calls if given.HasField("max_tool_calls") else default.max_tool_calls,
-        max_seconds=seconds(given.max_duration) if given.HasField("max_duration") else default.max_seconds,
+    given_or = {
+        name: getattr(given if given.HasField(name) else default, name)
+        for name in (
+            "max_tool_rounds",
+            "max_tool_calls",
+            "max_output_tokens",
+            "max_tool_corrections",
+            "max_tool_result_bytes",
+        )
+    }
+    most_seconds = seconds(given.max_duration) if given.HasField("max_duration") else default.max_seconds
+    return Limits(max_seconds=most_seconds, **given_or)
+
+
+def client_tools(given: chat_pb2.ClientTools) -> ClientTools:
+    """The tools that the client brings.
+
+    Raises:
+        ClientToolInvalid: One cannot be offered.
+    """
+    return ClientTools(
+        tools=tuple(client_tool(tool.name, tool.description, tool.parameters_schema) for tool in given.tools),
+        waits=given.mode == chat_pb2.CLIENT_TOOL_MODE_WAIT,
+        seconds=seconds(given.timeout) if given.HasField("timeout") else ClientTools().seconds,
     )
+
+
+def approvals(given: chat_pb2.ApprovalOptions) -> Approvals:
+    """What becomes of calls of dangerous tools."""
+    asks = given.policy == chat_pb2.APPROVAL_POLICY_ASK
+    return Approvals(
+        policy=ApprovalPolicy.ASK if asks else ApprovalPolicy.DENY,
+        seconds=seconds(given.timeout) if given.HasField("timeout") else Approvals().seconds,
+        approved=frozenset(given.approved_tools),
+    )
+
+
+def client_result(given: answer_pb2.ClientToolResult) -> Answer:
+    """What came of a call that the client made."""
+    if given.WhichOneof("outcome") == "error":
+        return ClientResult(given.error, failed=True)
+    return ClientResult(given.content)
+
+
+def decision(given: answer_pb2.ApprovalDecision) -> Answer:
+    """What was decided about a call."""
+    return Decision(given.verdict == answer_pb2.APPROVAL_VERDICT_APPROVE, given.note)
 
 
 def chat_response(sequence: int, run_id: str, event: events.RunEvent) -> chat_pb2.ChatResponse:
@@ -88,14 +140,21 @@ def _fill(target: chat_pb2.ChatEvent, run_id: str, event: events.RunEvent) -> No
             )
         case events.RunUsage():
             target.usage.CopyFrom(_usage(event))
-        case events.CallReady(call, tool_round):
-            target.tool_call.CopyFrom(chat_pb2.ToolCallReady(call=_tool_call(call), round=tool_round))
+        case events.CallReady():
+            target.tool_call.CopyFrom(_call_ready(event))
         case events.CallProgress(call_id, fraction, text):
             target.tool_progress.CopyFrom(
                 chat_pb2.ToolCallProgress(call_id=call_id, fraction=fraction, message=text)
             )
         case events.CallResult():
             target.tool_result.CopyFrom(_call_result(event))
+        case events.ApprovalNeeded():
+            target.approval_needed.CopyFrom(_approval_needed(event))
+        case events.ApprovalDecided(call_id, outcome, note):
+            named = chat_pb2.ApprovalOutcome.Value(f"APPROVAL_OUTCOME_{outcome.name}")
+            target.approval_decided.CopyFrom(
+                chat_pb2.ApprovalDecided(call_id=call_id, outcome=named, note=note)
+            )
         case events.Started():
             target.started.CopyFrom(_started(run_id, event))
         case events.Finished(reason, error):
@@ -129,6 +188,25 @@ def _tool_call(call: engine.ToolCall) -> message_pb2.ToolCall:
     return message_pb2.ToolCall(id=call.id, name=call.name, arguments=call.arguments)
 
 
+def _call_ready(event: events.CallReady) -> chat_pb2.ToolCallReady:
+    return chat_pb2.ToolCallReady(
+        call=_tool_call(event.call),
+        round=event.round,
+        client_side=event.client_side,
+        expire_time=timestamp(event.expires_at) if event.expires_at is not None else None,
+    )
+
+
+def _approval_needed(event: events.ApprovalNeeded) -> chat_pb2.ApprovalNeeded:
+    return chat_pb2.ApprovalNeeded(
+        call=_tool_call(event.call),
+        round=event.round,
+        safety_level=tool_pb2.SafetyLevel.ValueType(event.safety_level),
+        permission=event.permission,
+        expire_time=timestamp(event.expires_at),
+    )
+
+
 def _call_result(event: events.CallResult) -> chat_pb2.ToolCallResult:
     return chat_pb2.ToolCallResult(
         call_id=event.call.id,
@@ -136,6 +214,7 @@ def _call_result(event: events.CallResult) -> chat_pb2.ToolCallResult:
         content=event.content,
         error=event.error,
         duration=duration(event.seconds),
+        omitted_bytes=event.omitted_bytes,
     )
 
 
@@ -166,4 +245,11 @@ def duration(given: float) -> duration_pb2.Duration:
     """Seconds as a duration, to the microsecond."""
     made = duration_pb2.Duration()
     made.FromMicroseconds(round(given * 1_000_000))
+    return made
+
+
+def timestamp(given: datetime) -> timestamp_pb2.Timestamp:
+    """A time as it travels."""
+    made = timestamp_pb2.Timestamp()
+    made.FromDatetime(given)
     return made

@@ -25,7 +25,7 @@ from parley.tools.v1.tool_service_pb2_grpc import (
 )
 from services.inference.catalogue import Catalogue
 from services.inference.engine import Engine
-from services.inference.mailbox import StoreMailbox, letter_handler
+from services.inference.mailbox import StoreMailbox
 from services.inference.models import Models
 from services.inference.run_tokens import OwnTokens, RunTokens
 from services.inference.runs import RunRegistry
@@ -73,7 +73,10 @@ def settings_for(tls: TlsFiles, **changes: Any) -> InferenceSettings:
 
 
 class ScriptedToolService(ToolServiceServicer):
-    """Answers on the real contract: `calculator` at once, `slow` never, `broken` with an error."""
+    """Answers on the real contract: `slow` never, `broken` with an error, others at once.
+
+    `danger` is dangerous, the others are safe.
+    """
 
     def __init__(self) -> None:
         self.listed = 0
@@ -81,13 +84,18 @@ class ScriptedToolService(ToolServiceServicer):
         self.started = asyncio.Event()
         self.ended = asyncio.Event()
         self.arguments: list[str] = []
+        self.calls: list[execution_pb2.ToolInvocation] = []
         self.breaks_off = False
 
     async def ListTools(self, request: Any, context: Any) -> tool_service_pb2.ListToolsResponse:
         self.listed += 1
-        names = ["broken", "calculator", "off", "slow"]
+        names = ["broken", "calculator", "danger", "off", "slow"]
         at = names.index(request.page_token) if request.page_token else 0
         tool = tool_pb2.Tool(name=names[at], description="A tool.", parameters_schema='{"type":"object"}')
+        tool.safety_level = (
+            tool_pb2.SAFETY_LEVEL_DANGEROUS if names[at] == "danger" else tool_pb2.SAFETY_LEVEL_SAFE
+        )
+        tool.permission = f"tools.test.{names[at]}"
         tool.unavailable = "No sandbox works here." if names[at] == "off" else ""
         following = names[at + 1] if at + 1 < len(names) else ""
         return tool_service_pb2.ListToolsResponse(tools=[tool], next_page_token=following)
@@ -103,6 +111,7 @@ class ScriptedToolService(ToolServiceServicer):
         try:
             async for request in request_iterator:
                 self.arguments.append(request.call.arguments)
+                self.calls.append(request.call)
                 async for event in self._run(request.call):
                     yield tool_service_pb2.ExecuteManyResponse(event=event)
         finally:
@@ -186,7 +195,7 @@ def replica(identity: Identity, tokens: TokenMaker, tools_stub: Any, store: Redi
         models, runs = Models("scripted", "another"), RunRegistry()
         if engine is not None:
             models.ready("scripted", engine)
-        mailbox = StoreMailbox(store, letter_handler(runs), answer_seconds=5)
+        mailbox = StoreMailbox(store, runs, answer_seconds=5)
         catalogue = Catalogue(tools_stub)
         server = RpcServer(
             settings_for(identity("inference")), verifier or tokens.verifier(), revocations=revocations

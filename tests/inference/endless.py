@@ -23,7 +23,7 @@ from services.inference.engine import (
     TurnUsage,
     no_ceiling,
 )
-from services.inference.mailbox import StoreMailbox, letter_handler
+from services.inference.mailbox import StoreMailbox
 from services.inference.models import Models
 from services.inference.run_tokens import OwnTokens
 from services.inference.runs import RunRegistry
@@ -139,7 +139,7 @@ async def serve() -> None:
         limits = FixedLimits(terms(order.account, **order.limits))
         admission = Admission(Ledger(store), limits, service="inference.parley", life=LIFE)
         async with admission.keeping():
-            mailbox = StoreMailbox(store, letter_handler(runs))
+            mailbox = StoreMailbox(store, runs)
             servicer = InferenceServicer(
                 models, runs, ScriptedToolbox(), mailbox, PageTokens(), admission, OwnTokens()
             )

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from parley.tools.v1 import tool_pb2
+from services.inference.catalogue import ServerTool
 from services.inference.engine import (
     ContentDelta,
     Delta,
@@ -127,24 +129,28 @@ Answer = str | Gate | CallUpdate | Exception
 class ScriptedToolbox:
     """Answers calls by the tool's name; unknown ones with `{}`."""
 
-    tools: tuple[ToolSpec, ...] = ()
+    tools: tuple[ServerTool, ...] = ()
     answers: Mapping[str, Sequence[Answer]] = field(default_factory=dict)
     error: Exception | None = None
     offer_error: Offer | None = None
     executed: list[tuple[ToolCall, ...]] = field(default_factory=list)
+    conversations: list[str] = field(default_factory=list)
     running: int = 0
 
     async def offer(self, selection: ToolSelection) -> Offer:
         if self.offer_error is not None:
             return self.offer_error
-        known = {tool.name: tool for tool in self.tools}
+        known = {tool.spec.name: tool for tool in self.tools}
         for name in selection.names:
             if name not in known:
                 raise ToolNotOffered(name, known)
         return Offer(self.tools if selection.all else tuple(known[name] for name in selection.names))
 
-    async def execute(self, calls: Sequence[ToolCall]) -> AsyncGenerator[CallUpdate, None]:
+    async def execute(
+        self, calls: Sequence[ToolCall], conversation_id: str = ""
+    ) -> AsyncGenerator[CallUpdate, None]:
         self.executed.append(tuple(calls))
+        self.conversations.append(conversation_id)
         self.running += 1
         try:
             for call in calls:
@@ -162,9 +168,10 @@ class ScriptedToolbox:
             self.running -= 1
 
 
-def tool(name: str) -> ToolSpec:
+def tool(name: str, level: tool_pb2.SafetyLevel = tool_pb2.SAFETY_LEVEL_SAFE) -> ServerTool:
     """A tool of this name."""
-    return ToolSpec(name, f"Does {name}.", {"type": "object"})
+    spec = ToolSpec(name, f"Does {name}.", {"type": "object"})
+    return ServerTool(spec, level, f"tools.math.{name}")
 
 
 class FullPurse:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from google.rpc import code_pb2
 
-from services.inference.agent_loop import AgentLoop, ChatOrder, Limits, max_output_tokens
+from services.inference.agent_loop import AgentLoop, max_output_tokens
 from services.inference.engine import (
     ContentDelta,
     Message,
@@ -29,6 +29,7 @@ from services.inference.events import (
     RunUsage,
     Started,
 )
+from services.inference.order import ChatOrder, Limits
 from services.inference.runs import Limit, Owner, Run, RunEnded
 from services.inference.tool_calls import Offer, ToolSelection
 from services.rpc.call import Call, enter_call

@@ -13,7 +13,7 @@ from tests.conftest import TokenMaker
 from tests.inference.conftest import ToolsProcess
 
 ALLOWED = ("tools.list", "tools.execute")
-PAGES = 4
+PAGES = 5
 
 
 @pytest.fixture
@@ -31,8 +31,10 @@ def call_as(tokens: TokenMaker) -> Any:
 async def test_all_that_can_be_called_is_there_sorted(tools_stub: Any, call_as: Any) -> None:
     call_as(*ALLOWED)
     tools = await Catalogue(tools_stub).tools()
-    assert list(tools) == ["broken", "calculator", "slow"]
-    assert tools["calculator"].parameters == {"type": "object"}
+    assert list(tools) == ["broken", "calculator", "danger", "slow"]
+    assert tools["calculator"].spec.parameters == {"type": "object"}
+    assert [name for name, tool in tools.items() if tool.dangerous] == ["danger"]
+    assert tools["danger"].permission == "tools.test.danger"
 
 
 async def test_a_fresh_answer_is_not_asked_for_again(

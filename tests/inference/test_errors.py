@@ -26,6 +26,15 @@ def test_every_error_makes_a_status_in_our_domain() -> None:
         errors.RunNotFound("r"),
         errors.EngineFailed("m"),
         errors.OutputUnparseable("m"),
+        errors.CallNotWaiting("r", "c"),
+        errors.ClientToolInvalid("t", "no"),
+        errors.ToolNameTaken("t"),
+        errors.ApprovalRequired("t"),
+        errors.ApprovalDenied("t", "no"),
+        errors.ApprovalLapsed("t", 1),
+        errors.ClientToolTimeout("t", 1),
+        errors.ClientToolFailed("t", "no"),
+        errors.ToolArgumentsRejected("t", "no"),
     ]
     assert {type(error) for error in made} == concrete()
     assert {error.domain() for error in made} == {"inference.parley"}

@@ -16,13 +16,14 @@ from services.inference.mailbox import (
     ANSWER_LIFE_SECONDS,
     ANSWERS,
     CHANNEL,
+    ENCLOSURES,
     MAX_LETTER_BYTES,
-    Handler,
+    Enclosure,
     Letter,
     StoreMailbox,
-    letter_handler,
 )
 from services.inference.runs import Limit, Owner, Run, RunEnded, RunRegistry
+from services.inference.waiting_calls import Answer, ClientResult, Decision, Delivery, Outcome
 from services.rpc.errors import DependencyUnavailable
 
 OWNER = Owner("tenant-1", "user-1")
@@ -31,17 +32,17 @@ RUN_ID = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 
 @asynccontextmanager
 async def replica(
-    store_url: str, handle: Handler, answer_seconds: float = 5.0
+    store_url: str, runs: RunRegistry | None = None, answer_seconds: float = 5.0
 ) -> AsyncIterator[StoreMailbox]:
     async with Redis.from_url(store_url) as store:
-        mailbox = StoreMailbox(store, handle, answer_seconds=answer_seconds)
+        mailbox = StoreMailbox(store, RunRegistry() if runs is None else runs, answer_seconds=answer_seconds)
         async with mailbox.listening():
             await asyncio.wait_for(mailbox.wait_until_listening(), 5)
             yield mailbox
 
 
-def has_nothing(letter: Letter) -> bool:
-    return False
+def limit() -> Limit:
+    return Limit(asyncio.get_running_loop().time() + 60, FinishReason.TIME_LIMIT)
 
 
 async def ended(run: Run) -> FinishReason:
@@ -52,32 +53,59 @@ async def ended(run: Run) -> FinishReason:
 
 async def test_the_replica_that_has_the_run_ends_it(store_url: str) -> None:
     runs = RunRegistry()
-    limit = Limit(asyncio.get_running_loop().time() + 60, FinishReason.TIME_LIMIT)
-    async with replica(store_url, letter_handler(runs)), replica(store_url, has_nothing) as asking:
-        with runs.open(OWNER, limit) as run:
+    async with replica(store_url, runs), replica(store_url) as asking:
+        with runs.open(OWNER, limit()) as run:
             waiting = asyncio.create_task(ended(run))
             assert await asking.cancel(run.run_id, OWNER)
             assert await asyncio.wait_for(waiting, 5) is FinishReason.CANCELLED
 
 
+async def test_an_answer_reaches_the_replica_that_has_the_run(store_url: str) -> None:
+    runs = RunRegistry()
+    large = ClientResult("\x01" * 2**20)
+    async with replica(store_url, runs), replica(store_url) as asking:
+        with runs.open(OWNER, limit()) as run:
+            run.waiting_calls.expect("a", ClientResult, 60)
+            answers = [
+                await asking.answer(run.run_id, OWNER, "a", large, ()),
+                await asking.answer(run.run_id, OWNER, "b", large, ()),
+                await asking.answer(run.run_id, Owner("tenant-1", "user-2"), "a", large, ()),
+            ]
+            told = await asyncio.wait_for(run.waiting_calls.wait("a"), 5)
+    assert [answer.outcome for answer in answers] == [Outcome.TAKEN, Outcome.NOT_WAITING, Outcome.NO_RUN]
+    assert told == large
+
+
+async def test_who_may_not_let_a_call_run_is_told_which_permission_is_missing(store_url: str) -> None:
+    runs = RunRegistry()
+    async with replica(store_url, runs), replica(store_url) as asking:
+        with runs.open(OWNER, limit()) as run:
+            run.waiting_calls.expect("a", Decision, 60, permission="tools.utility.python_run")
+            yes = Decision(approved=True, note="Go on.")
+            refused = await asking.answer(run.run_id, OWNER, "a", yes, ("inference.chat",))
+            taken = await asking.answer(run.run_id, OWNER, "a", yes, ("inference.chat", "tools.*"))
+            told = await asyncio.wait_for(run.waiting_calls.wait("a"), 5)
+    assert refused == Delivery(Outcome.NOT_PERMITTED, "tools.utility.python_run")
+    assert (taken, told) == (Delivery(Outcome.TAKEN), yes)
+
+
 async def test_another_users_run_stays(store_url: str) -> None:
     runs = RunRegistry()
-    limit = Limit(asyncio.get_running_loop().time() + 60, FinishReason.TIME_LIMIT)
-    async with replica(store_url, letter_handler(runs)) as asking:
-        with runs.open(OWNER, limit) as run:
+    async with replica(store_url, runs) as asking:
+        with runs.open(OWNER, limit()) as run:
             assert not await asking.cancel(run.run_id, Owner("tenant-1", "user-2"))
             assert not await asking.cancel(run.run_id, Owner("tenant-2", "user-1"))
             run.check()
 
 
 async def test_a_run_that_nobody_has_is_known_without_waiting(store_url: str) -> None:
-    async with replica(store_url, has_nothing, 60) as asking, replica(store_url, has_nothing):
+    async with replica(store_url, answer_seconds=60) as asking, replica(store_url):
         assert not await asyncio.wait_for(asking.cancel(RUN_ID, OWNER), 5)
 
 
 async def test_a_replica_that_does_not_answer_costs_no_more_than_the_bound(store_url: str) -> None:
     async with (
-        replica(store_url, has_nothing, 0.1) as asking,
+        replica(store_url, answer_seconds=0.1) as asking,
         Redis.from_url(store_url) as mute,
         mute.pubsub() as deaf,
     ):
@@ -86,15 +114,17 @@ async def test_a_replica_that_does_not_answer_costs_no_more_than_the_bound(store
         assert not await asyncio.wait_for(asking.cancel(RUN_ID, OWNER), 5)
 
 
-async def test_answers_do_not_stay_in_the_store(store_url: str) -> None:
-    async with replica(store_url, has_nothing) as asking, Redis.from_url(store_url) as store:
+async def test_nothing_stays_in_the_store(store_url: str) -> None:
+    async with replica(store_url) as asking, Redis.from_url(store_url) as store:
         await asking.cancel(RUN_ID, OWNER)
-        left = [await store.ttl(key) for key in await store.keys(f"{ANSWERS}*")]
+        await asking.answer(RUN_ID, OWNER, "a", ClientResult("x"), ())
+        keys = [*await store.keys(f"{ANSWERS}*"), *await store.keys(f"{ENCLOSURES}*")]
+        left = [await store.ttl(key) for key in keys]
         assert all(0 <= seconds <= ANSWER_LIFE_SECONDS for seconds in left)
 
 
 async def test_a_letter_that_makes_no_sense_is_left_alone(store_url: str) -> None:
-    async with replica(store_url, has_nothing) as asking, Redis.from_url(store_url) as store:
+    async with replica(store_url) as asking, Redis.from_url(store_url) as store:
         await store.publish(CHANNEL, b"\xff{")
         await store.publish(CHANNEL, json.dumps({"kind": "cancel"}))
         assert not await asyncio.wait_for(asking.cancel(RUN_ID, OWNER), 5)
@@ -108,6 +138,7 @@ async def test_a_letter_that_makes_no_sense_is_left_alone(store_url: str) -> Non
         b"[]",
         b'{"kind": "cancel"}',
         Letter("cancel", RUN_ID, "t", "u", "another:key").encode(),
+        Letter("answer", RUN_ID, "t", "u", f"{ANSWERS}1", "another:key").encode(),
     ],
 )
 def test_only_whole_letters_are_read(body: bytes) -> None:
@@ -120,9 +151,30 @@ def test_a_letter_arrives_as_it_was_sent() -> None:
     assert Letter.decode(letter.encode()) == letter
 
 
+@pytest.mark.parametrize("answer", [Decision(approved=True, note="Yes."), ClientResult("ü", failed=True)])
+def test_an_enclosure_arrives_as_it_was_sent(answer: Answer) -> None:
+    enclosure = Enclosure("call-1", answer, frozenset({"tools.*"}))
+    assert Enclosure.decode(enclosure.encode()) == enclosure
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\xff",
+        b"[]",
+        b"{}",
+        b'{"call_id": "a", "kind": "Other", "answer": {}, "granted": []}',
+        b'{"call_id": "a", "kind": "Decision", "answer": {"fine": true}, "granted": []}',
+    ],
+)
+def test_only_whole_enclosures_are_read(body: bytes) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        Enclosure.decode(body)
+
+
 async def test_a_store_that_is_away_is_a_typed_error() -> None:
     async with Redis.from_url("redis://127.0.0.1:1/0") as nowhere:
-        mailbox = StoreMailbox(nowhere, has_nothing)
+        mailbox = StoreMailbox(nowhere, RunRegistry())
         with pytest.raises(DependencyUnavailable):
             await mailbox.cancel(RUN_ID, OWNER)
 
@@ -130,10 +182,10 @@ async def test_a_store_that_is_away_is_a_typed_error() -> None:
 async def test_listening_survives_the_stores_restart() -> None:
     first = ValkeyServer()
     await asyncio.to_thread(first.start)
-    port = first.port
-    async with replica(f"redis://127.0.0.1:{port}/0", lambda letter: True) as mailbox:
+    port, runs = first.port, RunRegistry()
+    async with replica(f"redis://127.0.0.1:{port}/0", runs) as mailbox:
         await asyncio.to_thread(first.terminate)
         await asyncio.wait_for(mailbox.wait_until_deaf(), 5)
-        with ValkeyServer(port=port):
+        with ValkeyServer(port=port), runs.open(OWNER, limit()) as run:
             await asyncio.wait_for(mailbox.wait_until_listening(), 10)
-            assert await mailbox.cancel(RUN_ID, OWNER)
+            assert await mailbox.cancel(run.run_id, OWNER)

@@ -86,7 +86,7 @@ async def test_chat_with_a_tool_is_a_numbered_stream(replica: Replica, metadata:
         "finished",
     ]
     assert len(events[0].started.run_id) == 26
-    assert list(events[0].started.tools) == ["broken", "calculator", "slow"]
+    assert list(events[0].started.tools) == ["broken", "calculator", "danger", "slow"]
     assert events[7].tool_result.content == '{"result":391}'
     assert reason(events) == "STOP"
 

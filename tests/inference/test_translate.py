@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from google.protobuf import duration_pb2
 from google.rpc import status_pb2
 
-from parley.inference.v1 import chat_pb2, message_pb2, model_pb2
+from parley.inference.v1 import answer_pb2, chat_pb2, message_pb2, model_pb2
+from parley.tools.v1 import tool_pb2
 from services.inference import translate
-from services.inference.agent_loop import Limits
 from services.inference.engine import (
     ContentDelta,
     Message,
@@ -18,6 +20,9 @@ from services.inference.engine import (
     ToolCallDelta,
 )
 from services.inference.events import (
+    ApprovalDecided,
+    ApprovalNeeded,
+    ApprovalOutcome,
     CallProgress,
     CallReady,
     CallResult,
@@ -28,9 +33,12 @@ from services.inference.events import (
     Started,
 )
 from services.inference.models import ModelState, ServedModel
+from services.inference.order import Limits
+from services.inference.waiting_calls import ClientResult, Decision
 from tests.inference.scripted import ScriptedEngine
 
 CALL = ToolCall("call-1", "calculator", "{}")
+NOW = datetime(2026, 11, 27, tzinfo=UTC)
 
 
 def text(*parts: str) -> list[message_pb2.ContentPart]:
@@ -75,6 +83,8 @@ def test_messages_keep_their_parts() -> None:
         (ContentDelta("c"), "content_delta"),
         (ToolCallDelta(0, "call-1", "calculator", "{"), "tool_call_delta"),
         (CallReady(CALL, 1), "tool_call"),
+        (ApprovalNeeded(CALL, 1, 3, "tools.math.calculator", NOW), "approval_needed"),
+        (ApprovalDecided("call-1", ApprovalOutcome.LAPSED), "approval_decided"),
         (CallProgress("call-1", None, "busy"), "tool_progress"),
         (CallResult(CALL, "{}", None, 0.25), "tool_result"),
         (RunUsage(1, 2, 3, 4, 5), "usage"),
@@ -95,10 +105,38 @@ def test_details_of_events_arrive() -> None:
     assert not progress.HasField("fraction")
     result = translate.chat_response(3, "run-1", CallResult(CALL, "{}", error, 1.5)).event.tool_result
     assert (result.error, result.duration.ToMilliseconds()) == (error, 1500)
+    ready = translate.chat_response(3, "run-1", CallReady(CALL, 1, True, NOW)).event.tool_call
+    assert (ready.client_side, ready.expire_time.ToDatetime(UTC)) == (True, NOW)
+    assert not translate.chat_response(3, "run-1", CallReady(CALL, 1)).event.tool_call.HasField("expire_time")
+    needed = ApprovalNeeded(CALL, 2, tool_pb2.SAFETY_LEVEL_DANGEROUS, "tools.math.calculator", NOW)
+    asked = translate.chat_response(3, "run-1", needed).event.approval_needed
+    assert (asked.call.name, asked.round, asked.permission) == ("calculator", 2, "tools.math.calculator")
+    assert asked.safety_level == tool_pb2.SAFETY_LEVEL_DANGEROUS
+    assert asked.expire_time.ToDatetime(UTC) == NOW
     usage = translate.chat_response(4, "run-1", RunUsage(1, 2, 3, 4, 5)).event.usage
     assert usage == chat_pb2.Usage(
         prompt_tokens=1, completion_tokens=2, cached_prompt_tokens=3, reasoning_tokens=4, turns=5
     )
+
+
+@pytest.mark.parametrize("outcome", ApprovalOutcome)
+def test_every_outcome_of_an_approval_is_one_of_the_contract(outcome: ApprovalOutcome) -> None:
+    told = translate.chat_response(
+        1, "run-1", ApprovalDecided("call-1", outcome, "No.")
+    ).event.approval_decided
+    name = chat_pb2.ApprovalOutcome.Name(told.outcome)
+    assert (name, told.note) == (f"APPROVAL_OUTCOME_{outcome.name}", "No.")
+
+
+def test_answers_from_outside_are_read() -> None:
+    failed = answer_pb2.ClientToolResult(call_id="a", error="no")
+    assert translate.client_result(failed) == ClientResult("no", failed=True)
+    assert translate.client_result(answer_pb2.ClientToolResult(content="")) == ClientResult("")
+    approve = answer_pb2.ApprovalDecision(verdict=answer_pb2.APPROVAL_VERDICT_APPROVE, note="Yes.")
+    assert translate.decision(approve) == Decision(approved=True, note="Yes.")
+    assert not translate.decision(
+        answer_pb2.ApprovalDecision(verdict=answer_pb2.APPROVAL_VERDICT_DENY)
+    ).approved
 
 
 @pytest.mark.parametrize("reason", FinishReason)

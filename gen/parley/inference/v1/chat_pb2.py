@@ -24,11 +24,13 @@ _sym_db = _symbol_database.Default()
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from parley.inference.v1 import message_pb2 as parley_dot_inference_dot_v1_dot_message__pb2
+from parley.tools.v1 import tool_pb2 as parley_dot_tools_dot_v1_dot_tool__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eparley/inference/v1/chat.proto\x12\x13parley.inference.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x17google/rpc/status.proto\x1a!parley/inference/v1/message.proto\"\xe3\x02\n\x0b\x43hatRequest\x12=\n\x05model\x18\x01 \x01(\tB.\xbaH+r)2\'^([a-zA-Z0-9][a-zA-Z0-9._/:-]{0,255})?$\x12;\n\x08messages\x18\x02 \x03(\x0b\x32\x1c.parley.inference.v1.MessageB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x80 \x12\x36\n\x08sampling\x18\x03 \x01(\x0b\x32$.parley.inference.v1.SamplingOptions\x12\x38\n\treasoning\x18\x04 \x01(\x0b\x32%.parley.inference.v1.ReasoningOptions\x12\x36\n\x0cserver_tools\x18\x05 \x01(\x0b\x32 .parley.inference.v1.ServerTools\x12.\n\x06limits\x18\x06 \x01(\x0b\x32\x1e.parley.inference.v1.RunLimits\"\xe2\x02\n\x0fSamplingOptions\x12+\n\x0btemperature\x18\x01 \x01(\x02\x42\x11\xbaH\x0e\n\x0c\x1d\x00\x00\x00@-\x00\x00\x00\x00@\x01H\x00\x88\x01\x01\x12%\n\x05top_p\x18\x02 \x01(\x02\x42\x11\xbaH\x0e\n\x0c\x1d\x00\x00\x80?%\x00\x00\x00\x00@\x01H\x01\x88\x01\x01\x12\x1d\n\x05top_k\x18\x03 \x01(\rB\t\xbaH\x06*\x04\x18\xc0\x84=H\x02\x88\x01\x01\x12%\n\x05min_p\x18\x04 \x01(\x02\x42\x11\xbaH\x0e\n\x0c\x1d\x00\x00\x80?-\x00\x00\x00\x00@\x01H\x03\x88\x01\x01\x12\x1a\n\x04seed\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x04\x88\x01\x01\x12+\n\x11max_output_tokens\x18\x06 \x01(\rB\x0b\xbaH\x08*\x06\x18\x80\x80@(\x01H\x05\x88\x01\x01\x12\x1f\n\x04stop\x18\x07 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10\x10\"\x07r\x05\x10\x01\x18\x80\x02\x42\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\x08\n\x06_min_pB\x07\n\x05_seedB\x14\n\x12_max_output_tokens\"4\n\x10ReasoningOptions\x12\x14\n\x07\x65nabled\x18\x01 \x01(\x08H\x00\x88\x01\x01\x42\n\n\x08_enabled\"Q\n\x0bServerTools\x12\x0b\n\x03\x61ll\x18\x01 \x01(\x08\x12\x35\n\x05names\x18\x02 \x03(\tB&\xbaH#\x92\x01 \x10\x80\x01\x18\x01\"\x19r\x17\x32\x15^[a-zA-Z0-9_-]{1,64}$\"\xc2\x01\n\tRunLimits\x12%\n\x0fmax_tool_rounds\x18\x01 \x01(\rB\x07\xbaH\x04*\x02\x18 H\x00\x88\x01\x01\x12\'\n\x0emax_tool_calls\x18\x02 \x01(\rB\n\xbaH\x07*\x05\x18\x80\x02(\x01H\x01\x88\x01\x01\x12>\n\x0cmax_duration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\r\xbaH\n\xaa\x01\x07\"\x03\x08\x90\x1c*\x00\x42\x12\n\x10_max_tool_roundsB\x11\n\x0f_max_tool_calls\"=\n\x0c\x43hatResponse\x12-\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1e.parley.inference.v1.ChatEvent\"\xaf\x04\n\tChatEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x33\n\x07started\x18\x02 \x01(\x0b\x32 .parley.inference.v1.ChatStartedH\x00\x12>\n\x0freasoning_delta\x18\x03 \x01(\x0b\x32#.parley.inference.v1.ReasoningDeltaH\x00\x12:\n\rcontent_delta\x18\x04 \x01(\x0b\x32!.parley.inference.v1.ContentDeltaH\x00\x12=\n\x0ftool_call_delta\x18\x05 \x01(\x0b\x32\".parley.inference.v1.ToolCallDeltaH\x00\x12\x37\n\ttool_call\x18\x06 \x01(\x0b\x32\".parley.inference.v1.ToolCallReadyH\x00\x12>\n\rtool_progress\x18\x07 \x01(\x0b\x32%.parley.inference.v1.ToolCallProgressH\x00\x12:\n\x0btool_result\x18\x08 \x01(\x0b\x32#.parley.inference.v1.ToolCallResultH\x00\x12+\n\x05usage\x18\t \x01(\x0b\x32\x1a.parley.inference.v1.UsageH\x00\x12\x35\n\x08\x66inished\x18\n \x01(\x0b\x32!.parley.inference.v1.ChatFinishedH\x00\x42\x07\n\x05\x65vent\"{\n\x0b\x43hatStarted\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x15\n\rprompt_tokens\x18\x03 \x01(\r\x12\r\n\x05tools\x18\x04 \x03(\t\x12\'\n\x0btools_error\x18\x05 \x01(\x0b\x32\x12.google.rpc.Status\"\x1e\n\x0eReasoningDelta\x12\x0c\n\x04text\x18\x01 \x01(\t\"\x1c\n\x0c\x43ontentDelta\x12\x0c\n\x04text\x18\x01 \x01(\t\"K\n\rToolCallDelta\x12\r\n\x05index\x18\x01 \x01(\r\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x11\n\targuments\x18\x04 \x01(\t\"K\n\rToolCallReady\x12+\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x1d.parley.inference.v1.ToolCall\x12\r\n\x05round\x18\x02 \x01(\r\"X\n\x10ToolCallProgress\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x15\n\x08\x66raction\x18\x02 \x01(\x02H\x00\x88\x01\x01\x12\x0f\n\x07message\x18\x03 \x01(\tB\x0b\n\t_fraction\"\x90\x01\n\x0eToolCallResult\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x03 \x01(\t\x12!\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x12.google.rpc.Status\x12+\n\x08\x64uration\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x80\x01\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\x04\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\x04\x12\x1c\n\x14\x63\x61\x63hed_prompt_tokens\x18\x03 \x01(\x04\x12\x18\n\x10reasoning_tokens\x18\x04 \x01(\x04\x12\r\n\x05turns\x18\x05 \x01(\r\"d\n\x0c\x43hatFinished\x12\x31\n\x06reason\x18\x01 \x01(\x0e\x32!.parley.inference.v1.FinishReason\x12!\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status*\xfe\x02\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x1c\n\x18\x46INISH_REASON_TOOL_CALLS\x10\x03\x12\x1d\n\x19\x46INISH_REASON_ROUND_LIMIT\x10\x04\x12\x1c\n\x18\x46INISH_REASON_CALL_LIMIT\x10\x05\x12\x1c\n\x18\x46INISH_REASON_TIME_LIMIT\x10\x06\x12\x18\n\x14\x46INISH_REASON_BUDGET\x10\x07\x12\x1b\n\x17\x46INISH_REASON_CANCELLED\x10\x08\x12\x1a\n\x16\x46INISH_REASON_DEADLINE\x10\t\x12\x19\n\x15\x46INISH_REASON_REVOKED\x10\n\x12\x1d\n\x19\x46INISH_REASON_SLOW_READER\x10\x0b\x12\x17\n\x13\x46INISH_REASON_ERROR\x10\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eparley/inference/v1/chat.proto\x12\x13parley.inference.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a!parley/inference/v1/message.proto\x1a\x1aparley/tools/v1/tool.proto\"\xf7\x03\n\x0b\x43hatRequest\x12=\n\x05model\x18\x01 \x01(\tB.\xbaH+r)2\'^([a-zA-Z0-9][a-zA-Z0-9._/:-]{0,255})?$\x12;\n\x08messages\x18\x02 \x03(\x0b\x32\x1c.parley.inference.v1.MessageB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x80 \x12\x36\n\x08sampling\x18\x03 \x01(\x0b\x32$.parley.inference.v1.SamplingOptions\x12\x38\n\treasoning\x18\x04 \x01(\x0b\x32%.parley.inference.v1.ReasoningOptions\x12\x36\n\x0cserver_tools\x18\x05 \x01(\x0b\x32 .parley.inference.v1.ServerTools\x12.\n\x06limits\x18\x06 \x01(\x0b\x32\x1e.parley.inference.v1.RunLimits\x12\x36\n\x0c\x63lient_tools\x18\x07 \x01(\x0b\x32 .parley.inference.v1.ClientTools\x12\x37\n\tapprovals\x18\x08 \x01(\x0b\x32$.parley.inference.v1.ApprovalOptions\x12!\n\x0f\x63onversation_id\x18\t \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"\xe2\x02\n\x0fSamplingOptions\x12+\n\x0btemperature\x18\x01 \x01(\x02\x42\x11\xbaH\x0e\n\x0c\x1d\x00\x00\x00@-\x00\x00\x00\x00@\x01H\x00\x88\x01\x01\x12%\n\x05top_p\x18\x02 \x01(\x02\x42\x11\xbaH\x0e\n\x0c\x1d\x00\x00\x80?%\x00\x00\x00\x00@\x01H\x01\x88\x01\x01\x12\x1d\n\x05top_k\x18\x03 \x01(\rB\t\xbaH\x06*\x04\x18\xc0\x84=H\x02\x88\x01\x01\x12%\n\x05min_p\x18\x04 \x01(\x02\x42\x11\xbaH\x0e\n\x0c\x1d\x00\x00\x80?-\x00\x00\x00\x00@\x01H\x03\x88\x01\x01\x12\x1a\n\x04seed\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00H\x04\x88\x01\x01\x12+\n\x11max_output_tokens\x18\x06 \x01(\rB\x0b\xbaH\x08*\x06\x18\x80\x80@(\x01H\x05\x88\x01\x01\x12\x1f\n\x04stop\x18\x07 \x03(\tB\x11\xbaH\x0e\x92\x01\x0b\x10\x10\"\x07r\x05\x10\x01\x18\x80\x02\x42\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\x08\n\x06_min_pB\x07\n\x05_seedB\x14\n\x12_max_output_tokens\"4\n\x10ReasoningOptions\x12\x14\n\x07\x65nabled\x18\x01 \x01(\x08H\x00\x88\x01\x01\x42\n\n\x08_enabled\"Q\n\x0bServerTools\x12\x0b\n\x03\x61ll\x18\x01 \x01(\x08\x12\x35\n\x05names\x18\x02 \x03(\tB&\xbaH#\x92\x01 \x10\x80\x01\x18\x01\"\x19r\x17\x32\x15^[a-zA-Z0-9_-]{1,64}$\"\xab\x02\n\x0b\x43lientTools\x12;\n\x05tools\x18\x01 \x03(\x0b\x32\x1f.parley.inference.v1.ClientToolB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x80\x01\x12;\n\x04mode\x18\x02 \x01(\x0e\x32#.parley.inference.v1.ClientToolModeB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x39\n\x07timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\r\xbaH\n\xaa\x01\x07\"\x03\x08\x90\x1c*\x00:g\xbaHd\x1a\x62\n\x12\x63lient_tools.names\x12\"tools must have names of their own\x1a(this.tools.map(tool, tool.name).unique()\"}\n\nClientTool\x12*\n\x04name\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[a-zA-Z0-9_-]{1,64}$\x12\x1d\n\x0b\x64\x65scription\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80 \x12$\n\x11parameters_schema\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x01\"\xcb\x01\n\x0f\x41pprovalOptions\x12=\n\x06policy\x18\x01 \x01(\x0e\x32#.parley.inference.v1.ApprovalPolicyB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x39\n\x07timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\r\xbaH\n\xaa\x01\x07\"\x03\x08\x90\x1c*\x00\x12>\n\x0e\x61pproved_tools\x18\x03 \x03(\tB&\xbaH#\x92\x01 \x10\x80\x01\x18\x01\"\x19r\x17\x32\x15^[a-zA-Z0-9_-]{1,64}$\"\x96\x03\n\tRunLimits\x12%\n\x0fmax_tool_rounds\x18\x01 \x01(\rB\x07\xbaH\x04*\x02\x18 H\x00\x88\x01\x01\x12\'\n\x0emax_tool_calls\x18\x02 \x01(\rB\n\xbaH\x07*\x05\x18\x80\x02(\x01H\x01\x88\x01\x01\x12>\n\x0cmax_duration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationB\r\xbaH\n\xaa\x01\x07\"\x03\x08\x90\x1c*\x00\x12+\n\x11max_output_tokens\x18\x04 \x01(\rB\x0b\xbaH\x08*\x06\x18\x80\x80@(\x01H\x02\x88\x01\x01\x12*\n\x14max_tool_corrections\x18\x05 \x01(\rB\x07\xbaH\x04*\x02\x18\x10H\x03\x88\x01\x01\x12\x30\n\x15max_tool_result_bytes\x18\x06 \x01(\rB\x0c\xbaH\t*\x07\x18\x80\x80@(\x80\x02H\x04\x88\x01\x01\x42\x12\n\x10_max_tool_roundsB\x11\n\x0f_max_tool_callsB\x14\n\x12_max_output_tokensB\x17\n\x15_max_tool_correctionsB\x18\n\x16_max_tool_result_bytes\"=\n\x0c\x43hatResponse\x12-\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1e.parley.inference.v1.ChatEvent\"\xb1\x05\n\tChatEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x33\n\x07started\x18\x02 \x01(\x0b\x32 .parley.inference.v1.ChatStartedH\x00\x12>\n\x0freasoning_delta\x18\x03 \x01(\x0b\x32#.parley.inference.v1.ReasoningDeltaH\x00\x12:\n\rcontent_delta\x18\x04 \x01(\x0b\x32!.parley.inference.v1.ContentDeltaH\x00\x12=\n\x0ftool_call_delta\x18\x05 \x01(\x0b\x32\".parley.inference.v1.ToolCallDeltaH\x00\x12\x37\n\ttool_call\x18\x06 \x01(\x0b\x32\".parley.inference.v1.ToolCallReadyH\x00\x12>\n\rtool_progress\x18\x07 \x01(\x0b\x32%.parley.inference.v1.ToolCallProgressH\x00\x12:\n\x0btool_result\x18\x08 \x01(\x0b\x32#.parley.inference.v1.ToolCallResultH\x00\x12+\n\x05usage\x18\t \x01(\x0b\x32\x1a.parley.inference.v1.UsageH\x00\x12\x35\n\x08\x66inished\x18\n \x01(\x0b\x32!.parley.inference.v1.ChatFinishedH\x00\x12>\n\x0f\x61pproval_needed\x18\x0b \x01(\x0b\x32#.parley.inference.v1.ApprovalNeededH\x00\x12@\n\x10\x61pproval_decided\x18\x0c \x01(\x0b\x32$.parley.inference.v1.ApprovalDecidedH\x00\x42\x07\n\x05\x65vent\"{\n\x0b\x43hatStarted\x12\x0e\n\x06run_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x15\n\rprompt_tokens\x18\x03 \x01(\r\x12\r\n\x05tools\x18\x04 \x03(\t\x12\'\n\x0btools_error\x18\x05 \x01(\x0b\x32\x12.google.rpc.Status\"\x1e\n\x0eReasoningDelta\x12\x0c\n\x04text\x18\x01 \x01(\t\"\x1c\n\x0c\x43ontentDelta\x12\x0c\n\x04text\x18\x01 \x01(\t\"K\n\rToolCallDelta\x12\r\n\x05index\x18\x01 \x01(\r\x12\n\n\x02id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x11\n\targuments\x18\x04 \x01(\t\"\x91\x01\n\rToolCallReady\x12+\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x1d.parley.inference.v1.ToolCall\x12\r\n\x05round\x18\x02 \x01(\r\x12\x13\n\x0b\x63lient_side\x18\x03 \x01(\x08\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xc5\x01\n\x0e\x41pprovalNeeded\x12+\n\x04\x63\x61ll\x18\x01 \x01(\x0b\x32\x1d.parley.inference.v1.ToolCall\x12\r\n\x05round\x18\x02 \x01(\r\x12\x32\n\x0csafety_level\x18\x03 \x01(\x0e\x32\x1c.parley.tools.v1.SafetyLevel\x12\x12\n\npermission\x18\x04 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"g\n\x0f\x41pprovalDecided\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x35\n\x07outcome\x18\x02 \x01(\x0e\x32$.parley.inference.v1.ApprovalOutcome\x12\x0c\n\x04note\x18\x03 \x01(\t\"X\n\x10ToolCallProgress\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x15\n\x08\x66raction\x18\x02 \x01(\x02H\x00\x88\x01\x01\x12\x0f\n\x07message\x18\x03 \x01(\tB\x0b\n\t_fraction\"\xa7\x01\n\x0eToolCallResult\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07\x63ontent\x18\x03 \x01(\t\x12!\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x12.google.rpc.Status\x12+\n\x08\x64uration\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x15\n\romitted_bytes\x18\x06 \x01(\x04\"\x80\x01\n\x05Usage\x12\x15\n\rprompt_tokens\x18\x01 \x01(\x04\x12\x19\n\x11\x63ompletion_tokens\x18\x02 \x01(\x04\x12\x1c\n\x14\x63\x61\x63hed_prompt_tokens\x18\x03 \x01(\x04\x12\x18\n\x10reasoning_tokens\x18\x04 \x01(\x04\x12\r\n\x05turns\x18\x05 \x01(\r\"d\n\x0c\x43hatFinished\x12\x31\n\x06reason\x18\x01 \x01(\x0e\x32!.parley.inference.v1.FinishReason\x12!\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.Status*k\n\x0e\x43lientToolMode\x12 \n\x1c\x43LIENT_TOOL_MODE_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x43LIENT_TOOL_MODE_END_RUN\x10\x01\x12\x19\n\x15\x43LIENT_TOOL_MODE_WAIT\x10\x02*d\n\x0e\x41pprovalPolicy\x12\x1f\n\x1b\x41PPROVAL_POLICY_UNSPECIFIED\x10\x00\x12\x18\n\x14\x41PPROVAL_POLICY_DENY\x10\x01\x12\x17\n\x13\x41PPROVAL_POLICY_ASK\x10\x02*\x8c\x01\n\x0f\x41pprovalOutcome\x12 \n\x1c\x41PPROVAL_OUTCOME_UNSPECIFIED\x10\x00\x12\x1d\n\x19\x41PPROVAL_OUTCOME_APPROVED\x10\x01\x12\x1b\n\x17\x41PPROVAL_OUTCOME_DENIED\x10\x02\x12\x1b\n\x17\x41PPROVAL_OUTCOME_LAPSED\x10\x03*\x9d\x03\n\x0c\x46inishReason\x12\x1d\n\x19\x46INISH_REASON_UNSPECIFIED\x10\x00\x12\x16\n\x12\x46INISH_REASON_STOP\x10\x01\x12\x18\n\x14\x46INISH_REASON_LENGTH\x10\x02\x12\x1c\n\x18\x46INISH_REASON_TOOL_CALLS\x10\x03\x12\x1d\n\x19\x46INISH_REASON_ROUND_LIMIT\x10\x04\x12\x1c\n\x18\x46INISH_REASON_CALL_LIMIT\x10\x05\x12\x1c\n\x18\x46INISH_REASON_TIME_LIMIT\x10\x06\x12\x18\n\x14\x46INISH_REASON_BUDGET\x10\x07\x12\x1b\n\x17\x46INISH_REASON_CANCELLED\x10\x08\x12\x1a\n\x16\x46INISH_REASON_DEADLINE\x10\t\x12\x19\n\x15\x46INISH_REASON_REVOKED\x10\n\x12\x1d\n\x19\x46INISH_REASON_SLOW_READER\x10\x0b\x12\x17\n\x13\x46INISH_REASON_ERROR\x10\x0c\x12\x1d\n\x19\x46INISH_REASON_TOKEN_LIMIT\x10\rb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,6 +41,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHATREQUEST'].fields_by_name['model']._serialized_options = b'\272H+r)2\'^([a-zA-Z0-9][a-zA-Z0-9._/:-]{0,255})?$'
   _globals['_CHATREQUEST'].fields_by_name['messages']._loaded_options = None
   _globals['_CHATREQUEST'].fields_by_name['messages']._serialized_options = b'\272H\010\222\001\005\010\001\020\200 '
+  _globals['_CHATREQUEST'].fields_by_name['conversation_id']._loaded_options = None
+  _globals['_CHATREQUEST'].fields_by_name['conversation_id']._serialized_options = b'\272H\005r\003\030\200\001'
   _globals['_SAMPLINGOPTIONS'].fields_by_name['temperature']._loaded_options = None
   _globals['_SAMPLINGOPTIONS'].fields_by_name['temperature']._serialized_options = b'\272H\016\n\014\035\000\000\000@-\000\000\000\000@\001'
   _globals['_SAMPLINGOPTIONS'].fields_by_name['top_p']._loaded_options = None
@@ -55,44 +59,86 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SAMPLINGOPTIONS'].fields_by_name['stop']._serialized_options = b'\272H\016\222\001\013\020\020\"\007r\005\020\001\030\200\002'
   _globals['_SERVERTOOLS'].fields_by_name['names']._loaded_options = None
   _globals['_SERVERTOOLS'].fields_by_name['names']._serialized_options = b'\272H#\222\001 \020\200\001\030\001\"\031r\0272\025^[a-zA-Z0-9_-]{1,64}$'
+  _globals['_CLIENTTOOLS'].fields_by_name['tools']._loaded_options = None
+  _globals['_CLIENTTOOLS'].fields_by_name['tools']._serialized_options = b'\272H\010\222\001\005\010\001\020\200\001'
+  _globals['_CLIENTTOOLS'].fields_by_name['mode']._loaded_options = None
+  _globals['_CLIENTTOOLS'].fields_by_name['mode']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_CLIENTTOOLS'].fields_by_name['timeout']._loaded_options = None
+  _globals['_CLIENTTOOLS'].fields_by_name['timeout']._serialized_options = b'\272H\n\252\001\007\"\003\010\220\034*\000'
+  _globals['_CLIENTTOOLS']._loaded_options = None
+  _globals['_CLIENTTOOLS']._serialized_options = b'\272Hd\032b\n\022client_tools.names\022\"tools must have names of their own\032(this.tools.map(tool, tool.name).unique()'
+  _globals['_CLIENTTOOL'].fields_by_name['name']._loaded_options = None
+  _globals['_CLIENTTOOL'].fields_by_name['name']._serialized_options = b'\272H\031r\0272\025^[a-zA-Z0-9_-]{1,64}$'
+  _globals['_CLIENTTOOL'].fields_by_name['description']._loaded_options = None
+  _globals['_CLIENTTOOL'].fields_by_name['description']._serialized_options = b'\272H\005r\003\030\200 '
+  _globals['_CLIENTTOOL'].fields_by_name['parameters_schema']._loaded_options = None
+  _globals['_CLIENTTOOL'].fields_by_name['parameters_schema']._serialized_options = b'\272H\006r\004\030\200\200\001'
+  _globals['_APPROVALOPTIONS'].fields_by_name['policy']._loaded_options = None
+  _globals['_APPROVALOPTIONS'].fields_by_name['policy']._serialized_options = b'\272H\005\202\001\002\020\001'
+  _globals['_APPROVALOPTIONS'].fields_by_name['timeout']._loaded_options = None
+  _globals['_APPROVALOPTIONS'].fields_by_name['timeout']._serialized_options = b'\272H\n\252\001\007\"\003\010\220\034*\000'
+  _globals['_APPROVALOPTIONS'].fields_by_name['approved_tools']._loaded_options = None
+  _globals['_APPROVALOPTIONS'].fields_by_name['approved_tools']._serialized_options = b'\272H#\222\001 \020\200\001\030\001\"\031r\0272\025^[a-zA-Z0-9_-]{1,64}$'
   _globals['_RUNLIMITS'].fields_by_name['max_tool_rounds']._loaded_options = None
   _globals['_RUNLIMITS'].fields_by_name['max_tool_rounds']._serialized_options = b'\272H\004*\002\030 '
   _globals['_RUNLIMITS'].fields_by_name['max_tool_calls']._loaded_options = None
   _globals['_RUNLIMITS'].fields_by_name['max_tool_calls']._serialized_options = b'\272H\007*\005\030\200\002(\001'
   _globals['_RUNLIMITS'].fields_by_name['max_duration']._loaded_options = None
   _globals['_RUNLIMITS'].fields_by_name['max_duration']._serialized_options = b'\272H\n\252\001\007\"\003\010\220\034*\000'
-  _globals['_FINISHREASON']._serialized_start=2662
-  _globals['_FINISHREASON']._serialized_end=3044
-  _globals['_CHATREQUEST']._serialized_start=177
-  _globals['_CHATREQUEST']._serialized_end=532
-  _globals['_SAMPLINGOPTIONS']._serialized_start=535
-  _globals['_SAMPLINGOPTIONS']._serialized_end=889
-  _globals['_REASONINGOPTIONS']._serialized_start=891
-  _globals['_REASONINGOPTIONS']._serialized_end=943
-  _globals['_SERVERTOOLS']._serialized_start=945
-  _globals['_SERVERTOOLS']._serialized_end=1026
-  _globals['_RUNLIMITS']._serialized_start=1029
-  _globals['_RUNLIMITS']._serialized_end=1223
-  _globals['_CHATRESPONSE']._serialized_start=1225
-  _globals['_CHATRESPONSE']._serialized_end=1286
-  _globals['_CHATEVENT']._serialized_start=1289
-  _globals['_CHATEVENT']._serialized_end=1848
-  _globals['_CHATSTARTED']._serialized_start=1850
-  _globals['_CHATSTARTED']._serialized_end=1973
-  _globals['_REASONINGDELTA']._serialized_start=1975
-  _globals['_REASONINGDELTA']._serialized_end=2005
-  _globals['_CONTENTDELTA']._serialized_start=2007
-  _globals['_CONTENTDELTA']._serialized_end=2035
-  _globals['_TOOLCALLDELTA']._serialized_start=2037
-  _globals['_TOOLCALLDELTA']._serialized_end=2112
-  _globals['_TOOLCALLREADY']._serialized_start=2114
-  _globals['_TOOLCALLREADY']._serialized_end=2189
-  _globals['_TOOLCALLPROGRESS']._serialized_start=2191
-  _globals['_TOOLCALLPROGRESS']._serialized_end=2279
-  _globals['_TOOLCALLRESULT']._serialized_start=2282
-  _globals['_TOOLCALLRESULT']._serialized_end=2426
-  _globals['_USAGE']._serialized_start=2429
-  _globals['_USAGE']._serialized_end=2557
-  _globals['_CHATFINISHED']._serialized_start=2559
-  _globals['_CHATFINISHED']._serialized_end=2659
+  _globals['_RUNLIMITS'].fields_by_name['max_output_tokens']._loaded_options = None
+  _globals['_RUNLIMITS'].fields_by_name['max_output_tokens']._serialized_options = b'\272H\010*\006\030\200\200@(\001'
+  _globals['_RUNLIMITS'].fields_by_name['max_tool_corrections']._loaded_options = None
+  _globals['_RUNLIMITS'].fields_by_name['max_tool_corrections']._serialized_options = b'\272H\004*\002\030\020'
+  _globals['_RUNLIMITS'].fields_by_name['max_tool_result_bytes']._loaded_options = None
+  _globals['_RUNLIMITS'].fields_by_name['max_tool_result_bytes']._serialized_options = b'\272H\t*\007\030\200\200@(\200\002'
+  _globals['_CLIENTTOOLMODE']._serialized_start=4246
+  _globals['_CLIENTTOOLMODE']._serialized_end=4353
+  _globals['_APPROVALPOLICY']._serialized_start=4355
+  _globals['_APPROVALPOLICY']._serialized_end=4455
+  _globals['_APPROVALOUTCOME']._serialized_start=4458
+  _globals['_APPROVALOUTCOME']._serialized_end=4598
+  _globals['_FINISHREASON']._serialized_start=4601
+  _globals['_FINISHREASON']._serialized_end=5014
+  _globals['_CHATREQUEST']._serialized_start=238
+  _globals['_CHATREQUEST']._serialized_end=741
+  _globals['_SAMPLINGOPTIONS']._serialized_start=744
+  _globals['_SAMPLINGOPTIONS']._serialized_end=1098
+  _globals['_REASONINGOPTIONS']._serialized_start=1100
+  _globals['_REASONINGOPTIONS']._serialized_end=1152
+  _globals['_SERVERTOOLS']._serialized_start=1154
+  _globals['_SERVERTOOLS']._serialized_end=1235
+  _globals['_CLIENTTOOLS']._serialized_start=1238
+  _globals['_CLIENTTOOLS']._serialized_end=1537
+  _globals['_CLIENTTOOL']._serialized_start=1539
+  _globals['_CLIENTTOOL']._serialized_end=1664
+  _globals['_APPROVALOPTIONS']._serialized_start=1667
+  _globals['_APPROVALOPTIONS']._serialized_end=1870
+  _globals['_RUNLIMITS']._serialized_start=1873
+  _globals['_RUNLIMITS']._serialized_end=2279
+  _globals['_CHATRESPONSE']._serialized_start=2281
+  _globals['_CHATRESPONSE']._serialized_end=2342
+  _globals['_CHATEVENT']._serialized_start=2345
+  _globals['_CHATEVENT']._serialized_end=3034
+  _globals['_CHATSTARTED']._serialized_start=3036
+  _globals['_CHATSTARTED']._serialized_end=3159
+  _globals['_REASONINGDELTA']._serialized_start=3161
+  _globals['_REASONINGDELTA']._serialized_end=3191
+  _globals['_CONTENTDELTA']._serialized_start=3193
+  _globals['_CONTENTDELTA']._serialized_end=3221
+  _globals['_TOOLCALLDELTA']._serialized_start=3223
+  _globals['_TOOLCALLDELTA']._serialized_end=3298
+  _globals['_TOOLCALLREADY']._serialized_start=3301
+  _globals['_TOOLCALLREADY']._serialized_end=3446
+  _globals['_APPROVALNEEDED']._serialized_start=3449
+  _globals['_APPROVALNEEDED']._serialized_end=3646
+  _globals['_APPROVALDECIDED']._serialized_start=3648
+  _globals['_APPROVALDECIDED']._serialized_end=3751
+  _globals['_TOOLCALLPROGRESS']._serialized_start=3753
+  _globals['_TOOLCALLPROGRESS']._serialized_end=3841
+  _globals['_TOOLCALLRESULT']._serialized_start=3844
+  _globals['_TOOLCALLRESULT']._serialized_end=4011
+  _globals['_USAGE']._serialized_start=4014
+  _globals['_USAGE']._serialized_end=4142
+  _globals['_CHATFINISHED']._serialized_start=4144
+  _globals['_CHATFINISHED']._serialized_end=4244
 # @@protoc_insertion_point(module_scope)

@@ -7,10 +7,12 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.rpc import status_pb2 as _status_pb2
 from parley.inference.v1 import message_pb2 as _message_pb2
+from parley.tools.v1 import tool_pb2 as _tool_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -21,6 +23,98 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _ClientToolMode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ClientToolModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ClientToolMode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CLIENT_TOOL_MODE_UNSPECIFIED: _ClientToolMode.ValueType  # 0
+    """The method's default."""
+    CLIENT_TOOL_MODE_END_RUN: _ClientToolMode.ValueType  # 1
+    """When the platform's own calls of the turn have ended, the run ends with
+    FINISH_REASON_TOOL_CALLS. The client asks again, with what was said and
+    a message of ROLE_TOOL for each call: the platform's from `tool_result`,
+    its own from itself.
+    """
+    CLIENT_TOOL_MODE_WAIT: _ClientToolMode.ValueType  # 2
+    """The run waits for `SubmitToolResult`, or for `ConverseRequest.tool_result`,
+    and goes on.
+    """
+
+class ClientToolMode(_ClientToolMode, metaclass=_ClientToolModeEnumTypeWrapper):
+    """How calls of client tools are answered."""
+
+CLIENT_TOOL_MODE_UNSPECIFIED: ClientToolMode.ValueType  # 0
+"""The method's default."""
+CLIENT_TOOL_MODE_END_RUN: ClientToolMode.ValueType  # 1
+"""When the platform's own calls of the turn have ended, the run ends with
+FINISH_REASON_TOOL_CALLS. The client asks again, with what was said and
+a message of ROLE_TOOL for each call: the platform's from `tool_result`,
+its own from itself.
+"""
+CLIENT_TOOL_MODE_WAIT: ClientToolMode.ValueType  # 2
+"""The run waits for `SubmitToolResult`, or for `ConverseRequest.tool_result`,
+and goes on.
+"""
+Global___ClientToolMode: _TypeAlias = ClientToolMode  # noqa: Y015
+
+class _ApprovalPolicy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ApprovalPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ApprovalPolicy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    APPROVAL_POLICY_UNSPECIFIED: _ApprovalPolicy.ValueType  # 0
+    """The method's default."""
+    APPROVAL_POLICY_DENY: _ApprovalPolicy.ValueType  # 1
+    """Nobody: such calls do not run, and the model is told APPROVAL_REQUIRED."""
+    APPROVAL_POLICY_ASK: _ApprovalPolicy.ValueType  # 2
+    """The event `approval_needed` asks, and the call waits for `DecideApproval`,
+    or for `ConverseRequest.decision`. Other calls of the turn run meanwhile.
+    """
+
+class ApprovalPolicy(_ApprovalPolicy, metaclass=_ApprovalPolicyEnumTypeWrapper):
+    """Whether somebody is asked about calls of dangerous tools."""
+
+APPROVAL_POLICY_UNSPECIFIED: ApprovalPolicy.ValueType  # 0
+"""The method's default."""
+APPROVAL_POLICY_DENY: ApprovalPolicy.ValueType  # 1
+"""Nobody: such calls do not run, and the model is told APPROVAL_REQUIRED."""
+APPROVAL_POLICY_ASK: ApprovalPolicy.ValueType  # 2
+"""The event `approval_needed` asks, and the call waits for `DecideApproval`,
+or for `ConverseRequest.decision`. Other calls of the turn run meanwhile.
+"""
+Global___ApprovalPolicy: _TypeAlias = ApprovalPolicy  # noqa: Y015
+
+class _ApprovalOutcome:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ApprovalOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ApprovalOutcome.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    APPROVAL_OUTCOME_UNSPECIFIED: _ApprovalOutcome.ValueType  # 0
+    """Never sent."""
+    APPROVAL_OUTCOME_APPROVED: _ApprovalOutcome.ValueType  # 1
+    """It runs."""
+    APPROVAL_OUTCOME_DENIED: _ApprovalOutcome.ValueType  # 2
+    """It does not run."""
+    APPROVAL_OUTCOME_LAPSED: _ApprovalOutcome.ValueType  # 3
+    """Nobody decided in time; it does not run."""
+
+class ApprovalOutcome(_ApprovalOutcome, metaclass=_ApprovalOutcomeEnumTypeWrapper):
+    """What was decided about a call."""
+
+APPROVAL_OUTCOME_UNSPECIFIED: ApprovalOutcome.ValueType  # 0
+"""Never sent."""
+APPROVAL_OUTCOME_APPROVED: ApprovalOutcome.ValueType  # 1
+"""It runs."""
+APPROVAL_OUTCOME_DENIED: ApprovalOutcome.ValueType  # 2
+"""It does not run."""
+APPROVAL_OUTCOME_LAPSED: ApprovalOutcome.ValueType  # 3
+"""Nobody decided in time; it does not run."""
+Global___ApprovalOutcome: _TypeAlias = ApprovalOutcome  # noqa: Y015
 
 class _FinishReason:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -35,7 +129,9 @@ class _FinishReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FinishRe
     FINISH_REASON_LENGTH: _FinishReason.ValueType  # 2
     """The turn reached `max_output_tokens` or the end of the context."""
     FINISH_REASON_TOOL_CALLS: _FinishReason.ValueType  # 3
-    """The model called tools that the client must answer."""
+    """The model called tools that the client must answer, and the request did not
+    ask to wait for that.
+    """
     FINISH_REASON_ROUND_LIMIT: _FinishReason.ValueType  # 4
     """`max_tool_rounds` was reached and the model asked for more."""
     FINISH_REASON_CALL_LIMIT: _FinishReason.ValueType  # 5
@@ -45,7 +141,7 @@ class _FinishReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FinishRe
     FINISH_REASON_BUDGET: _FinishReason.ValueType  # 7
     """The caller's token budget is empty."""
     FINISH_REASON_CANCELLED: _FinishReason.ValueType  # 8
-    """`Cancel` was called."""
+    """`Cancel` was called, or the client interrupted."""
     FINISH_REASON_DEADLINE: _FinishReason.ValueType  # 9
     """The call's deadline is about to pass."""
     FINISH_REASON_REVOKED: _FinishReason.ValueType  # 10
@@ -54,6 +150,8 @@ class _FinishReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FinishRe
     """The client read too slowly for too long."""
     FINISH_REASON_ERROR: _FinishReason.ValueType  # 12
     """Something failed; `error` says what."""
+    FINISH_REASON_TOKEN_LIMIT: _FinishReason.ValueType  # 13
+    """`RunLimits.max_output_tokens` was reached."""
 
 class FinishReason(_FinishReason, metaclass=_FinishReasonEnumTypeWrapper):
     """Why a run ended."""
@@ -65,7 +163,9 @@ FINISH_REASON_STOP: FinishReason.ValueType  # 1
 FINISH_REASON_LENGTH: FinishReason.ValueType  # 2
 """The turn reached `max_output_tokens` or the end of the context."""
 FINISH_REASON_TOOL_CALLS: FinishReason.ValueType  # 3
-"""The model called tools that the client must answer."""
+"""The model called tools that the client must answer, and the request did not
+ask to wait for that.
+"""
 FINISH_REASON_ROUND_LIMIT: FinishReason.ValueType  # 4
 """`max_tool_rounds` was reached and the model asked for more."""
 FINISH_REASON_CALL_LIMIT: FinishReason.ValueType  # 5
@@ -75,7 +175,7 @@ FINISH_REASON_TIME_LIMIT: FinishReason.ValueType  # 6
 FINISH_REASON_BUDGET: FinishReason.ValueType  # 7
 """The caller's token budget is empty."""
 FINISH_REASON_CANCELLED: FinishReason.ValueType  # 8
-"""`Cancel` was called."""
+"""`Cancel` was called, or the client interrupted."""
 FINISH_REASON_DEADLINE: FinishReason.ValueType  # 9
 """The call's deadline is about to pass."""
 FINISH_REASON_REVOKED: FinishReason.ValueType  # 10
@@ -84,6 +184,8 @@ FINISH_REASON_SLOW_READER: FinishReason.ValueType  # 11
 """The client read too slowly for too long."""
 FINISH_REASON_ERROR: FinishReason.ValueType  # 12
 """Something failed; `error` says what."""
+FINISH_REASON_TOKEN_LIMIT: FinishReason.ValueType  # 13
+"""`RunLimits.max_output_tokens` was reached."""
 Global___FinishReason: _TypeAlias = FinishReason  # noqa: Y015
 
 @_typing.final
@@ -98,10 +200,18 @@ class ChatRequest(_message.Message):
     REASONING_FIELD_NUMBER: _builtins.int
     SERVER_TOOLS_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
+    CLIENT_TOOLS_FIELD_NUMBER: _builtins.int
+    APPROVALS_FIELD_NUMBER: _builtins.int
+    CONVERSATION_ID_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name, as `ListModels` gives it. 0 to 256 characters.
     Default: the deployment's default model. Clients repeat it as the metadata
     `parley-model`, by which the edge routes without reading bodies.
+    """
+    conversation_id: _builtins.str
+    """The conversation that the question belongs to: the platform's tools find a
+    folder of its own beneath the user's workspace. Up to 128 characters.
+    Default: the user's workspace itself.
     """
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[_message_pb2.Message]:
@@ -129,6 +239,14 @@ class ChatRequest(_message.Message):
     def limits(self) -> Global___RunLimits:
         """What a run may use up before it ends by itself."""
 
+    @_builtins.property
+    def client_tools(self) -> Global___ClientTools:
+        """Tools that the client brings and answers itself. Default: none."""
+
+    @_builtins.property
+    def approvals(self) -> Global___ApprovalOptions:
+        """What becomes of calls of dangerous tools. Default: they are denied."""
+
     def __init__(
         self,
         *,
@@ -138,10 +256,13 @@ class ChatRequest(_message.Message):
         reasoning: Global___ReasoningOptions | None = ...,
         server_tools: Global___ServerTools | None = ...,
         limits: Global___RunLimits | None = ...,
+        client_tools: Global___ClientTools | None = ...,
+        approvals: Global___ApprovalOptions | None = ...,
+        conversation_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "reasoning", b"reasoning", "sampling", b"sampling", "server_tools", b"server_tools"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "client_tools", b"client_tools", "limits", b"limits", "reasoning", b"reasoning", "sampling", b"sampling", "server_tools", b"server_tools"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["limits", b"limits", "messages", b"messages", "model", b"model", "reasoning", b"reasoning", "sampling", b"sampling", "server_tools", b"server_tools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "client_tools", b"client_tools", "conversation_id", b"conversation_id", "limits", b"limits", "messages", b"messages", "model", b"model", "reasoning", b"reasoning", "sampling", b"sampling", "server_tools", b"server_tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -287,6 +408,126 @@ class ServerTools(_message.Message):
 Global___ServerTools: _TypeAlias = ServerTools  # noqa: Y015
 
 @_typing.final
+class ClientTools(_message.Message):
+    """Tools that the client brings. The model sees them beside the platform's own.
+    A call whose arguments are no JSON object goes back to the model; every other
+    call is the client's to answer.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOOLS_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
+    TIMEOUT_FIELD_NUMBER: _builtins.int
+    mode: Global___ClientToolMode.ValueType
+    """How calls are answered. Default: CLIENT_TOOL_MODE_END_RUN in `Chat`,
+    CLIENT_TOOL_MODE_WAIT in `Converse`, which takes no other.
+    """
+    @_builtins.property
+    def tools(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClientTool]:
+        """The tools. 1 to 128. A name that a tool of the platform has, which the
+        model is offered too, fails the request.
+        """
+
+    @_builtins.property
+    def timeout(self) -> _duration_pb2.Duration:
+        """With CLIENT_TOOL_MODE_WAIT: time that an answer is waited for. Then the
+        model is told that there is none. Above 0, up to 1 hour. Default: 5
+        minutes.
+        """
+
+    def __init__(
+        self,
+        *,
+        tools: _abc.Iterable[Global___ClientTool] | None = ...,
+        mode: Global___ClientToolMode.ValueType = ...,
+        timeout: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mode", b"mode", "timeout", b"timeout", "tools", b"tools"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClientTools: _TypeAlias = ClientTools  # noqa: Y015
+
+@_typing.final
+class ClientTool(_message.Message):
+    """A tool that the client brings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    PARAMETERS_SCHEMA_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The name by which it is called. 1 to 64 letters, digits, `_` and `-`."""
+    description: _builtins.str
+    """What it does, for the model. Up to 4,096 characters."""
+    parameters_schema: _builtins.str
+    """The JSON Schema (2020-12) of its arguments, as JSON text: of type `object`,
+    at most 32 levels deep. Up to 16,384 characters. Default: any object.
+    """
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        description: _builtins.str = ...,
+        parameters_schema: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "name", b"name", "parameters_schema", b"parameters_schema"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClientTool: _TypeAlias = ClientTool  # noqa: Y015
+
+@_typing.final
+class ApprovalOptions(_message.Message):
+    """What becomes of calls of dangerous tools: those of
+    SAFETY_LEVEL_DANGEROUS, and of any level that this release does not know.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    TIMEOUT_FIELD_NUMBER: _builtins.int
+    APPROVED_TOOLS_FIELD_NUMBER: _builtins.int
+    policy: Global___ApprovalPolicy.ValueType
+    """Whether somebody is asked. Default: APPROVAL_POLICY_DENY in `Chat`,
+    APPROVAL_POLICY_ASK in `Converse`.
+    """
+    @_builtins.property
+    def timeout(self) -> _duration_pb2.Duration:
+        """With APPROVAL_POLICY_ASK: time that a decision is waited for. Then the call
+        lapses, which is as good as denied. Above 0, up to 1 hour. Default: 5
+        minutes.
+        """
+
+    @_builtins.property
+    def approved_tools(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Dangerous tools whose calls run without asking, because the caller approves
+        them now. 0 to 128, each once. A name that is no tool of the platform, or
+        not offered, fails the request.
+        """
+
+    def __init__(
+        self,
+        *,
+        policy: Global___ApprovalPolicy.ValueType = ...,
+        timeout: _duration_pb2.Duration | None = ...,
+        approved_tools: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approved_tools", b"approved_tools", "policy", b"policy", "timeout", b"timeout"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApprovalOptions: _TypeAlias = ApprovalOptions  # noqa: Y015
+
+@_typing.final
 class RunLimits(_message.Message):
     """What a run may use up before it ends by itself with the matching finish
     reason.
@@ -297,6 +538,9 @@ class RunLimits(_message.Message):
     MAX_TOOL_ROUNDS_FIELD_NUMBER: _builtins.int
     MAX_TOOL_CALLS_FIELD_NUMBER: _builtins.int
     MAX_DURATION_FIELD_NUMBER: _builtins.int
+    MAX_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    MAX_TOOL_CORRECTIONS_FIELD_NUMBER: _builtins.int
+    MAX_TOOL_RESULT_BYTES_FIELD_NUMBER: _builtins.int
     max_tool_rounds: _builtins.int
     """Turns in which the model may call tools. 0 to 32; after the last one the
     run ends with FINISH_REASON_ROUND_LIMIT if it asks for more. Default: 8.
@@ -304,6 +548,22 @@ class RunLimits(_message.Message):
     max_tool_calls: _builtins.int
     """Tool calls in all rounds together. 1 to 256. Default: 64. Beyond it the
     run ends with FINISH_REASON_CALL_LIMIT.
+    """
+    max_output_tokens: _builtins.int
+    """Tokens generated in all turns together, reasoning and calls included. 1 to
+    1,048,576. Default: no limit of its own. Beyond it the run ends with
+    FINISH_REASON_TOKEN_LIMIT.
+    """
+    max_tool_corrections: _builtins.int
+    """Rounds in a row in which the model may call the same tool with arguments
+    that it does not take; each is handed back to be corrected. 0 to 16.
+    Default: 3. Beyond it the run ends with FINISH_REASON_ERROR and the reason
+    TOOL_ARGUMENTS_REJECTED.
+    """
+    max_tool_result_bytes: _builtins.int
+    """Bytes of a tool's result that the model is given; what is beyond is left
+    out, and both are told. 256 to 1,048,576. Default: 32,768, or two a token
+    of the model's context where that is less.
     """
     @_builtins.property
     def max_duration(self) -> _duration_pb2.Duration:
@@ -317,17 +577,32 @@ class RunLimits(_message.Message):
         max_tool_rounds: _builtins.int | None = ...,
         max_tool_calls: _builtins.int | None = ...,
         max_duration: _duration_pb2.Duration | None = ...,
+        max_output_tokens: _builtins.int | None = ...,
+        max_tool_corrections: _builtins.int | None = ...,
+        max_tool_result_bytes: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_tool_calls", b"_max_tool_calls", "_max_tool_rounds", b"_max_tool_rounds", "max_duration", b"max_duration", "max_tool_calls", b"max_tool_calls", "max_tool_rounds", b"max_tool_rounds"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_output_tokens", b"_max_output_tokens", "_max_tool_calls", b"_max_tool_calls", "_max_tool_corrections", b"_max_tool_corrections", "_max_tool_result_bytes", b"_max_tool_result_bytes", "_max_tool_rounds", b"_max_tool_rounds", "max_duration", b"max_duration", "max_output_tokens", b"max_output_tokens", "max_tool_calls", b"max_tool_calls", "max_tool_corrections", b"max_tool_corrections", "max_tool_result_bytes", b"max_tool_result_bytes", "max_tool_rounds", b"max_tool_rounds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_tool_calls", b"_max_tool_calls", "_max_tool_rounds", b"_max_tool_rounds", "max_duration", b"max_duration", "max_tool_calls", b"max_tool_calls", "max_tool_rounds", b"max_tool_rounds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_output_tokens", b"_max_output_tokens", "_max_tool_calls", b"_max_tool_calls", "_max_tool_corrections", b"_max_tool_corrections", "_max_tool_result_bytes", b"_max_tool_result_bytes", "_max_tool_rounds", b"_max_tool_rounds", "max_duration", b"max_duration", "max_output_tokens", b"max_output_tokens", "max_tool_calls", b"max_tool_calls", "max_tool_corrections", b"max_tool_corrections", "max_tool_result_bytes", b"max_tool_result_bytes", "max_tool_rounds", b"max_tool_rounds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_output_tokens: _TypeAlias = _typing.Literal["max_output_tokens"]  # noqa: Y015
+    _WhichOneofArgType__max_output_tokens: _TypeAlias = _typing.Literal["_max_output_tokens", b"_max_output_tokens"]  # noqa: Y015
     _WhichOneofReturnType__max_tool_calls: _TypeAlias = _typing.Literal["max_tool_calls"]  # noqa: Y015
     _WhichOneofArgType__max_tool_calls: _TypeAlias = _typing.Literal["_max_tool_calls", b"_max_tool_calls"]  # noqa: Y015
+    _WhichOneofReturnType__max_tool_corrections: _TypeAlias = _typing.Literal["max_tool_corrections"]  # noqa: Y015
+    _WhichOneofArgType__max_tool_corrections: _TypeAlias = _typing.Literal["_max_tool_corrections", b"_max_tool_corrections"]  # noqa: Y015
+    _WhichOneofReturnType__max_tool_result_bytes: _TypeAlias = _typing.Literal["max_tool_result_bytes"]  # noqa: Y015
+    _WhichOneofArgType__max_tool_result_bytes: _TypeAlias = _typing.Literal["_max_tool_result_bytes", b"_max_tool_result_bytes"]  # noqa: Y015
     _WhichOneofReturnType__max_tool_rounds: _TypeAlias = _typing.Literal["max_tool_rounds"]  # noqa: Y015
     _WhichOneofArgType__max_tool_rounds: _TypeAlias = _typing.Literal["_max_tool_rounds", b"_max_tool_rounds"]  # noqa: Y015
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_output_tokens) -> _WhichOneofReturnType__max_output_tokens | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_tool_calls) -> _WhichOneofReturnType__max_tool_calls | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_tool_corrections) -> _WhichOneofReturnType__max_tool_corrections | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_tool_result_bytes) -> _WhichOneofReturnType__max_tool_result_bytes | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_tool_rounds) -> _WhichOneofReturnType__max_tool_rounds | None: ...
 
@@ -375,6 +650,8 @@ class ChatEvent(_message.Message):
     TOOL_RESULT_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
     FINISHED_FIELD_NUMBER: _builtins.int
+    APPROVAL_NEEDED_FIELD_NUMBER: _builtins.int
+    APPROVAL_DECIDED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Position in the run, counted from 1 without gaps."""
     @_builtins.property
@@ -395,7 +672,9 @@ class ChatEvent(_message.Message):
 
     @_builtins.property
     def tool_call(self) -> Global___ToolCallReady:
-        """A call is complete and starts now. Supersedes its deltas."""
+        """A call is complete. Supersedes its deltas. It starts now, unless it is the
+        client's to answer or `approval_needed` follows.
+        """
 
     @_builtins.property
     def tool_progress(self) -> Global___ToolCallProgress:
@@ -415,6 +694,16 @@ class ChatEvent(_message.Message):
     def finished(self) -> Global___ChatFinished:
         """Last event."""
 
+    @_builtins.property
+    def approval_needed(self) -> Global___ApprovalNeeded:
+        """A call waits for somebody to approve or deny it: show what it would do,
+        and answer with `DecideApproval`.
+        """
+
+    @_builtins.property
+    def approval_decided(self) -> Global___ApprovalDecided:
+        """A call waits for approval no longer. Stop asking."""
+
     def __init__(
         self,
         *,
@@ -428,12 +717,14 @@ class ChatEvent(_message.Message):
         tool_result: Global___ToolCallResult | None = ...,
         usage: Global___Usage | None = ...,
         finished: Global___ChatFinished | None = ...,
+        approval_needed: Global___ApprovalNeeded | None = ...,
+        approval_decided: Global___ApprovalDecided | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["content_delta", b"content_delta", "event", b"event", "finished", b"finished", "reasoning_delta", b"reasoning_delta", "started", b"started", "tool_call", b"tool_call", "tool_call_delta", b"tool_call_delta", "tool_progress", b"tool_progress", "tool_result", b"tool_result", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approval_decided", b"approval_decided", "approval_needed", b"approval_needed", "content_delta", b"content_delta", "event", b"event", "finished", b"finished", "reasoning_delta", b"reasoning_delta", "started", b"started", "tool_call", b"tool_call", "tool_call_delta", b"tool_call_delta", "tool_progress", b"tool_progress", "tool_result", b"tool_result", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_delta", b"content_delta", "event", b"event", "finished", b"finished", "reasoning_delta", b"reasoning_delta", "sequence", b"sequence", "started", b"started", "tool_call", b"tool_call", "tool_call_delta", b"tool_call_delta", "tool_progress", b"tool_progress", "tool_result", b"tool_result", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_decided", b"approval_decided", "approval_needed", b"approval_needed", "content_delta", b"content_delta", "event", b"event", "finished", b"finished", "reasoning_delta", b"reasoning_delta", "sequence", b"sequence", "started", b"started", "tool_call", b"tool_call", "tool_call_delta", b"tool_call_delta", "tool_progress", b"tool_progress", "tool_result", b"tool_result", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "reasoning_delta", "content_delta", "tool_call_delta", "tool_call", "tool_progress", "tool_result", "usage", "finished"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "reasoning_delta", "content_delta", "tool_call_delta", "tool_call", "tool_progress", "tool_result", "usage", "finished", "approval_needed", "approval_decided"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -564,31 +855,117 @@ Global___ToolCallDelta: _TypeAlias = ToolCallDelta  # noqa: Y015
 
 @_typing.final
 class ToolCallReady(_message.Message):
-    """A complete call that is about to run."""
+    """A complete call."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     CALL_FIELD_NUMBER: _builtins.int
     ROUND_FIELD_NUMBER: _builtins.int
+    CLIENT_SIDE_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     round: _builtins.int
     """The tool round it belongs to, counted from 1."""
+    client_side: _builtins.bool
+    """True for a tool of the client: the client answers it."""
     @_builtins.property
     def call(self) -> _message_pb2.ToolCall:
         """The call."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """For a tool of the client: until when the answer is waited for. Unset where
+        the run ends instead.
+        """
 
     def __init__(
         self,
         *,
         call: _message_pb2.ToolCall | None = ...,
         round: _builtins.int = ...,
+        client_side: _builtins.bool = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "round", b"round"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "client_side", b"client_side", "expire_time", b"expire_time", "round", b"round"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ToolCallReady: _TypeAlias = ToolCallReady  # noqa: Y015
+
+@_typing.final
+class ApprovalNeeded(_message.Message):
+    """A call that may run only if somebody approves it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_FIELD_NUMBER: _builtins.int
+    ROUND_FIELD_NUMBER: _builtins.int
+    SAFETY_LEVEL_FIELD_NUMBER: _builtins.int
+    PERMISSION_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    round: _builtins.int
+    """The tool round it belongs to, counted from 1."""
+    safety_level: _tool_pb2.SafetyLevel.ValueType
+    """How much harm the tool could do."""
+    permission: _builtins.str
+    """The tool's permission, `tools.<category>.<name>`. Who approves needs it."""
+    @_builtins.property
+    def call(self) -> _message_pb2.ToolCall:
+        """The call, as it will run."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When the call lapses. The run's own end may come first."""
+
+    def __init__(
+        self,
+        *,
+        call: _message_pb2.ToolCall | None = ...,
+        round: _builtins.int = ...,
+        safety_level: _tool_pb2.SafetyLevel.ValueType = ...,
+        permission: _builtins.str = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "expire_time", b"expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "expire_time", b"expire_time", "permission", b"permission", "round", b"round", "safety_level", b"safety_level"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApprovalNeeded: _TypeAlias = ApprovalNeeded  # noqa: Y015
+
+@_typing.final
+class ApprovalDecided(_message.Message):
+    """What became of a call that waited for approval."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    call_id: _builtins.str
+    """The call's id."""
+    outcome: Global___ApprovalOutcome.ValueType
+    """What was decided. An approved call starts now; of any other comes
+    `tool_result` with an error.
+    """
+    note: _builtins.str
+    """What the decider had to say. May be empty."""
+    def __init__(
+        self,
+        *,
+        call_id: _builtins.str = ...,
+        outcome: Global___ApprovalOutcome.ValueType = ...,
+        note: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "note", b"note", "outcome", b"outcome"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApprovalDecided: _TypeAlias = ApprovalDecided  # noqa: Y015
 
 @_typing.final
 class ToolCallProgress(_message.Message):
@@ -633,21 +1010,28 @@ class ToolCallResult(_message.Message):
     CONTENT_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     DURATION_FIELD_NUMBER: _builtins.int
+    OMITTED_BYTES_FIELD_NUMBER: _builtins.int
     call_id: _builtins.str
     """The call's id."""
     name: _builtins.str
     """The tool's name."""
     content: _builtins.str
-    """The text that the model is given: the tool's result, or its error, as JSON."""
+    """The text that the model is given: the tool's result, or its error, as JSON.
+    A client's tool says what it likes.
+    """
+    omitted_bytes: _builtins.int
+    """Bytes of the result that were left out of `content`, because it is longer
+    than the model is given; `content` ends by saying so. 0 where it is whole.
+    """
     @_builtins.property
     def error(self) -> _status_pb2.Status:
-        """Set when the call failed: code, message and `google.rpc.ErrorInfo` of the
-        tools service.
+        """Set when the call failed, or did not run: code, message and
+        `google.rpc.ErrorInfo`.
         """
 
     @_builtins.property
     def duration(self) -> _duration_pb2.Duration:
-        """Time from the call's start to its end."""
+        """Time from the call's start to its end. Waiting for approval comes before."""
 
     def __init__(
         self,
@@ -657,10 +1041,11 @@ class ToolCallResult(_message.Message):
         content: _builtins.str = ...,
         error: _status_pb2.Status | None = ...,
         duration: _duration_pb2.Duration | None = ...,
+        omitted_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "error", b"error"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "content", b"content", "duration", b"duration", "error", b"error", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "content", b"content", "duration", b"duration", "error", b"error", "name", b"name", "omitted_bytes", b"omitted_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from parley.policy.v1 import policy_pb2 as parley_dot_policy_dot_v1_dot_policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&parley/inference/v1/error_reason.proto\x12\x13parley.inference.v1\x1a\x1dparley/policy/v1/policy.proto*\xe4\x03\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12:\n\x1c\x45RROR_REASON_MODEL_NOT_FOUND\x10\x01\x1a\x18\xb2\xfd\x1b\x14\x08\x05\x12\x05model\x12\tavailable\x12/\n\x1c\x45RROR_REASON_MODEL_NOT_READY\x10\x02\x1a\r\xb2\xfd\x1b\t\x08\x0e\x12\x05model\x12[\n\x1d\x45RROR_REASON_CONTEXT_OVERFLOW\x10\x03\x1a\x38\xb2\xfd\x1b\x34\x08\x03\x12\rprompt_tokens\x12\x11max_output_tokens\x12\x0e\x63ontext_length\x12)\n\x1d\x45RROR_REASON_MESSAGES_INVALID\x10\x04\x1a\x06\xb2\xfd\x1b\x02\x08\x03\x12/\n\x1d\x45RROR_REASON_TOOL_NOT_OFFERED\x10\x05\x1a\x0c\xb2\xfd\x1b\x08\x08\x05\x12\x04tool\x12.\n\x1a\x45RROR_REASON_RUN_NOT_FOUND\x10\x06\x1a\x0e\xb2\xfd\x1b\n\x08\x05\x12\x06run_id\x12-\n\x1a\x45RROR_REASON_ENGINE_FAILED\x10\x07\x1a\r\xb2\xfd\x1b\t\x08\x0e\x12\x05model\x12\x32\n\x1f\x45RROR_REASON_OUTPUT_UNPARSEABLE\x10\x08\x1a\r\xb2\xfd\x1b\t\x08\n\x12\x05modelb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&parley/inference/v1/error_reason.proto\x12\x13parley.inference.v1\x1a\x1dparley/policy/v1/policy.proto*\xd7\x07\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12:\n\x1c\x45RROR_REASON_MODEL_NOT_FOUND\x10\x01\x1a\x18\xb2\xfd\x1b\x14\x08\x05\x12\x05model\x12\tavailable\x12/\n\x1c\x45RROR_REASON_MODEL_NOT_READY\x10\x02\x1a\r\xb2\xfd\x1b\t\x08\x0e\x12\x05model\x12[\n\x1d\x45RROR_REASON_CONTEXT_OVERFLOW\x10\x03\x1a\x38\xb2\xfd\x1b\x34\x08\x03\x12\rprompt_tokens\x12\x11max_output_tokens\x12\x0e\x63ontext_length\x12)\n\x1d\x45RROR_REASON_MESSAGES_INVALID\x10\x04\x1a\x06\xb2\xfd\x1b\x02\x08\x03\x12/\n\x1d\x45RROR_REASON_TOOL_NOT_OFFERED\x10\x05\x1a\x0c\xb2\xfd\x1b\x08\x08\x05\x12\x04tool\x12.\n\x1a\x45RROR_REASON_RUN_NOT_FOUND\x10\x06\x1a\x0e\xb2\xfd\x1b\n\x08\x05\x12\x06run_id\x12-\n\x1a\x45RROR_REASON_ENGINE_FAILED\x10\x07\x1a\r\xb2\xfd\x1b\t\x08\x0e\x12\x05model\x12\x32\n\x1f\x45RROR_REASON_OUTPUT_UNPARSEABLE\x10\x08\x1a\r\xb2\xfd\x1b\t\x08\n\x12\x05model\x12:\n\x1d\x45RROR_REASON_CALL_NOT_WAITING\x10\x14\x1a\x17\xb2\xfd\x1b\x13\x08\t\x12\x06run_id\x12\x07\x63\x61ll_id\x12\x32\n ERROR_REASON_CLIENT_TOOL_INVALID\x10\x15\x1a\x0c\xb2\xfd\x1b\x08\x08\x03\x12\x04tool\x12.\n\x1c\x45RROR_REASON_TOOL_NAME_TAKEN\x10\x16\x1a\x0c\xb2\xfd\x1b\x08\x08\x03\x12\x04tool\x12\x30\n\x1e\x45RROR_REASON_APPROVAL_REQUIRED\x10\x17\x1a\x0c\xb2\xfd\x1b\x08\x08\x07\x12\x04tool\x12.\n\x1c\x45RROR_REASON_APPROVAL_DENIED\x10\x18\x1a\x0c\xb2\xfd\x1b\x08\x08\x07\x12\x04tool\x12?\n\x1c\x45RROR_REASON_APPROVAL_LAPSED\x10\x19\x1a\x1d\xb2\xfd\x1b\x19\x08\x04\x12\x04tool\x12\x0ftimeout_seconds\x12\x43\n ERROR_REASON_CLIENT_TOOL_TIMEOUT\x10\x1a\x1a\x1d\xb2\xfd\x1b\x19\x08\x04\x12\x04tool\x12\x0ftimeout_seconds\x12\x31\n\x1f\x45RROR_REASON_CLIENT_TOOL_FAILED\x10\x1b\x1a\x0c\xb2\xfd\x1b\x08\x08\t\x12\x04tool\x12\x36\n$ERROR_REASON_TOOL_ARGUMENTS_REJECTED\x10\x1c\x1a\x0c\xb2\xfd\x1b\x08\x08\x03\x12\x04toolb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -48,6 +48,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ERRORREASON'].values_by_name["ERROR_REASON_ENGINE_FAILED"]._serialized_options = b'\262\375\033\t\010\016\022\005model'
   _globals['_ERRORREASON'].values_by_name["ERROR_REASON_OUTPUT_UNPARSEABLE"]._loaded_options = None
   _globals['_ERRORREASON'].values_by_name["ERROR_REASON_OUTPUT_UNPARSEABLE"]._serialized_options = b'\262\375\033\t\010\n\022\005model'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_CALL_NOT_WAITING"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_CALL_NOT_WAITING"]._serialized_options = b'\262\375\033\023\010\t\022\006run_id\022\007call_id'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_CLIENT_TOOL_INVALID"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_CLIENT_TOOL_INVALID"]._serialized_options = b'\262\375\033\010\010\003\022\004tool'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_TOOL_NAME_TAKEN"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_TOOL_NAME_TAKEN"]._serialized_options = b'\262\375\033\010\010\003\022\004tool'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_APPROVAL_REQUIRED"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_APPROVAL_REQUIRED"]._serialized_options = b'\262\375\033\010\010\007\022\004tool'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_APPROVAL_DENIED"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_APPROVAL_DENIED"]._serialized_options = b'\262\375\033\010\010\007\022\004tool'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_APPROVAL_LAPSED"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_APPROVAL_LAPSED"]._serialized_options = b'\262\375\033\031\010\004\022\004tool\022\017timeout_seconds'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_CLIENT_TOOL_TIMEOUT"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_CLIENT_TOOL_TIMEOUT"]._serialized_options = b'\262\375\033\031\010\004\022\004tool\022\017timeout_seconds'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_CLIENT_TOOL_FAILED"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_CLIENT_TOOL_FAILED"]._serialized_options = b'\262\375\033\010\010\t\022\004tool'
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_TOOL_ARGUMENTS_REJECTED"]._loaded_options = None
+  _globals['_ERRORREASON'].values_by_name["ERROR_REASON_TOOL_ARGUMENTS_REJECTED"]._serialized_options = b'\262\375\033\010\010\003\022\004tool'
   _globals['_ERRORREASON']._serialized_start=95
-  _globals['_ERRORREASON']._serialized_end=579
+  _globals['_ERRORREASON']._serialized_end=1078
 # @@protoc_insertion_point(module_scope)

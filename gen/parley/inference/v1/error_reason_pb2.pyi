@@ -52,6 +52,39 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """What the model said could not be parsed as its own format.
     Metadata: `model`.
     """
+    ERROR_REASON_CALL_NOT_WAITING: _ErrorReason.ValueType  # 20
+    """The run has no call of this id that waits for such an answer: it was
+    answered already, otherwise, or it lapsed. Metadata: `run_id`, `call_id`.
+    """
+    ERROR_REASON_CLIENT_TOOL_INVALID: _ErrorReason.ValueType  # 21
+    """A tool of the client cannot be offered: its schema is no JSON Schema of an
+    object, or too deep. The message says where. Metadata: `tool`.
+    """
+    ERROR_REASON_TOOL_NAME_TAKEN: _ErrorReason.ValueType  # 22
+    """A tool of the client has the name of a tool of the platform that is offered
+    too. Metadata: `tool`.
+    """
+    ERROR_REASON_APPROVAL_REQUIRED: _ErrorReason.ValueType  # 23
+    """The tool is dangerous, and the request asks nobody to approve its calls. In
+    `tool_result`. Metadata: `tool`.
+    """
+    ERROR_REASON_APPROVAL_DENIED: _ErrorReason.ValueType  # 24
+    """The call was denied. In `tool_result`. Metadata: `tool`."""
+    ERROR_REASON_APPROVAL_LAPSED: _ErrorReason.ValueType  # 25
+    """Nobody approved the call in time. In `tool_result`. Metadata: `tool`,
+    `timeout_seconds`.
+    """
+    ERROR_REASON_CLIENT_TOOL_TIMEOUT: _ErrorReason.ValueType  # 26
+    """The client did not answer the call in time. In `tool_result`. Metadata:
+    `tool`, `timeout_seconds`.
+    """
+    ERROR_REASON_CLIENT_TOOL_FAILED: _ErrorReason.ValueType  # 27
+    """The client says that the call failed. In `tool_result`. Metadata: `tool`."""
+    ERROR_REASON_TOOL_ARGUMENTS_REJECTED: _ErrorReason.ValueType  # 28
+    """The model called a tool again and again with arguments that it does not
+    take. In a call's `tool_result` it is one such call, handed back; in
+    `finished` it is the last that was. Metadata: `tool`.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons that the inference service gives, in the domain `inference.parley`."""
@@ -85,5 +118,38 @@ ERROR_REASON_ENGINE_FAILED: ErrorReason.ValueType  # 7
 ERROR_REASON_OUTPUT_UNPARSEABLE: ErrorReason.ValueType  # 8
 """What the model said could not be parsed as its own format.
 Metadata: `model`.
+"""
+ERROR_REASON_CALL_NOT_WAITING: ErrorReason.ValueType  # 20
+"""The run has no call of this id that waits for such an answer: it was
+answered already, otherwise, or it lapsed. Metadata: `run_id`, `call_id`.
+"""
+ERROR_REASON_CLIENT_TOOL_INVALID: ErrorReason.ValueType  # 21
+"""A tool of the client cannot be offered: its schema is no JSON Schema of an
+object, or too deep. The message says where. Metadata: `tool`.
+"""
+ERROR_REASON_TOOL_NAME_TAKEN: ErrorReason.ValueType  # 22
+"""A tool of the client has the name of a tool of the platform that is offered
+too. Metadata: `tool`.
+"""
+ERROR_REASON_APPROVAL_REQUIRED: ErrorReason.ValueType  # 23
+"""The tool is dangerous, and the request asks nobody to approve its calls. In
+`tool_result`. Metadata: `tool`.
+"""
+ERROR_REASON_APPROVAL_DENIED: ErrorReason.ValueType  # 24
+"""The call was denied. In `tool_result`. Metadata: `tool`."""
+ERROR_REASON_APPROVAL_LAPSED: ErrorReason.ValueType  # 25
+"""Nobody approved the call in time. In `tool_result`. Metadata: `tool`,
+`timeout_seconds`.
+"""
+ERROR_REASON_CLIENT_TOOL_TIMEOUT: ErrorReason.ValueType  # 26
+"""The client did not answer the call in time. In `tool_result`. Metadata:
+`tool`, `timeout_seconds`.
+"""
+ERROR_REASON_CLIENT_TOOL_FAILED: ErrorReason.ValueType  # 27
+"""The client says that the call failed. In `tool_result`. Metadata: `tool`."""
+ERROR_REASON_TOOL_ARGUMENTS_REJECTED: ErrorReason.ValueType  # 28
+"""The model called a tool again and again with arguments that it does not
+take. In a call's `tool_result` it is one such call, handed back; in
+`finished` it is the last that was. Metadata: `tool`.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -46,6 +46,16 @@ class InferenceServiceStub:
                 request_serializer=parley_dot_inference_dot_v1_dot_inference__service__pb2.CancelRequest.SerializeToString,
                 response_deserializer=parley_dot_inference_dot_v1_dot_inference__service__pb2.CancelResponse.FromString,
                 _registered_method=True)
+        self.SubmitToolResult = channel.unary_unary(
+                '/parley.inference.v1.InferenceService/SubmitToolResult',
+                request_serializer=parley_dot_inference_dot_v1_dot_inference__service__pb2.SubmitToolResultRequest.SerializeToString,
+                response_deserializer=parley_dot_inference_dot_v1_dot_inference__service__pb2.SubmitToolResultResponse.FromString,
+                _registered_method=True)
+        self.DecideApproval = channel.unary_unary(
+                '/parley.inference.v1.InferenceService/DecideApproval',
+                request_serializer=parley_dot_inference_dot_v1_dot_inference__service__pb2.DecideApprovalRequest.SerializeToString,
+                response_deserializer=parley_dot_inference_dot_v1_dot_inference__service__pb2.DecideApprovalResponse.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/parley.inference.v1.InferenceService/ListModels',
                 request_serializer=parley_dot_inference_dot_v1_dot_inference__service__pb2.ListModelsRequest.SerializeToString,
@@ -73,6 +83,24 @@ class InferenceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SubmitToolResult(self, request, context):
+        """Answers a call of a tool of the client, for which a run of the caller waits,
+        whichever replica runs it. The same answer again is taken and changes
+        nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DecideApproval(self, request, context):
+        """Approves or denies a call that a run of the caller waits to make, whichever
+        replica runs it. Who approves needs the tool's own permission, too. The
+        same decision again is taken and changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListModels(self, request, context):
         """Lists the models that can be asked.
         """
@@ -92,6 +120,16 @@ def add_InferenceServiceServicer_to_server(servicer, server):
                     servicer.Cancel,
                     request_deserializer=parley_dot_inference_dot_v1_dot_inference__service__pb2.CancelRequest.FromString,
                     response_serializer=parley_dot_inference_dot_v1_dot_inference__service__pb2.CancelResponse.SerializeToString,
+            ),
+            'SubmitToolResult': grpc.unary_unary_rpc_method_handler(
+                    servicer.SubmitToolResult,
+                    request_deserializer=parley_dot_inference_dot_v1_dot_inference__service__pb2.SubmitToolResultRequest.FromString,
+                    response_serializer=parley_dot_inference_dot_v1_dot_inference__service__pb2.SubmitToolResultResponse.SerializeToString,
+            ),
+            'DecideApproval': grpc.unary_unary_rpc_method_handler(
+                    servicer.DecideApproval,
+                    request_deserializer=parley_dot_inference_dot_v1_dot_inference__service__pb2.DecideApprovalRequest.FromString,
+                    response_serializer=parley_dot_inference_dot_v1_dot_inference__service__pb2.DecideApprovalResponse.SerializeToString,
             ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
@@ -154,6 +192,60 @@ class InferenceService:
             '/parley.inference.v1.InferenceService/Cancel',
             parley_dot_inference_dot_v1_dot_inference__service__pb2.CancelRequest.SerializeToString,
             parley_dot_inference_dot_v1_dot_inference__service__pb2.CancelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SubmitToolResult(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.inference.v1.InferenceService/SubmitToolResult',
+            parley_dot_inference_dot_v1_dot_inference__service__pb2.SubmitToolResultRequest.SerializeToString,
+            parley_dot_inference_dot_v1_dot_inference__service__pb2.SubmitToolResultResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DecideApproval(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.inference.v1.InferenceService/DecideApproval',
+            parley_dot_inference_dot_v1_dot_inference__service__pb2.DecideApprovalRequest.SerializeToString,
+            parley_dot_inference_dot_v1_dot_inference__service__pb2.DecideApprovalResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -42,6 +42,16 @@ class InferenceServiceStub:
     """Ends a run of the caller, whichever replica runs it. The run's own stream
     ends with FINISH_REASON_CANCELLED.
     """
+    SubmitToolResult: _grpc.UnaryUnaryMultiCallable[_inference_service_pb2.SubmitToolResultRequest, _inference_service_pb2.SubmitToolResultResponse]
+    """Answers a call of a tool of the client, for which a run of the caller waits,
+    whichever replica runs it. The same answer again is taken and changes
+    nothing.
+    """
+    DecideApproval: _grpc.UnaryUnaryMultiCallable[_inference_service_pb2.DecideApprovalRequest, _inference_service_pb2.DecideApprovalResponse]
+    """Approves or denies a call that a run of the caller waits to make, whichever
+    replica runs it. Who approves needs the tool's own permission, too. The
+    same decision again is taken and changes nothing.
+    """
     ListModels: _grpc.UnaryUnaryMultiCallable[_inference_service_pb2.ListModelsRequest, _inference_service_pb2.ListModelsResponse]
     """Lists the models that can be asked."""
 
@@ -57,6 +67,16 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     Cancel: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.CancelRequest, _inference_service_pb2.CancelResponse]  # type: ignore[assignment]
     """Ends a run of the caller, whichever replica runs it. The run's own stream
     ends with FINISH_REASON_CANCELLED.
+    """
+    SubmitToolResult: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.SubmitToolResultRequest, _inference_service_pb2.SubmitToolResultResponse]  # type: ignore[assignment]
+    """Answers a call of a tool of the client, for which a run of the caller waits,
+    whichever replica runs it. The same answer again is taken and changes
+    nothing.
+    """
+    DecideApproval: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.DecideApprovalRequest, _inference_service_pb2.DecideApprovalResponse]  # type: ignore[assignment]
+    """Approves or denies a call that a run of the caller waits to make, whichever
+    replica runs it. Who approves needs the tool's own permission, too. The
+    same decision again is taken and changes nothing.
     """
     ListModels: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.ListModelsRequest, _inference_service_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists the models that can be asked."""
@@ -82,6 +102,28 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_inference_service_pb2.CancelResponse, _abc.Awaitable[_inference_service_pb2.CancelResponse]]:
         """Ends a run of the caller, whichever replica runs it. The run's own stream
         ends with FINISH_REASON_CANCELLED.
+        """
+
+    @_abc_1.abstractmethod
+    def SubmitToolResult(
+        self,
+        request: _inference_service_pb2.SubmitToolResultRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inference_service_pb2.SubmitToolResultResponse, _abc.Awaitable[_inference_service_pb2.SubmitToolResultResponse]]:
+        """Answers a call of a tool of the client, for which a run of the caller waits,
+        whichever replica runs it. The same answer again is taken and changes
+        nothing.
+        """
+
+    @_abc_1.abstractmethod
+    def DecideApproval(
+        self,
+        request: _inference_service_pb2.DecideApprovalRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inference_service_pb2.DecideApprovalResponse, _abc.Awaitable[_inference_service_pb2.DecideApprovalResponse]]:
+        """Approves or denies a call that a run of the caller waits to make, whichever
+        replica runs it. Who approves needs the tool's own permission, too. The
+        same decision again is taken and changes nothing.
         """
 
     @_abc_1.abstractmethod

@@ -75,9 +75,11 @@ class _SafetyLevelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SafetyLev
     SAFETY_LEVEL_SAFE: _SafetyLevel.ValueType  # 1
     """Reads what is given, and nothing else."""
     SAFETY_LEVEL_RESTRICTED: _SafetyLevel.ValueType  # 2
-    """Reads or writes the caller's own workspace or a configured source."""
+    """Reads or writes the caller's own workspace, or reads a configured source."""
     SAFETY_LEVEL_DANGEROUS: _SafetyLevel.ValueType  # 3
-    """Runs code or reaches outside; may need approval."""
+    """Runs code, reaches outside, or changes what others share. A model's calls
+    need approval (`parley.inference.v1.ApprovalOptions`).
+    """
 
 class SafetyLevel(_SafetyLevel, metaclass=_SafetyLevelEnumTypeWrapper):
     """How much harm a tool could do."""
@@ -87,9 +89,11 @@ SAFETY_LEVEL_UNSPECIFIED: SafetyLevel.ValueType  # 0
 SAFETY_LEVEL_SAFE: SafetyLevel.ValueType  # 1
 """Reads what is given, and nothing else."""
 SAFETY_LEVEL_RESTRICTED: SafetyLevel.ValueType  # 2
-"""Reads or writes the caller's own workspace or a configured source."""
+"""Reads or writes the caller's own workspace, or reads a configured source."""
 SAFETY_LEVEL_DANGEROUS: SafetyLevel.ValueType  # 3
-"""Runs code or reaches outside; may need approval."""
+"""Runs code, reaches outside, or changes what others share. A model's calls
+need approval (`parley.inference.v1.ApprovalOptions`).
+"""
 Global___SafetyLevel: _TypeAlias = SafetyLevel  # noqa: Y015
 
 @_typing.final

@@ -173,7 +173,7 @@ def _query_tool(sources: Sources) -> Tool:
 def _execute_tool(sources: Sources) -> Tool:
     @tool(
         category=Category.DATABASE,
-        safety=SafetyLevel.RESTRICTED,
+        safety=SafetyLevel.DANGEROUS,
         timeout_seconds=TIMEOUT_SECONDS,
         idempotent=False,
         examples=(EXECUTE_EXAMPLE,),
