@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -12,6 +12,10 @@ from services.rpc.principal import Principal
 
 REQUEST_ID = "x-request-id"
 AUTHORIZATION = "authorization"
+
+
+HearPart = Callable[[BaseException | None, bytes, Mapping[str, str]], None]
+"""Takes what a part of a call ended with, its content, of which only a digest is kept, and ids and names."""
 
 
 @dataclass
@@ -32,6 +36,7 @@ class Call:
         admitted: Whether peer, token, permission and request were found good.
         refusal: Why the call was refused, where the refusal is an answer and no error.
         facts: What the audit shall know that neither request nor answer tells: ids and names, no content.
+        hear_part: Tells the audit how a part of the call ended; see `tell_part`. None where nobody asks.
     """
 
     request_id: str
@@ -45,6 +50,7 @@ class Call:
     admitted: bool = False
     refusal: ServiceError | None = None
     facts: dict[str, str] = field(default_factory=dict)
+    hear_part: HearPart | None = field(default=None, repr=False)
 
 
 _current: ContextVar[Call] = ContextVar("parley_call")
@@ -68,6 +74,19 @@ def note(**facts: str) -> None:
     """Let the audit know more of the current call; see `Call.facts`. Without a call nobody asks."""
     with suppress(LookupError):
         _current.get().facts.update({name: text for name, text in facts.items() if text})
+
+
+def tell_part(error: BaseException | None, content: bytes, **facts: str) -> None:
+    """Let the audit know how one of the things ended that a stream was asked for.
+
+    Args:
+        error: What it ended with; None where it went well.
+        content: What was asked; only its digest is kept.
+        facts: Ids and names.
+    """
+    with suppress(LookupError):
+        if (hear := _current.get().hear_part) is not None:
+            hear(error, content, facts)
 
 
 def current_principal() -> Principal:

@@ -26,7 +26,7 @@ from services.rpc.server import RpcServer, run
 from services.rpc.settings import SettingsError, load
 from services.rpc.telemetry import configure_logging, serve_metrics
 from services.rpc.verifier import JwksVerifier, remote_keys
-from services.tools.addresses import SystemResolver
+from services.tools.addresses import Resolver, SystemResolver
 from services.tools.builtin import utility
 from services.tools.builtin.database.sources import sources_from
 from services.tools.builtin.database.toolset import database_tools
@@ -58,8 +58,13 @@ _TALKATIVE = ("mcp", "httpx2")
 """Libraries that log a line per request at the level of our own notices."""
 
 
-async def serve(settings: ToolsSettings) -> None:
-    """Build the service, serve until told to stop, take everything down again."""
+async def serve(settings: ToolsSettings, resolve: Resolver | None = None) -> None:
+    """Build the service, serve until told to stop, take everything down again.
+
+    Args:
+        settings: What the service is told.
+        resolve: Finds the addresses of names that tools dial; default: the machine's resolver.
+    """
     async with AsyncExitStack() as stack:
         serve_metrics(settings.metrics_address)
         channel = open_channel(
@@ -68,13 +73,13 @@ async def serve(settings: ToolsSettings) -> None:
         stack.push_async_callback(channel.close)
         issuer, audience = settings.token_issuer, settings.token_audience
         verifier = JwksVerifier(remote_keys(channel), issuer=issuer, audience=audience, service="tools")
-        resolver = SystemResolver()
-        stack.callback(resolver.close)
+        system = SystemResolver()
+        stack.callback(system.close)
         sources = sources_from(settings)
         stack.push_async_callback(sources.close)
         workspaces = Workspaces(settings.workspace_path.absolute(), _absolute(settings), _limits(settings))
         await asyncio.to_thread(workspaces.check)
-        outside = (*web_tools(settings, resolver), *database_tools(sources))
+        outside = (*web_tools(settings, resolve or system), *database_tools(sources))
         inside = (*await sandbox_tools(settings, workspaces), *_system_tools(settings, workspaces))
         own = (*BUILT_IN, *outside, *inside)
         catalogue = Catalogue((*own, *plugin_tools(installed(), {entry.name for entry in own})))

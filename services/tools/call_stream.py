@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -34,6 +34,10 @@ class Cancellation:
 
 
 Request = Invocation | Cancellation
+
+
+HearEnd = Callable[[Invocation, ServiceError | None], None]
+"""Takes a call and what it ended with; None where it went well."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +92,19 @@ class _Fate:
 class CallStream:
     """Runs the calls of one stream."""
 
-    def __init__(self, runner: Runner, caller: Caller, limits: StreamLimits) -> None:
-        """Run calls for this caller within these limits."""
+    def __init__(
+        self, runner: Runner, caller: Caller, limits: StreamLimits, hear_end: HearEnd | None = None
+    ) -> None:
+        """Run calls for this caller within these limits.
+
+        Args:
+            runner: Runs them.
+            caller: For whom.
+            limits: How many.
+            hear_end: Told of each call how it ended, those included that were cut off.
+        """
         self._runner = runner
+        self._hear_end = hear_end or _ignore
         self._caller = caller
         self._limits = limits
         self._turns = asyncio.Semaphore(limits.running)
@@ -139,6 +153,7 @@ class CallStream:
         try:
             self._admit(call.invocation)
         except ServiceError as error:
+            self._hear_end(call.invocation, error)
             await self._happened.put((call, error))
             return
         self._fates[call_id] = _Fate()
@@ -182,12 +197,15 @@ class CallStream:
     async def _run(self, call: _Call) -> None:
         call.begun = True
         fate = self._fates[call.invocation.call_id]
+        last: Happening = Cancelled(_CANCELLED)
         try:
-            last = Cancelled(_CANCELLED) if call.cancelled else await self._outcome(call)
+            if not call.cancelled:
+                last = await self._outcome(call)
             call.over = True
             await self._happened.put((call, last))
             fate.well = isinstance(last, Result)
         finally:
+            self._hear_end(call.invocation, last if isinstance(last, ServiceError) else None)
             fate.over.set()
             del self._open[call.invocation.call_id]
 
@@ -223,3 +241,7 @@ class CallStream:
         except Exception:
             _log.exception("internal error", request_id=caller.request_id, tool=call.invocation.tool)
             return Internal(caller.request_id)
+
+
+def _ignore(_invocation: Invocation, _error: ServiceError | None) -> None:
+    """Nobody asks."""

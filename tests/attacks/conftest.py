@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -16,8 +17,11 @@ from services.auth.__main__ import serving
 from services.auth.settings import AuthSettings
 from services.rpc.tls import TlsFiles
 from tests.attacks.target import Person, Target, bearer, enter
+from tests.attacks.tool_stack import Surroundings, tools_process, with_a_plain_owner
+from tests.attacks.tool_target import OK, ToolTarget
 from tests.edge.conftest import Identity, edge_settings
-from tests.edge.front import Front, free_port, front
+from tests.edge.front import Front, eventually, free_port, front
+from tests.tools.builtin.web.conftest import serving as serving_site
 
 ROLES = ("operator", "user", "viewer")
 
@@ -48,14 +52,49 @@ async def target(
             yield Target(edge, folder, client, await populate(client, folder))
 
 
-def front_of(port: int, identity: Identity, place: Path) -> AbstractAsyncContextManager[Front]:
-    """The edge before an auth service at this port, and before nothing else."""
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def tool_target(
+    authority: CertificateAuthority,
+    identity: Identity,
+    postgresql: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[ToolTarget]:
+    folder, place = tmp_path_factory.mktemp("attacked-tools"), tmp_path_factory.mktemp("edge-of-tools")
+    secrets = tmp_path_factory.mktemp("auth-of-tools")
+    books = await with_a_plain_owner(postgresql)
+    async with AsyncExitStack() as stack:
+        store = stack.enter_context(ValkeyServer())
+        told = auth_settings(identity("auth"), secrets, store.port)
+        _, auth_port = await stack.enter_async_context(serving(told))
+        site = await stack.enter_async_context(serving_site())
+        around = Surroundings(folder, identity("tools"), auth_port, store.port, site.port, books, postgresql)
+        service, address = await stack.enter_async_context(tools_process(around))
+        before = front_of(auth_port, identity, place, tools_addresses=[address])
+        edge = await stack.enter_async_context(before)
+        client = await stack.enter_async_context(edge.http())
+        channel = await stack.enter_async_context(edge.channel())
+        platform = Target(edge, secrets, client, await populate(client, secrets))
+        target = ToolTarget(platform, channel, service, around.workspaces, around.outside, site)
+        await eventually(lambda: ready(target))
+        yield target
+
+
+async def ready(target: ToolTarget) -> bool | None:
+    """Whether the tools answer."""
+    return (await target.call("calculator", {"expression": "1 + 1"})).code == OK or None
+
+
+def front_of(
+    port: int, identity: Identity, place: Path, **changes: Any
+) -> AbstractAsyncContextManager[Front]:
+    """The edge before an auth service at this port, and before nothing else unless changed."""
     settings = edge_settings(
         identity("edge"),
         place,
         listen_address=f"127.0.0.1:{free_port()}",
         auth_addresses=[f"127.0.0.1:{port}"],
         max_body_bytes=2**20,
+        **changes,
     )
     return front(settings, place)
 

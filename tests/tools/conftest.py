@@ -13,6 +13,7 @@ import pytest
 
 from parley.tools.v1 import execution_pb2, tool_service_pb2
 from parley.tools.v1.tool_service_pb2_grpc import ToolServiceStub, add_ToolServiceServicer_to_server
+from services.rpc.audit import AuditSink
 from services.rpc.channel import open_channel
 from services.rpc.errors import ServiceError, error_info, status_of
 from services.rpc.pages import PageTokens
@@ -199,6 +200,7 @@ def serve(
         verifier: Verifier | None = None,
         revocations: Revocations | None = None,
         door: Door | None = None,
+        audit: AuditSink | None = None,
     ) -> AsyncIterator[Service]:
         files = identity("tools")
         settings = ToolsSettings(
@@ -211,7 +213,7 @@ def serve(
             grace_seconds=0,
         )
         tools = tuple(tools)
-        server = RpcServer(settings, verifier or tokens.verifier(), revocations=revocations)
+        server = RpcServer(settings, verifier or tokens.verifier(), revocations=revocations, audit=audit)
         runner, passed = make_runner(*tools), door or Door(None)
         servicer = ToolServicer(Catalogue(tools), runner, limits, PageTokens(), passed)
         server.add(add_ToolServiceServicer_to_server, servicer)

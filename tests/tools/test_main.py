@@ -110,6 +110,9 @@ async def test_it_serves_once_it_is_ready_and_leaves_nothing_behind(
         async with asyncio.timeout(SECONDS):
             await process.wait()
         assert process.returncode == 0
+        assert process.stderr is not None
+        # gRPC's handlers of a fork would run in each child, and now and then end it.
+        assert b"fork" not in await process.stderr.read()
     for pid in workers:
         await gone(pid)
 

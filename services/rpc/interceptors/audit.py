@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Container
+from collections.abc import AsyncIterator, Container, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import grpc
@@ -95,6 +96,7 @@ class Audit(CallInterceptor):
         call.client_address = _client_address(context)
         if not quiet:
             self._sink.admit()
+            call.hear_part = partial(self._part_ended, call)
         error: BaseException | None = None
         try:
             yield
@@ -106,11 +108,16 @@ class Audit(CallInterceptor):
             if not quiet or not call.admitted or call.refusal is not None:
                 self._sink.record(self._ended(call, error))
 
+    def _part_ended(
+        self, call: Call, error: BaseException | None, content: bytes, facts: Mapping[str, str]
+    ) -> None:
+        event = _ended(call, error)
+        event.request_digest = hashlib.sha256(content).hexdigest()
+        event.resources.update(facts)
+        self._sink.record(event)
+
     def _ended(self, call: Call, error: BaseException | None) -> audit_pb2.AuditEvent:
-        event, seen = _event(call, audit_pb2.AUDIT_STAGE_ENDED), _seen.get()
-        event.code, event.reason = _outcome(error)
-        if not call.admitted or event.code in REFUSALS:
-            event.decision = audit_pb2.AUDIT_DECISION_REFUSED
+        event, seen = _ended(call, error), _seen.get()
         _describe(event, call, seen)
         if self._keep_content and seen.request is not None:
             event.request_json = as_json(seen.request, MAX_JSON_BYTES)
@@ -154,6 +161,15 @@ def _event(call: Call, stage: audit_pb2.AuditStage.ValueType) -> audit_pb2.Audit
         known = getattr(principal, name) if principal is not None else call.facts.get(name, "")
         setattr(event, name, known)
     return stamped(event)
+
+
+def _ended(call: Call, error: BaseException | None) -> audit_pb2.AuditEvent:
+    """An event that tells how the call, or a part of it, ended."""
+    event = _event(call, audit_pb2.AUDIT_STAGE_ENDED)
+    event.code, event.reason = _outcome(error)
+    if not call.admitted or event.code in REFUSALS:
+        event.decision = audit_pb2.AUDIT_DECISION_REFUSED
+    return event
 
 
 def _describe(event: audit_pb2.AuditEvent, call: Call, seen: _Seen) -> None:
