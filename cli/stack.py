@@ -171,6 +171,7 @@ class Stack:
         own = {
             "AUTH_ADDRESS": self._addresses["auth"],
             "STORE_URL": self._store_url,
+            "INFERENCE_ADDRESS": f"ipv4:{','.join(self._addresses[name] for name in self._replicas)}",
             "WORKSPACE_PATH": str(self._plan.home.folder("workspaces")),
             "WORKSPACE_TEMPLATE_PATH": str(WORKSPACE_TEMPLATE),
         }

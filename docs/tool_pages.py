@@ -10,6 +10,7 @@ from typing import Any
 
 from services.tools.builtin.database.sources import Sources
 from services.tools.builtin.database.toolset import database_tools
+from services.tools.builtin.llm_chat import llm_chat_tool
 from services.tools.builtin.python.run import python_tools
 from services.tools.builtin.rooms import BUILT_IN
 from services.tools.builtin.system import system_tools
@@ -56,6 +57,7 @@ def documented_tools() -> tuple[Tool, ...]:
         *database_tools(Sources({})),
         *system_tools(workspaces, {}),
         *python_tools(None, workspaces),
+        llm_chat_tool(None),
     )
 
 

@@ -35,7 +35,7 @@ from services.auth.quota_servicer import QuotaServicer
 from services.auth.quotas import Quotas
 from services.auth.revocation_servicer import RevocationServicer
 from services.auth.revocations import RevocationLog
-from services.auth.run_tokens import RunTokens
+from services.auth.run_tokens import DELEGATIONS, RunTokens
 from services.auth.session_servicer import SessionServicer
 from services.auth.sessions import Sessions
 from services.auth.settings import AuthSettings
@@ -95,7 +95,7 @@ def build_server(parts: Parts) -> RpcServer:
     )
     server = RpcServer(
         settings,
-        JwksVerifier(tokens.key_set, issuer=issuer, audience=audience),
+        JwksVerifier(tokens.key_set, issuer=issuer, audience=audience, services=tuple(DELEGATIONS)),
         revocations=parts.revocations.known,
         health_servicer=parts.health,
         reflected=platform_services(),
@@ -122,9 +122,14 @@ def _add_revocation(server: RpcServer, parts: Parts, tokens: AccessTokens) -> No
     server.add(
         add_RevocationServiceServicer_to_server, RevocationServicer(parts.revocations, server.stopping)
     )
-    verifier = JwksVerifier(tokens.key_set, issuer=settings.token_issuer, audience=settings.token_audience)
+    issuer, audience = settings.token_issuer, settings.token_audience
+    # A tool that a run calls is shown the run's token; inference sees callers' own alone.
+    verifiers = {
+        "inference": JwksVerifier(tokens.key_set, issuer=issuer, audience=audience),
+        "tools": JwksVerifier(tokens.key_set, issuer=issuer, audience=audience, services=("tools",)),
+    }
     run_tokens = RunTokens(
-        parts.database, verifier, parts.revocations, tokens, parts.clock, settings.run_token_life
+        parts.database, verifiers, parts.revocations, tokens, parts.clock, settings.run_token_life
     )
     server.add(add_TokenServiceServicer_to_server, TokenServicer(run_tokens, parts.clock))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
@@ -17,9 +19,28 @@ from services.rpc.errors import TokenRevoked
 from services.rpc.principal import Principal
 from services.rpc.verifier import Verifier
 
-# A run acts through tools; whatever else its caller may do is none of its business.
-PERMITTED = ("tools.*",)
-AT = "tools"
+
+@dataclass(frozen=True)
+class Delegation:
+    """What a service is given to act for callers with.
+
+    Attributes:
+        at: The one service that takes the token.
+        permissions: What it permits at most; whatever else the caller may do is
+            none of the actor's business.
+    """
+
+    at: str
+    permissions: tuple[str, ...]
+
+
+MODELS = ("inference.chat", "models.*")
+
+DELEGATIONS: Mapping[str, Delegation] = {
+    # A run acts through tools, and one of those may ask a model.
+    "inference": Delegation("tools", ("tools.*", *MODELS)),
+    "tools": Delegation("inference", MODELS),
+}
 
 log = structlog.get_logger("parley.auth")
 
@@ -30,28 +51,37 @@ class RunTokens:
     def __init__(
         self,
         database: Database,
-        verifier: Verifier,
+        verifiers: Mapping[str, Verifier],
         revocations: RevocationLog,
         tokens: AccessTokens,
         clock: Clock,
         longest: timedelta,
     ) -> None:
-        """Work with these parts; no token lives longer than `longest`."""
+        """Work with these parts; no token lives longer than `longest`.
+
+        Args:
+            database: Has the keys and sessions that subjects' tokens were made from.
+            verifiers: What checks subjects' tokens, by the service that shows them.
+            revocations: Tells which of them were revoked.
+            tokens: Signs.
+            clock: Tells the time.
+            longest: The longest life of a token.
+        """
         self._database = database
-        self._verifier = verifier
+        self._verifiers = verifiers
         self._revocations = revocations
         self._tokens = tokens
         self._clock = clock
         self._longest = longest
 
     async def exchange(self, subject_token: str, actor: str, life: timedelta) -> AccessToken:
-        """A token with which the actor calls tools for the subject.
+        """A token with which the actor calls one other service for the subject.
 
         It is revoked by whatever revokes the subject's own, and does not
         outlive the key or the session that this was made from.
 
         Args:
-            subject_token: The caller's own token.
+            subject_token: The caller's own token, or the one that another service acts for them with.
             actor: The service that acts.
             life: For how long.
 
@@ -61,7 +91,7 @@ class RunTokens:
             TokenRevoked: It was revoked.
             DependencyUnavailable: The database does not answer.
         """
-        subject = await self._verifier.verify(subject_token)
+        subject, delegation = await self._verifiers[actor].verify(subject_token), DELEGATIONS[actor]
         await self._revocations.known.check(subject)
         now = self._clock()
         end = await self._end_of(subject, now)
@@ -69,8 +99,8 @@ class RunTokens:
         return self._tokens.delegate(
             subject,
             actor=actor,
-            at=AT,
-            permissions=intersection(subject.permissions, PERMITTED),
+            at=delegation.at,
+            permissions=intersection(subject.permissions, delegation.permissions),
             expires_at=min(now + life, now + self._longest, end),
         )
 

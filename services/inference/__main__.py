@@ -165,7 +165,12 @@ def _channel(settings: InferenceSettings, service: str, address: str) -> Rotatin
 
 
 def _verifier(settings: InferenceSettings, auth: RotatingChannel) -> JwksVerifier:
-    return JwksVerifier(remote_keys(auth), issuer=settings.token_issuer, audience=settings.token_audience)
+    return JwksVerifier(
+        remote_keys(auth),
+        issuer=settings.token_issuer,
+        audience=settings.token_audience,
+        services=("inference",),
+    )
 
 
 if __name__ == "__main__":

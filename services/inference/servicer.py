@@ -73,7 +73,8 @@ class InferenceServicer(InferenceServiceServicer):
             # A client that vanishes while it is being written to leaves no other trace.
             context.add_done_callback(_ending(run))
             current_call().when_revoked = lambda: run.end(FinishReason.REVOKED)
-            purse = RunPurse(self._admission, run.run_id, _payer(engine))
+            nested = current_principal().actor != ""
+            purse = RunPurse(self._admission, run.run_id, _payer(engine), nested=nested)
             loop = AgentLoop(run, order, engine, self._toolbox, purse)
             try:
                 await _prepare(loop)

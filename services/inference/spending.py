@@ -47,16 +47,26 @@ class Purse(Protocol):
 class RunPurse:
     """A purse that is a lease."""
 
-    def __init__(self, admission: Admission, run_id: str, payer: Payer) -> None:
-        """Spend for this payer; the lease and its record are named for the run."""
+    def __init__(self, admission: Admission, run_id: str, payer: Payer, *, nested: bool = False) -> None:
+        """Spend for this payer; the lease and its record are named for the run.
+
+        Args:
+            admission: Lets runs in.
+            run_id: The run.
+            payer: Who asks.
+            nested: A tool of another run asks; see `services.ledger.limits.Terms`.
+        """
         self._admission = admission
         self._run_id = run_id
         self._payer = payer
+        self._nested = nested
         self._lease: Lease | None = None
 
     async def open(self, prompt_tokens: int) -> None:
         """See `Purse.open`."""
-        self._lease = await self._admission.admit(self._run_id, self._payer, prompt=prompt_tokens)
+        self._lease = await self._admission.admit(
+            self._run_id, self._payer, prompt=prompt_tokens, nested=self._nested
+        )
 
     async def begin_turn(self, prompt_tokens: int, used: int) -> bool:
         """See `Purse.begin_turn`."""

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
@@ -73,7 +73,9 @@ class Admission:
         self._tasks: set[asyncio.Task[None]] = set()
         self._log = structlog.get_logger("parley.ledger")
 
-    async def admit(self, lease_id: str, payer: Payer, *, prompt: int = 0, answers: bool = True) -> Lease:
+    async def admit(
+        self, lease_id: str, payer: Payer, *, prompt: int = 0, answers: bool = True, nested: bool = False
+    ) -> Lease:
         """Let a request in.
 
         Args:
@@ -81,6 +83,7 @@ class Admission:
             payer: Who asks.
             prompt: Tokens of its prompt.
             answers: Whether tokens will be generated.
+            nested: Whether a run that has its place asks, by a tool; see `Terms.nested`.
 
         Raises:
             RateLimited: There are too many requests, tokens or streams for now.
@@ -88,6 +91,8 @@ class Admission:
             QuotaUnavailable: A budget cannot be looked at.
         """
         terms = await self._limits.terms(payer)
+        if nested:
+            terms = replace(terms, nested=True)
         grant = await self._reserve(lease_id, payer, terms, prompt, answers=answers)
         lease = Lease(lease_id, payer, terms, grant, self._ledger, self._life)
         if lease.is_held:

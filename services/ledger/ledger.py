@@ -337,14 +337,14 @@ class _Wire:
 
     Attributes:
         terms: The terms.
-        keys: Every account's hash and leases.
+        keys: Every account's hash and leases; nested ones have places of their own.
         price: Nanos of a token of a prompt and of an answer.
         rules: Every account's seven limits as one text, money in nanos; nothing where there is none.
     """
 
     def __init__(self, terms: Terms) -> None:
         self.terms = terms
-        kinds = ("account", "running")
+        kinds = ("account", "nested" if terms.nested else "running")
         self.keys = [f"{PREFIX}{kind}:{account.name}" for account in terms.accounts for kind in kinds]
         self.price = (terms.price.prompt_nanos, terms.price.completion_nanos)
         self.rules = [
@@ -354,7 +354,7 @@ class _Wire:
             [account.name, {name.value: [rule.value, rule.subject] for name, rule in account.rules.items()}]
             for account in terms.accounts
         ]
-        self._kept = json.dumps([accounts, list(self.price)])
+        self._kept = json.dumps([accounts, list(self.price), terms.nested])
 
     def with_payer(self, payer: Payer) -> str:
         """What a lease keeps, for whoever finds it expired."""
@@ -383,9 +383,9 @@ def _standing(terms: Terms, found: Sequence[bytes]) -> Standing | None:
 
 
 def _decode(text: bytes) -> tuple[Payer, Terms]:
-    payer, (accounts, price) = json.loads(text)
+    payer, (accounts, price, nested) = json.loads(text)
     read = tuple(
         Account(name, {Dimension(kind): Rule(*rule) for kind, rule in rules.items()})
         for name, rules in accounts
     )
-    return Payer(*payer), Terms(read, Price(*price))
+    return Payer(*payer), Terms(read, Price(*price), nested)

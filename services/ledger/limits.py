@@ -103,10 +103,19 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a request is held to; no accounts mean no limits."""
+    """What a request is held to.
+
+    Attributes:
+        accounts: What it counts in; none mean no limits.
+        price: What its tokens cost.
+        nested: A tool asks, for a run that has its place: it spends from the
+            same budgets, but waits for no place among those runs, or a run
+            could stand in the way of its own tools.
+    """
 
     accounts: tuple[Account, ...] = ()
     price: Price = field(default_factory=Price)
+    nested: bool = False
 
     @property
     def has_budget(self) -> bool:

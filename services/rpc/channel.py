@@ -18,6 +18,8 @@ MAX_MESSAGE_BYTES = 16 * 2**20
 OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    # Behind one name may be several replicas: all of them are used.
+    ("grpc.lb_policy_name", "round_robin"),
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
@@ -31,7 +33,7 @@ def open_channel(address: str, *, tls: TlsFiles, service: str, trust_domain: str
     """Open a channel to a service of the mesh.
 
     Args:
-        address: `host:port`.
+        address: `host:port`, or what else gRPC takes for a target.
         tls: The caller's own identity.
         service: The name that the server's certificate must carry.
         trust_domain: The mesh's trust domain.

@@ -19,6 +19,7 @@ from services.rpc.errors import PermissionMissing
 
 TOKEN_TYPE = "at+jwt"  # noqa: S105 - the header `typ` of RFC 9068, section 2.1
 ALGORITHM = "ES256"
+AT = "/"
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Principal:
         expires_at: When the token ends.
         token: The token itself, to act for the caller at another service.
         actor: The service that acts for the caller with a token of its own; empty for the caller's.
+        at: The one service that such a token is for.
     """
 
     user_id: str
@@ -50,6 +52,7 @@ class Principal:
     expires_at: datetime
     token: str = field(repr=False)
     actor: str = ""
+    at: str = ""
 
     @cached_property
     def issued_at(self) -> datetime:
@@ -93,6 +96,7 @@ class Principal:
             KeyError: A claim is missing.
             ValueError: A claim has another form than ours.
         """
+        acting = "act" in claims
         return cls(
             user_id=str(claims["sub"]),
             username=str(claims["preferred_username"]),
@@ -104,13 +108,14 @@ class Principal:
             token_id=str(ULID.from_str(str(claims["jti"]))),
             expires_at=datetime.fromtimestamp(claims["exp"], UTC),
             token=token,
-            actor=str(claims["act"]["sub"]) if "act" in claims else "",
+            actor=str(claims["act"]["sub"]) if acting else "",
+            at=str(claims["aud"]).rpartition(AT)[2] if acting else "",
         )
 
 
 def service_audience(audience: str, service: str) -> str:
     """The audience of tokens for one service alone; `audience` is the one of tokens for all."""
-    return f"{audience}/{service}"
+    return f"{audience}{AT}{service}"
 
 
 def permits(granted: Iterable[str], permission: str) -> bool:

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 import grpc
@@ -52,16 +52,16 @@ class JwksVerifier:
     `REFETCH_SECONDS`; when fetching fails it goes on with the keys it has.
     """
 
-    def __init__(self, fetch: FetchKeys, *, issuer: str, audience: str, service: str = "") -> None:
+    def __init__(self, fetch: FetchKeys, *, issuer: str, audience: str, services: Sequence[str] = ()) -> None:
         """Take tokens that are signed with the keys that `fetch` gives.
 
         Args:
             fetch: Gives the keys.
             issuer: The only issuer whose tokens are taken.
             audience: Whom they must be for.
-            service: Tokens for this service alone are taken too; empty where there are none.
+            services: Tokens for one of these services alone are taken too.
         """
-        audiences = [audience, service_audience(audience, service)] if service else [audience]
+        audiences = [audience, *(service_audience(audience, service) for service in services)]
         self._fetch = fetch
         self._registry = JWTClaimsRegistry(
             leeway=0,

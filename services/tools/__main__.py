@@ -12,6 +12,8 @@ from pathlib import Path
 
 from parley.auth.v1.quota_service_pb2_grpc import QuotaServiceStub
 from parley.tools.v1.mcp_endpoint_service_pb2_grpc import add_McpEndpointServiceServicer_to_server
+from parley.auth.v1.token_service_pb2_grpc import TokenServiceStub
+from parley.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
 from parley.tools.v1.tool_service_pb2_grpc import add_ToolServiceServicer_to_server
 from parley.tools.v1.workspace_service_pb2_grpc import add_WorkspaceServiceServicer_to_server
 from services.ledger.admission import Admission
@@ -30,6 +32,7 @@ from services.tools.addresses import Resolver, SystemResolver
 from services.tools.builtin import utility
 from services.tools.builtin.database.sources import sources_from
 from services.tools.builtin.database.toolset import database_tools
+from services.tools.builtin.llm_chat import llm_chat_tool
 from services.tools.builtin.python.toolset import sandbox_tools
 from services.tools.builtin.rooms import BUILT_IN
 from services.tools.builtin.system import shown_variables, system_tools
@@ -39,6 +42,7 @@ from services.tools.catalogue import Catalogue, Tool
 from services.tools.mcp.endpoint import McpEndpointServicer
 from services.tools.mcp.offered import Offer
 from services.tools.metering import Door
+from services.tools.nested_chats import NestedChats
 from services.tools.plugins import PluginUnusable, installed, plugin_tools
 from services.tools.replays import Replays
 from services.tools.room import WorkspaceLimits
@@ -72,14 +76,15 @@ async def serve(settings: ToolsSettings, resolve: Resolver | None = None) -> Non
         )
         stack.push_async_callback(channel.close)
         issuer, audience = settings.token_issuer, settings.token_audience
-        verifier = JwksVerifier(remote_keys(channel), issuer=issuer, audience=audience, service="tools")
+        verifier = JwksVerifier(remote_keys(channel), issuer=issuer, audience=audience, services=("tools",))
         system = SystemResolver()
         stack.callback(system.close)
         sources = sources_from(settings)
         stack.push_async_callback(sources.close)
         workspaces = Workspaces(settings.workspace_path.absolute(), _absolute(settings), _limits(settings))
         await asyncio.to_thread(workspaces.check)
-        outside = (*web_tools(settings, resolve or system), *database_tools(sources))
+        chats = await stack.enter_async_context(_nested_chats(settings, channel))
+        outside = (*web_tools(settings, resolve or system), *database_tools(sources), llm_chat_tool(chats))
         inside = (*await sandbox_tools(settings, workspaces), *_system_tools(settings, workspaces))
         own = (*BUILT_IN, *outside, *inside)
         catalogue = Catalogue((*own, *plugin_tools(installed(), {entry.name for entry in own})))
@@ -123,9 +128,27 @@ async def _door(settings: ToolsSettings, auth: RotatingChannel, server: RpcServe
 
 
 def _offer(settings: ToolsSettings, catalogue: Catalogue, workers: WorkerPool, door: Door) -> Offer:
+@asynccontextmanager
+async def _nested_chats(settings: ToolsSettings, auth: RotatingChannel) -> AsyncIterator[NestedChats | None]:
+    """What asks models for tools, until the block's end; None where there are none to ask."""
+    if not settings.inference_address:
+        yield None
+        return
+    async with open_channel(
+        settings.inference_address, tls=settings.tls, service="inference", trust_domain=settings.trust_domain
+    ) as channel:
+        yield NestedChats(InferenceServiceStub(channel), TokenServiceStub(auth))
+
+
+def _servicer(settings: ToolsSettings, catalogue: Catalogue, workers: WorkerPool, door: Door) -> ToolServicer:
     turns = Turns(
         running=settings.running_calls,
         running_per_caller=settings.running_calls_per_caller,
+        waiting_per_caller=settings.waiting_calls_per_caller,
+    )
+    turns_apart = Turns(
+        running=settings.nested_chats,
+        running_per_caller=settings.nested_chats_per_caller,
         waiting_per_caller=settings.waiting_calls_per_caller,
     )
     limits = StreamLimits(
@@ -139,7 +162,12 @@ def _offer(settings: ToolsSettings, catalogue: Catalogue, workers: WorkerPool, d
         bytes_per_caller=settings.replay_bytes_per_caller,
     )
     runner = Runner(
-        catalogue, workers, turns, max_argument_bytes=settings.max_argument_bytes, replays=replays
+        catalogue,
+        workers,
+        turns,
+        max_argument_bytes=settings.max_argument_bytes,
+        replays=replays,
+        turns_apart=turns_apart,
     )
     return Offer(catalogue, runner, limits, PageTokens(), door)
 

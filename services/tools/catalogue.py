@@ -159,6 +159,8 @@ class Tool:
         idempotent: Calling it twice is the same as calling it once.
         examples: Calls that work.
         unavailable: Why it cannot be called on this machine; empty where it can.
+        waits_apart: It waits for others and computes nothing: its calls have
+            turns of their own and keep no other tool from running.
     """
 
     name: str
@@ -173,6 +175,7 @@ class Tool:
     idempotent: bool
     examples: Sequence[Example] = ()
     unavailable: str = ""
+    waits_apart: bool = False
 
     @property
     def permission(self) -> str:
@@ -217,6 +220,7 @@ def tool(
     max_output_bytes: int = DEFAULT_MAX_OUTPUT_BYTES,
     idempotent: bool = True,
     examples: Sequence[Example] = (),
+    waits_apart: bool = False,
 ) -> Callable[[Callable[..., Any]], Tool]:
     """Make a function a tool.
 
@@ -238,6 +242,7 @@ def tool(
             max_output_bytes=max_output_bytes,
             idempotent=idempotent,
             examples=examples,
+            waits_apart=waits_apart,
         )
 
     return make

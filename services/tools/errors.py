@@ -252,6 +252,15 @@ class DataTooLarge(ToolsError):
         )
 
 
+class ModelRefused(ToolsError):
+    """The model that the tool asked did not answer."""
+
+    reason = error_reason_pb2.ERROR_REASON_MODEL_REFUSED
+
+    def __init__(self, tool: str, cause: str, why: str) -> None:
+        super().__init__(f"The model did not answer: {why}", metadata={"tool": tool, "cause": cause})
+
+
 class QueryInvalid(ToolsError):
     """The query is not valid, or asks for what queries may not."""
 

@@ -61,11 +61,22 @@ class Runner:
         *,
         max_argument_bytes: int,
         replays: Replays | None = None,
+        turns_apart: Turns | None = None,
     ) -> None:
-        """Run tools of this catalogue, those that block in these workers, in these turns."""
+        """Run tools of this catalogue, those that block in these workers, in these turns.
+
+        Args:
+            catalogue: The tools.
+            workers: Where those that block run.
+            turns: Hands out turns.
+            max_argument_bytes: Arguments of one call, at most.
+            replays: Remembers results of calls with an idempotency key.
+            turns_apart: Hands out turns to tools that wait apart; default: `turns`.
+        """
         self._catalogue = catalogue
         self._workers = workers
         self._turns = turns
+        self._turns_apart = turns_apart or turns
         self._max_argument_bytes = max_argument_bytes
         self._replays = replays or Replays()
         self.statistics = CallStatistics()
@@ -103,7 +114,8 @@ class Runner:
         self, tool: Tool, invocation: Invocation, principal: Principal, emit: Emit, clock: CallClock
     ) -> Result:
         arguments = parse_arguments(tool, invocation.arguments, self._max_argument_bytes)
-        async with self._turns.turn((principal.tenant_id, principal.user_id)), self._place(tool) as worker:
+        turns = self._turns_apart if tool.waits_apart else self._turns
+        async with turns.turn((principal.tenant_id, principal.user_id)), self._place(tool) as worker:
             started = time.monotonic()
             await emit(Started(tool.name, clock.start()))
             seconds = min(tool.timeout_seconds, invocation.timeout_seconds or tool.timeout_seconds)

@@ -41,6 +41,11 @@ class ToolsSettings(ServiceSettings):
         SecretStr(""),
         description="redis:// URL of the store that counts usage; empty: direct calls go uncounted; a secret",
     )
+    inference_address: str = Field(
+        "",
+        description="host:port of inference, or ipv4:host:port,host:port of its replicas, for llm_chat;"
+        " empty: llm_chat is off",
+    )
     workspace_path: Path = Field(description="folder that holds a workspace per tenant and user")
     workspace_template_path: Path | None = Field(
         None, description="folder that is copied into a fresh workspace; unset: it starts empty"
@@ -77,6 +82,8 @@ class ToolsSettings(ServiceSettings):
     running_calls_per_caller: int = Field(16, ge=1, le=10_000, description="of one user at once")
     running_calls_per_stream: int = Field(16, ge=1, le=10_000, description="of one stream at once")
     waiting_calls_per_caller: int = Field(1024, ge=0, le=100_000, description="of one user that may wait")
+    nested_chats: int = Field(64, ge=1, le=10_000, description="questions of llm_chat at once")
+    nested_chats_per_caller: int = Field(4, ge=1, le=1000, description="of one user at once")
     open_calls_per_stream: int = Field(
         1024, ge=1, le=100_000, description="of one stream that may run or wait"
     )

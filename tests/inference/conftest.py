@@ -173,6 +173,7 @@ class InferenceProcess:
     stub: Any
     mailbox: StoreMailbox
     catalogue: Catalogue
+    port: int
     channels: list[grpc.aio.Channel] = field(default_factory=list)
 
 
@@ -223,6 +224,7 @@ def replica(identity: Identity, tokens: TokenMaker, tools_stub: Any, store: Redi
                     trust_domain="parley.local",
                 )
             )
-            yield InferenceProcess(models, runs, server, InferenceServiceStub(channel), mailbox, catalogue)
+            stub = InferenceServiceStub(channel)
+            yield InferenceProcess(models, runs, server, stub, mailbox, catalogue, port)
 
     return start

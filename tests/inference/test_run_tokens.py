@@ -77,7 +77,7 @@ async def connect(auth: RunningAuth, identity: Identity) -> AsyncIterator[Connec
 async def tools_process(identity: Identity, connect: Connect) -> AsyncIterator[ToolsProcess]:
     """Tools that take the tokens of the running auth, and those for tools alone."""
     keys = remote_keys(connect("tools"))
-    verifier = JwksVerifier(keys, issuer=ISSUER, audience=AUDIENCE, service="tools")
+    verifier = JwksVerifier(keys, issuer=ISSUER, audience=AUDIENCE, services=("tools",))
     server, service = RpcServer(settings_for(identity("tools")), verifier), WatchedTools()
     server.add(add_ToolServiceServicer_to_server, service)
     yield ToolsProcess(service, server, await server.start())
@@ -123,7 +123,7 @@ async def test_a_run_that_may_outlive_its_callers_token_calls_tools_with_one_of_
     assert reason(events) == "STOP"
     (caller,) = tools_process.service.callers  # type: ignore[attr-defined]
     assert (caller.actor, caller.key_id, caller.username) == ("inference", key_id, "admin")
-    assert caller.permissions == {"tools.*"}
+    assert (caller.at, caller.permissions) == ("tools", {"tools.*", "inference.chat", "models.*"})
     assert 590 < caller.expires_at.timestamp() - time.time() < 610
 
 
@@ -141,9 +141,9 @@ async def test_a_runs_token_is_good_at_tools_and_for_inference_alone(
 ) -> None:
     _, metadata = await auth.key()
     token = (await exchange(TokenServiceStub(connect("inference")), token_in(metadata))).access_token
-    for service in ("", "inference"):
+    for services in ((), ("inference",)):
         verifier = JwksVerifier(
-            remote_keys(connect("inference")), issuer=ISSUER, audience=AUDIENCE, service=service
+            remote_keys(connect("inference")), issuer=ISSUER, audience=AUDIENCE, services=services
         )
         with pytest.raises(Exception, match="not one that this deployment made for this service"):
             await verifier.verify(token)
@@ -159,9 +159,9 @@ async def test_a_runs_token_is_good_at_tools_and_for_inference_alone(
     assert why(caught) == "TOKEN_INVALID"
 
 
-async def test_only_inference_may_ask(auth: RunningAuth, connect: Connect) -> None:
+async def test_only_inference_and_tools_may_ask(auth: RunningAuth, connect: Connect) -> None:
     _, metadata = await auth.key()
-    for peer in ("edge", "tools", "web"):
+    for peer in ("edge", "operator", "web"):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await exchange(TokenServiceStub(connect(peer)), token_in(metadata))
         assert why(caught) == "PEER_NOT_ALLOWED"

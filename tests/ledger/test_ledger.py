@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -182,6 +183,24 @@ async def test_every_account_must_have_enough_and_a_refusal_counts_in_none(ledge
         await reserve(ledger, both)
     assert caught.value.standing.subject == "key/1"
     assert await used(ledger, Terms((wide,))) == {Dimension.TOKENS_PER_DAY: 0}
+
+
+async def test_nested_requests_have_places_of_their_own_and_the_same_budgets(
+    ledger: Ledger, store: Redis
+) -> None:
+    terms = limits(concurrent_streams=1, tokens_per_day=30)
+    nested = replace(terms, nested=True)
+    await reserve(ledger, terms, "run")
+    assert await reserve(ledger, nested, "tool", life=0.01) == 2
+    for taken in (terms, nested):
+        with pytest.raises(LimitReached):
+            await reserve(ledger, taken, "one too many", prompt=0)
+    async with asyncio.timeout(5):
+        while not (found := await ledger.expired()):  # noqa: ASYNC110 - the store's time
+            await asyncio.sleep(0)
+    assert [(lease.lease_id, lease.terms) for lease in found] == [("tool", nested)]
+    await ledger.settle("tool", nested, prompt=10, completion=2, record=b"")
+    assert await reserve(ledger, nested, "another tool", prompt=0, wanted=0) == 0
 
 
 async def test_the_refusal_named_is_the_one_that_lasts_longest(ledger: Ledger) -> None:

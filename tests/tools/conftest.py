@@ -132,12 +132,16 @@ def make_runner(pool: WorkerPool) -> Callable[..., Runner]:
     """Makes a runner of these tools."""
 
     def make(
-        *tools: Tool, running: int = 64, running_per_caller: int = 16, waiting_per_caller: int = 64
+        *tools: Tool,
+        running: int = 64,
+        running_per_caller: int = 16,
+        waiting_per_caller: int = 64,
+        turns_apart: Turns | None = None,
     ) -> Runner:
         turns = Turns(
             running=running, running_per_caller=running_per_caller, waiting_per_caller=waiting_per_caller
         )
-        return Runner(Catalogue(tools), pool, turns, max_argument_bytes=2**20)
+        return Runner(Catalogue(tools), pool, turns, max_argument_bytes=2**20, turns_apart=turns_apart)
 
     return make
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from prometheus_client import REGISTRY
@@ -18,6 +19,7 @@ from services.tools.errors import (
 )
 from services.tools.events import Happening, Output, Progress, Result, Started
 from services.tools.runner import Invocation, Runner
+from services.tools.turns import Turns
 from services.tools.workers import WorkerPool
 from tests.conftest import TokenMaker
 from tests.tools import sample_tools
@@ -174,6 +176,22 @@ async def test_calls_of_one_caller_run_in_parallel_up_to_the_bound(
             await run(runner, tokens, "gate")
         gate.open.set()
     assert gate.most_inside == 3
+
+
+async def test_a_tool_that_waits_apart_keeps_no_other_from_running(
+    make_runner: MakeRunner, tokens: TokenMaker
+) -> None:
+    gate = Gate()
+    apart = Turns(running=1, running_per_caller=1, waiting_per_caller=0)
+    slow = replace(gate.tool, waits_apart=True)
+    runner = make_runner(slow, *LOOP_TOOLS, running=1, running_per_caller=1, turns_apart=apart)
+    async with asyncio.TaskGroup() as calls:
+        calls.create_task(run(runner, tokens, "gate"))
+        await gate.wait_for_inside(1)
+        assert (await run(runner, tokens, "wordy", '{"name": "x"}')).content == '{"name":"x"}'
+        with pytest.raises(Overloaded):
+            await run(runner, tokens, "gate")
+        gate.open.set()
 
 
 async def test_permission_is_asked_before_anything_is_read(

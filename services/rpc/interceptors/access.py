@@ -57,7 +57,8 @@ class PrincipalCheck(CallInterceptor):
         if access.needs_token:
             principal = await self._verifier.verify(_bearer_token(context))
             current_call().principal = principal
-            if principal.actor and principal.actor != current_call().peer:
+            # The actor shows such a token, and whom it showed it to may ask others about the subject.
+            if principal.actor and current_call().peer not in (principal.actor, principal.at):
                 raise TokenInvalid  # a service's token in another's hands
             await self._revocations.check(principal)
             if access.permission:

@@ -27,7 +27,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from parley.policy.v1 import policy_pb2 as parley_dot_policy_dot_v1_dot_policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"parley/auth/v1/token_service.proto\x12\x0eparley.auth.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1dparley/policy/v1/policy.proto\"x\n\x14\x45xchangeTokenRequest\x12$\n\rsubject_token\x18\x01 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x05\x10\x01\x18\x80@\x12:\n\x04life\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\x08\"\x04\x08\x80\xa3\x05*\x00\xc8\x01\x01\"a\n\x15\x45xchangeTokenResponse\x12\x19\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\tB\x03\x80\x01\x01\x12-\n\nexpires_in\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration2w\n\x0cTokenService\x12g\n\rExchangeToken\x12$.parley.auth.v1.ExchangeTokenRequest\x1a%.parley.auth.v1.ExchangeTokenResponse\"\t\xaa\xfd\x1b\x05\x10\x01\"\x01\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"parley/auth/v1/token_service.proto\x12\x0eparley.auth.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1dparley/policy/v1/policy.proto\"x\n\x14\x45xchangeTokenRequest\x12$\n\rsubject_token\x18\x01 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x05\x10\x01\x18\x80@\x12:\n\x04life\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\x11\xbaH\x0e\xaa\x01\x08\"\x04\x08\x80\xa3\x05*\x00\xc8\x01\x01\"a\n\x15\x45xchangeTokenResponse\x12\x19\n\x0c\x61\x63\x63\x65ss_token\x18\x01 \x01(\tB\x03\x80\x01\x01\x12-\n\nexpires_in\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration2x\n\x0cTokenService\x12h\n\rExchangeToken\x12$.parley.auth.v1.ExchangeTokenRequest\x1a%.parley.auth.v1.ExchangeTokenResponse\"\n\xaa\xfd\x1b\x06\x10\x01\"\x02\x02\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,11 +41,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EXCHANGETOKENRESPONSE'].fields_by_name['access_token']._loaded_options = None
   _globals['_EXCHANGETOKENRESPONSE'].fields_by_name['access_token']._serialized_options = b'\200\001\001'
   _globals['_TOKENSERVICE'].methods_by_name['ExchangeToken']._loaded_options = None
-  _globals['_TOKENSERVICE'].methods_by_name['ExchangeToken']._serialized_options = b'\252\375\033\005\020\001\"\001\002'
+  _globals['_TOKENSERVICE'].methods_by_name['ExchangeToken']._serialized_options = b'\252\375\033\006\020\001\"\002\002\003'
   _globals['_EXCHANGETOKENREQUEST']._serialized_start=146
   _globals['_EXCHANGETOKENREQUEST']._serialized_end=266
   _globals['_EXCHANGETOKENRESPONSE']._serialized_start=268
   _globals['_EXCHANGETOKENRESPONSE']._serialized_end=365
   _globals['_TOKENSERVICE']._serialized_start=367
-  _globals['_TOKENSERVICE']._serialized_end=486
+  _globals['_TOKENSERVICE']._serialized_end=487
 # @@protoc_insertion_point(module_scope)

@@ -31,7 +31,7 @@ class ExchangeTokenRequest(_message.Message):
     """
     @_builtins.property
     def life(self) -> _duration_pb2.Duration:
-        """How long it shall be good for: what is left of the run. Above 0, at most
+        """How long it shall be good for: what is left of the run, or of the call. Above 0, at most
         24 hours; auth's setting, the key's and the session's end may make it
         less.
         """

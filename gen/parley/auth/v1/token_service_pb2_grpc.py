@@ -48,10 +48,13 @@ class TokenServiceServicer:
 
     def ExchangeToken(self, request, context):
         """Gives a token with which the calling service acts for the subject of a
-        token that it was shown, at the tools service and nowhere else. It names
-        the service as actor, permits only tools, and may outlive the token that
-        it was made from: a run goes on when its caller's token is over. Whatever
-        revokes that token revokes it too.
+        token that it was shown, at one other service and nowhere else: inference
+        at tools, for a run that calls them, and tools at inference, for a tool
+        that asks a model. It names the service as actor, permits only what that
+        takes, and may outlive the token that it was made from: a run goes on when
+        its caller's token is over. Whatever revokes that token revokes it too.
+        What tools are given cannot be exchanged again, so that a model which a
+        tool asks has no tools.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

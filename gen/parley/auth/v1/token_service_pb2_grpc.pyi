@@ -35,10 +35,13 @@ class TokenServiceStub:
     def __new__(cls, channel: _aio.Channel) -> TokenServiceAsyncStub: ...
     ExchangeToken: _grpc.UnaryUnaryMultiCallable[_token_service_pb2.ExchangeTokenRequest, _token_service_pb2.ExchangeTokenResponse]
     """Gives a token with which the calling service acts for the subject of a
-    token that it was shown, at the tools service and nowhere else. It names
-    the service as actor, permits only tools, and may outlive the token that
-    it was made from: a run goes on when its caller's token is over. Whatever
-    revokes that token revokes it too.
+    token that it was shown, at one other service and nowhere else: inference
+    at tools, for a run that calls them, and tools at inference, for a tool
+    that asks a model. It names the service as actor, permits only what that
+    takes, and may outlive the token that it was made from: a run goes on when
+    its caller's token is over. Whatever revokes that token revokes it too.
+    What tools are given cannot be exchanged again, so that a model which a
+    tool asks has no tools.
     """
 
 @_typing.type_check_only
@@ -48,10 +51,13 @@ class TokenServiceAsyncStub(TokenServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ExchangeToken: _aio.UnaryUnaryMultiCallable[_token_service_pb2.ExchangeTokenRequest, _token_service_pb2.ExchangeTokenResponse]  # type: ignore[assignment]
     """Gives a token with which the calling service acts for the subject of a
-    token that it was shown, at the tools service and nowhere else. It names
-    the service as actor, permits only tools, and may outlive the token that
-    it was made from: a run goes on when its caller's token is over. Whatever
-    revokes that token revokes it too.
+    token that it was shown, at one other service and nowhere else: inference
+    at tools, for a run that calls them, and tools at inference, for a tool
+    that asks a model. It names the service as actor, permits only what that
+    takes, and may outlive the token that it was made from: a run goes on when
+    its caller's token is over. Whatever revokes that token revokes it too.
+    What tools are given cannot be exchanged again, so that a model which a
+    tool asks has no tools.
     """
 
 class TokenServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -64,10 +70,13 @@ class TokenServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_token_service_pb2.ExchangeTokenResponse, _abc.Awaitable[_token_service_pb2.ExchangeTokenResponse]]:
         """Gives a token with which the calling service acts for the subject of a
-        token that it was shown, at the tools service and nowhere else. It names
-        the service as actor, permits only tools, and may outlive the token that
-        it was made from: a run goes on when its caller's token is over. Whatever
-        revokes that token revokes it too.
+        token that it was shown, at one other service and nowhere else: inference
+        at tools, for a run that calls them, and tools at inference, for a tool
+        that asks a model. It names the service as actor, permits only what that
+        takes, and may outlive the token that it was made from: a run goes on when
+        its caller's token is over. Whatever revokes that token revokes it too.
+        What tools are given cannot be exchanged again, so that a model which a
+        tool asks has no tools.
         """
 
 def add_TokenServiceServicer_to_server(servicer: TokenServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

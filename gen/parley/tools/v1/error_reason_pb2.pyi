@@ -180,6 +180,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     went; the call did not run again. Look before using a new key. Metadata:
     `idempotency_key`.
     """
+    ERROR_REASON_MODEL_REFUSED: _ErrorReason.ValueType  # 130
+    """The model that the tool asked did not answer; the message says why.
+    Metadata: `tool`; `cause`, the reason that inference gave, or why its run
+    ended, such as `MODEL_NOT_FOUND`, `BUDGET_EXHAUSTED` or `DEADLINE`.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons that the tools service gives, in the domain `tools.parley`."""
@@ -341,5 +346,10 @@ ERROR_REASON_OUTCOME_UNKNOWN: ErrorReason.ValueType  # 99
 or its result was too large to keep, so that nobody can say again how it
 went; the call did not run again. Look before using a new key. Metadata:
 `idempotency_key`.
+"""
+ERROR_REASON_MODEL_REFUSED: ErrorReason.ValueType  # 130
+"""The model that the tool asked did not answer; the message says why.
+Metadata: `tool`; `cause`, the reason that inference gave, or why its run
+ended, such as `MODEL_NOT_FOUND`, `BUDGET_EXHAUSTED` or `DEADLINE`.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
