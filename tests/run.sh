@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Runs the tests under coverage, the processes that they start included, and
 # fails below the limit. Arguments go to pytest; with some, the limit is off.
+# A worker per processor runs them, four at most; what shares a platform stays
+# on one (tests/conftest.py).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 BIN=.venv/bin
@@ -13,6 +15,6 @@ if (($#)); then limit=(); fi
 export PARLEY_PASS_VARIABLES=COVERAGE_PROCESS_CONFIG
 
 "$BIN/coverage" erase
-"$BIN/coverage" run -m pytest "$@"
+"$BIN/coverage" run -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup "$@"
 "$BIN/coverage" combine --quiet
 "$BIN/coverage" report "${limit[@]}"

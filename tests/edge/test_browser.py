@@ -16,9 +16,10 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, async_playwright
 
+from cli.preflight import free_port
 from tests.conftest import TokenMaker
 from tests.edge.conftest import Identity, Mesh, edge_settings
-from tests.edge.front import Front, free_port, front
+from tests.edge.front import Front, front
 from tests.edge.toys import GOOD_KEY, chat_request
 from web.server import tls_context
 

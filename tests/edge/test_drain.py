@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from cli.preflight import free_port
 from deploy.envoy.drain import Admin, drain, main
 from parley.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
 from tests.conftest import TokenMaker
 from tests.edge.conftest import Identity, Mesh, edge_settings
-from tests.edge.front import Front, free_port, front
+from tests.edge.front import Front, front
 from tests.edge.toys import chat_request
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]

@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 import pytest
 
+from cli.preflight import free_port
 from deploy.certificates import CertificateAuthority
 from deploy.envoy.settings import EdgeSettings
 from parley.auth.v1 import session_service_pb2
@@ -23,7 +24,7 @@ from services.rpc.server import RpcServer
 from tests.conftest import TokenMaker
 from tests.edge.answers import refusal, refused
 from tests.edge.conftest import Identity, Mesh, edge_settings, service, start_mesh
-from tests.edge.front import Front, eventually, free_port, front
+from tests.edge.front import Front, eventually, front
 from tests.edge.toys import GOOD_KEY, Seen, add_auth, add_inference, add_tools, chat_request
 
 pytestmark = pytest.mark.slow

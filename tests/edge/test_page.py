@@ -10,9 +10,10 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from cli.preflight import free_port
 from tests.edge.answers import refusal
 from tests.edge.conftest import Identity, Mesh, edge_settings
-from tests.edge.front import Front, eventually, free_port, front
+from tests.edge.front import Front, eventually, front
 from web.server import tls_context
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]

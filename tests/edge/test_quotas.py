@@ -8,13 +8,14 @@ from typing import Any
 import grpc
 import pytest
 
+from cli.preflight import free_port
 from parley.auth.v1.session_service_pb2 import LoginRequest
 from parley.auth.v1.session_service_pb2_grpc import SessionServiceStub
 from parley.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
 from tests.conftest import TokenMaker
 from tests.edge.answers import refusal, refused
 from tests.edge.conftest import Identity, Mesh, edge_settings
-from tests.edge.front import Front, free_port, front
+from tests.edge.front import Front, front
 from tests.edge.test_calls import question
 from tests.edge.toys import chat_request, everything
 

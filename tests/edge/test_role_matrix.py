@@ -21,6 +21,7 @@ from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor import MethodDescriptor
 from sqlalchemy import select
 
+from cli.preflight import free_port
 from docs.generate import GUIDE
 from parley.auth.v1 import key_service_pb2, session_service_pb2
 from parley.auth.v1.key_service_pb2_grpc import KeyServiceStub
@@ -39,7 +40,7 @@ from services.rpc.settings import ServiceSettings
 from services.rpc.verifier import JwksVerifier, remote_keys
 from tests.auth.conftest import CHEAP, PASSWORD, TRUST_DOMAIN, add_user
 from tests.edge.conftest import Identity, edge_settings
-from tests.edge.front import Front, free_port, front
+from tests.edge.front import Front, front
 
 pytestmark = pytest.mark.slow
 

