@@ -11,9 +11,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from parley.auth.v1.quota_service_pb2_grpc import QuotaServiceStub
-from parley.tools.v1.mcp_endpoint_service_pb2_grpc import add_McpEndpointServiceServicer_to_server
 from parley.auth.v1.token_service_pb2_grpc import TokenServiceStub
 from parley.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
+from parley.tools.v1.mcp_endpoint_service_pb2_grpc import add_McpEndpointServiceServicer_to_server
 from parley.tools.v1.tool_service_pb2_grpc import add_ToolServiceServicer_to_server
 from parley.tools.v1.workspace_service_pb2_grpc import add_WorkspaceServiceServicer_to_server
 from services.ledger.admission import Admission
@@ -127,7 +127,6 @@ async def _door(settings: ToolsSettings, auth: RotatingChannel, server: RpcServe
             yield Door(admission)
 
 
-def _offer(settings: ToolsSettings, catalogue: Catalogue, workers: WorkerPool, door: Door) -> Offer:
 @asynccontextmanager
 async def _nested_chats(settings: ToolsSettings, auth: RotatingChannel) -> AsyncIterator[NestedChats | None]:
     """What asks models for tools, until the block's end; None where there are none to ask."""
@@ -140,7 +139,7 @@ async def _nested_chats(settings: ToolsSettings, auth: RotatingChannel) -> Async
         yield NestedChats(InferenceServiceStub(channel), TokenServiceStub(auth))
 
 
-def _servicer(settings: ToolsSettings, catalogue: Catalogue, workers: WorkerPool, door: Door) -> ToolServicer:
+def _offer(settings: ToolsSettings, catalogue: Catalogue, workers: WorkerPool, door: Door) -> Offer:
     turns = Turns(
         running=settings.running_calls,
         running_per_caller=settings.running_calls_per_caller,

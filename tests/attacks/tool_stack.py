@@ -17,9 +17,10 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psutil
 
+from cli.preflight import free_port
 from services.rpc.tls import TlsFiles
 from tests.attacks.tool_target import CANARY
-from tests.edge.front import READY_SECONDS, free_port
+from tests.edge.front import READY_SECONDS
 from tests.tools.builtin.database.conftest import LAMPS, run_all
 
 ROOT = Path(__file__).parents[2]

@@ -16,6 +16,7 @@ import pytest_asyncio
 from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
+from cli.preflight import free_port
 from parley.auth.v1 import key_service_pb2, session_service_pb2
 from parley.auth.v1.key_service_pb2_grpc import KeyServiceStub
 from parley.auth.v1.session_service_pb2_grpc import SessionServiceStub
@@ -40,7 +41,7 @@ from services.tools.workers import WorkerPool
 from services.tools.workspace import Workspaces
 from tests.auth.conftest import CHEAP, TRUST_DOMAIN
 from tests.edge.conftest import Identity, edge_settings
-from tests.edge.front import Front, free_port, front
+from tests.edge.front import Front, front
 from tests.edge.toys import ToldRefusals
 
 SECONDS = 30
