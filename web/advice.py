@@ -39,6 +39,15 @@ _BY_REASON: Mapping[str, str] = {
     "DEPENDENCY_UNAVAILABLE": "A part of the platform is away. Try again in a moment.",
     "INTERNAL": "Tell the operators the request number.",
     "FILE_NOT_FOUND": "Look up the name with a list of the folder.",
+    "FILE_EXISTS": "Choose another name, or say that the file may be replaced.",
+    "INVALID_ARGUMENTS": "Correct the arguments.",
+    "TOOL_NOT_FOUND": "Reload the page to see the tools that you may use.",
+    "TOOL_DISABLED": "Ask an operator to make it work on this machine.",
+    "TOOL_TIMEOUT": "Ask for less at once.",
+    "OUTPUT_TOO_LARGE": "Ask for less at once, or have the result written to a file.",
+    "WORKSPACE_FULL": "Delete what you no longer need from your workspace.",
+    "PATH_NOT_ALLOWED": "Name a path within your workspace.",
+    "ADDRESS_NOT_ALLOWED": "Ask an operator to open this address to tools.",
 }
 
 _BY_CODE: Mapping[grpc.StatusCode, str] = {

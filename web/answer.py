@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from google.rpc import status_pb2
 
 from parley.inference.v1 import chat_pb2
 from parley_client.errors import ParleyError, from_status
+from web.card import CallState
 
 MAX_ANSWER_CHARACTERS = 2**20
 """Characters of reasoning and text that one answer keeps; far more than any model's context."""
 
 _FOLLOWED = frozenset({"reasoning_delta", "content_delta", "tool_call_delta"})
-
-
-class CallState(StrEnum):
-    """How far a tool call is."""
-
-    WRITING = "writing"
-    RUNNING = "running"
-    DONE = "done"
-    FAILED = "failed"
-    STOPPED = "stopped"
 
 
 @dataclass
@@ -156,7 +146,7 @@ class Answer:
         """Nothing more will come."""
         self._end_reasoning(at)
         for part in self.parts:
-            if isinstance(part, Call) and part.state in (CallState.WRITING, CallState.RUNNING):
+            if isinstance(part, Call) and not part.state.ended:
                 part.state = CallState.STOPPED
 
     def _end_reasoning(self, at: float) -> None:

@@ -16,7 +16,7 @@ from web.seats import Seats
 from web.session import SessionStore
 from web.theme import parley_theme
 
-STYLES = ("tokens.css", "page.css", "administration.css")
+STYLES = ("tokens.css", "page.css", "administration.css", "playground.css")
 SCRIPTS = ("page.js", "administration.js")
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from html import escape
-from typing import Any
 
 from parley.tools.v1 import tool_pb2
+from web.playground.schema import Rule, in_words, properties
 
 _CATEGORIES = {
     tool_pb2.CATEGORY_FILE: "Files",
@@ -43,43 +43,54 @@ def _group(category: tool_pb2.Category.ValueType, tools: list[tool_pb2.Tool]) ->
     return f'<section class="p-group">{heading}{entries}</section>'
 
 
-def _entry(tool: tool_pb2.Tool) -> str:
+def level_badge(tool: tool_pb2.Tool) -> str:
+    """How much harm a tool could do, in a word with its meaning behind it."""
     level, meaning = _LEVELS.get(tool.safety_level, ("dangerous", "Of unknown effect"))
+    return f'<span class="p-level p-{level}" title="{meaning}">{level}</span>'
+
+
+def facts(tool: tool_pb2.Tool) -> str:
+    """Limits and permission in a line."""
+    told = [f"needs <code>{escape(tool.permission)}</code>"] if tool.permission else []
+    if tool.HasField("timeout"):
+        told.append(f"at most {tool.timeout.ToTimedelta().total_seconds():g} s")
+    if tool.max_output_bytes:
+        told.append(f"result up to {tool.max_output_bytes / 1024:,.0f} KiB")
+    if tool.idempotent:
+        told.append("may be repeated")
+    return f'<p class="p-facts">{" · ".join(told)}</p>' if told else ""
+
+
+def unavailable(tool: tool_pb2.Tool) -> str:
+    """Why a tool cannot be called; nothing where it can."""
+    if not tool.unavailable:
+        return ""
+    return f'<p class="p-off"><strong>Cannot be called now.</strong> {escape(tool.unavailable)}</p>'
+
+
+def _entry(tool: tool_pb2.Tool) -> str:
+    off = '<span class="p-level p-dangerous">off</span>' if tool.unavailable else ""
     return (
         f'<details class="p-entry"><summary><span class="p-tool-name">{escape(tool.name)}</span>'
-        f'<span class="p-level p-{level}" title="{meaning}">{level}</span>'
+        f"{level_badge(tool)}{off}"
         f'<span class="p-description">{escape(tool.description)}</span></summary>'
-        f"{_parameters(tool.parameters_schema)}{_facts(tool)}</details>"
+        f"{unavailable(tool)}{_parameters(tool.parameters_schema)}{facts(tool)}</details>"
     )
 
 
 def _parameters(schema: str) -> str:
     """The parameters as a table with a row each."""
-    properties, required = _read(schema)
-    if not properties:
+    rules, required = properties(schema)
+    if not rules:
         return '<p class="p-note">Takes no parameters.</p>'
-    rows = "".join(_row(name, rule, name in required) for name, rule in properties.items())
+    rows = "".join(_row(name, rule, name in required) for name, rule in rules.items())
     return (
         '<div class="p-table"><table><thead><tr><th>Parameter</th><th>Type</th><th>Meaning</th></tr></thead>'
         f"<tbody>{rows}</tbody></table></div>"
     )
 
 
-def _read(schema: str) -> tuple[Mapping[str, Any], frozenset[str]]:
-    """Properties and required names of a JSON Schema; nothing where it cannot be read."""
-    try:
-        parsed = json.loads(schema)
-    except (ValueError, RecursionError):
-        return {}, frozenset()
-    properties = parsed.get("properties") if isinstance(parsed, dict) else None
-    if not isinstance(properties, dict):
-        return {}, frozenset()
-    required = parsed.get("required")
-    return properties, frozenset(map(str, required)) if isinstance(required, list) else frozenset()
-
-
-def _row(name: str, rule: Any, required: bool) -> str:
-    rule = rule if isinstance(rule, dict) else {}
+def _row(name: str, rule: Rule, required: bool) -> str:
     flag = (
         '<span class="p-required">required</span>' if required else '<span class="p-optional">optional</span>'
     )
@@ -89,32 +100,6 @@ def _row(name: str, rule: Any, required: bool) -> str:
         else ""
     )
     return (
-        f"<tr><td><code>{escape(name)}</code> {flag}</td><td>{escape(_type(rule))}</td>"
+        f"<tr><td><code>{escape(name)}</code> {flag}</td><td>{escape(in_words(rule))}</td>"
         f"<td>{escape(str(rule.get('description', '')))}{default}</td></tr>"
     )
-
-
-def _type(rule: Mapping[str, Any]) -> str:
-    """A type in words: `integer`, `list of number`, `"a" or "b"`."""
-    if isinstance(rule.get("enum"), list):
-        return " or ".join(json.dumps(value, ensure_ascii=False) for value in rule["enum"])
-    choices = rule.get("anyOf") or rule.get("oneOf")
-    if isinstance(choices, list):
-        names = [_type(choice) for choice in choices if isinstance(choice, dict)]
-        return " or ".join(name for name in names if name != "null")
-    kind = rule.get("type", "any")
-    if kind == "array" and isinstance(rule.get("items"), dict):
-        return f"list of {_type(rule['items'])}"
-    return " or ".join(map(str, kind)) if isinstance(kind, list) else str(kind)
-
-
-def _facts(tool: tool_pb2.Tool) -> str:
-    """Limits and permission in a line."""
-    facts = [f"needs <code>{escape(tool.permission)}</code>"] if tool.permission else []
-    if tool.HasField("timeout"):
-        facts.append(f"at most {tool.timeout.ToTimedelta().total_seconds():g} s")
-    if tool.max_output_bytes:
-        facts.append(f"result up to {tool.max_output_bytes / 1024:,.0f} KiB")
-    if tool.idempotent:
-        facts.append("may be repeated")
-    return f'<p class="p-facts">{" · ".join(facts)}</p>' if facts else ""

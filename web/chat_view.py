@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from html import escape
 from typing import Any
 
 from parley.inference.v1 import chat_pb2
 from web.advice import alert
-from web.answer import Answer, Call, CallState, Part, Reasoning, Saying
+from web.answer import Answer, Call, Part, Reasoning, Saying
+from web.card import card, outcome, progress, seconds, section
 from web.conversation import Conversation, Turn
 from web.markup import from_json, from_markdown, from_text
 
@@ -28,14 +28,6 @@ _NOTES = {
     chat_pb2.FINISH_REASON_SLOW_READER: "Ended: the connection was too slow. Ask again.",
 }
 
-_STATES = {
-    CallState.WRITING: "preparing",
-    CallState.RUNNING: "running",
-    CallState.DONE: "done",
-    CallState.FAILED: "failed",
-    CallState.STOPPED: "stopped",
-}
-
 
 def conversation_messages(conversation: Conversation) -> list[ChatMessage]:
     """Everything that was asked and answered, oldest first."""
@@ -48,16 +40,6 @@ def turn_messages(turn: Turn) -> Iterator[ChatMessage]:
     for part in turn.answer.parts:
         yield _part(part)
     yield from _ending(turn.answer)
-
-
-def seconds(value: float) -> str:
-    """A time for people: `12 ms`, `1.4 s`, `2 min 5 s`."""
-    if value < 1:
-        return f"{value * 1000:.0f} ms"
-    if value < 60:
-        return f"{value:.1f} s"
-    minutes, rest = divmod(round(value), 60)
-    return f"{minutes} min {rest} s"
 
 
 def _part(part: Part) -> ChatMessage:
@@ -83,38 +65,15 @@ def _reasoning(part: Reasoning) -> ChatMessage:
 
 
 def _card(call: Call) -> str:
-    """A tool call: name and state on top, then arguments, progress, and result or error."""
-    time = f'<span class="p-time">{seconds(call.seconds)}</span>' if call.seconds is not None else ""
-    state = _STATES[call.state]
-    return (
-        f'<details class="p-tool p-{state}" open><summary>'
-        f'<span class="p-tool-name">{escape(call.name) or "tool"}</span>'
-        f'<span class="p-state">{state}</span>{time}</summary>'
-        + _section("Arguments", from_json(call.arguments or "{}"))
-        + _progress(call)
-        + _outcome(call)
-        + "</details>"
+    """A tool call: arguments, progress, and result or error."""
+    return card(
+        call.name,
+        call.state,
+        call.seconds,
+        section("Arguments", from_json(call.arguments or "{}")),
+        progress(call.state, call.fraction, call.message),
+        outcome(call.result, call.error),
     )
-
-
-def _section(title: str, html: str) -> str:
-    return f'<div class="p-section"><div class="p-label">{title}</div>{html}</div>'
-
-
-def _progress(call: Call) -> str:
-    """How far a running call is; nothing once it has ended."""
-    if call.state is not CallState.RUNNING:
-        return ""
-    share = "" if call.fraction is None else f' value="{min(max(call.fraction, 0.0), 1.0):.3f}"'
-    text = f"<span>{escape(call.message)}</span>" if call.message else ""
-    return f'<div class="p-progress"><progress max="1"{share} aria-label="Progress"></progress>{text}</div>'
-
-
-def _outcome(call: Call) -> str:
-    """What came of a call."""
-    if call.error is not None:
-        return _section("Error", alert(call.error))
-    return "" if call.result is None else _section("Result", from_json(call.result))
 
 
 def _ending(answer: Answer) -> Iterator[ChatMessage]:

@@ -86,7 +86,7 @@ class Desk:
         async for update in self.ask(chosen.value["text"], model, request):
             yield update
 
-    def _start(self, seat: Seat, conversation: Conversation, question: str, model: str | None) -> Run:
+    def _start(self, seat: Seat, conversation: Conversation, question: str, model: str | None) -> Run[Answer]:
         """Put the question into the conversation and begin its answer."""
         answer = Answer(Pace(asked_at=self._clock()))
         conversation.turns.append(Turn(question.strip(), answer))
@@ -166,7 +166,7 @@ async def _catalogue(client: Client) -> str:
 async def _stop_all(session: Session, conversation: Conversation) -> None:
     """End every answer in a conversation, whichever tab it is for."""
     for tab in session.tabs.values():
-        if tab.run is not None and tab.run.conversation_id == conversation.id:
+        if tab.run is not None and tab.run.about == conversation.id:
             await tab.run.stop()
 
 

@@ -12,6 +12,8 @@ from web.administration.desk import AdministrationDesk
 from web.administration.layout import build_rooms
 from web.conversation import MAX_QUESTION_CHARACTERS
 from web.desk import Desk
+from web.playground.desk import PlaygroundDesk
+from web.playground.layout import build_playground
 from web.seats import Seats
 
 EXAMPLES = (
@@ -59,7 +61,9 @@ def build_page(seats: Seats) -> gr.Blocks:
             with gr.Tab("Tools", id="tools", elem_id="tools-room"):
                 gr.HTML('<h1 class="p-title">What the model may use for you</h1>')
                 catalogue = gr.HTML(elem_id="catalogue", apply_default_css=False)
-            build_rooms(page, AdministrationDesk(seats))
+            administration = AdministrationDesk(seats)
+            playground = build_playground(PlaygroundDesk(seats, administration))
+            build_rooms(page, administration, playground)
         _connect(page, Controls(**side, **main, catalogue=catalogue), Desk(seats))
         page.unload(seats.leave)
     page.queue(default_concurrency_limit=None, max_size=1024, api_open=False)

@@ -1,24 +1,47 @@
-"""A run: one answer being read from the edge, and those who watch it."""
+"""A run: one stream of events being read from the edge, and those who watch what it tells."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
+from typing import Any, Generic, Protocol, TypeVar
 
 import grpc
 
-from parley.inference.v1 import chat_pb2
 from parley_client.errors import ParleyError
 from parley_client.stream import EventStream
-from web.answer import Answer
 
 FRAME_SECONDS = 0.06
 """Time between two pictures of a growing answer: below what eyes tell apart, and it keeps a fast
 model from sending the page hundreds of pictures a second."""
 
 
-class Run:
+class Growing(Protocol):
+    """What a stream of events tells, as far as it came. Times are seconds of a steady clock."""
+
+    @property
+    def running(self) -> bool:
+        """Whether more may come."""
+        ...
+
+    def apply(self, event: Any, at: float) -> None:
+        """Take in an event that came at `at`."""
+        ...
+
+    def fail(self, error: ParleyError, at: float) -> None:
+        """The stream broke."""
+        ...
+
+    def stop(self, at: float) -> None:
+        """The person stopped it."""
+        ...
+
+
+Answered = TypeVar("Answered", bound=Growing)
+
+
+class Run(Generic[Answered]):
     """Reads a stream of events into an answer until it ends or is stopped.
 
     The answer is state, not a queue: a slow browser sees fewer pictures, and
@@ -27,21 +50,21 @@ class Run:
 
     def __init__(
         self,
-        conversation_id: str,
-        answer: Answer,
-        stream: EventStream[chat_pb2.ChatEvent],
+        about: str,
+        answer: Answered,
+        stream: EventStream[Any],
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Start reading.
 
         Args:
-            conversation_id: The conversation that the answer belongs to.
+            about: The conversation that the answer belongs to, or the tool that was called.
             answer: Where the events go.
             stream: Closed by this run, whatever happens.
             clock: Seconds of a steady clock.
         """
-        self.conversation_id = conversation_id
+        self.about = about
         self.answer = answer
         self._stream = stream
         self._clock = clock
@@ -63,7 +86,7 @@ class Run:
         finally:
             self._changed.set()
 
-    async def pictures(self) -> AsyncIterator[Answer]:
+    async def pictures(self) -> AsyncIterator[Answered]:
         """The answer each time it has changed, at most once a frame, and once more at its end."""
         while not self._reader.done():
             await self._changed.wait()

@@ -12,7 +12,9 @@ from parley.inference.v1 import model_pb2
 from parley_client.client import Client
 from web.administration.room import Room
 from web.administration.visitor import Visitor
+from web.answer import Answer
 from web.conversation import Conversation
+from web.playground.trial import Trial
 from web.run import Run
 
 MAX_CONVERSATIONS = 50
@@ -31,14 +33,22 @@ class Tab:
     Attributes:
         viewing: The id of the conversation that it shows.
         run: The answer that it is being given, or was given last.
+        trial: The call of a tool that it asked for last.
         visitor: Who the platform says that the person is; None until it was asked.
         rooms: The rooms of the administration that were entered, by name.
     """
 
     viewing: str = ""
-    run: Run | None = None
+    run: Run[Answer] | None = None
+    trial: Run[Trial] | None = None
     visitor: Visitor | None = None
     rooms: dict[str, Room] = field(default_factory=dict)
+
+    async def stop(self) -> None:
+        """End what it is being given."""
+        for run in (self.run, self.trial):
+            if run is not None:
+                await run.stop()
 
 
 @dataclass(repr=False)
@@ -75,13 +85,12 @@ class Session:
     def answering(self, conversation_id: str) -> bool:
         """Whether any tab is being given an answer in this conversation."""
         runs = (tab.run for tab in self.tabs.values())
-        return any(run and run.answer.running and run.conversation_id == conversation_id for run in runs)
+        return any(run and run.answer.running and run.about == conversation_id for run in runs)
 
     async def stop(self) -> None:
-        """End every answer."""
+        """End every answer and every call of a tool."""
         for tab in self.tabs.values():
-            if tab.run is not None:
-                await tab.run.stop()
+            await tab.stop()
 
 
 class SessionStore:
@@ -140,11 +149,11 @@ class SessionStore:
         return tab
 
     async def close_tab(self, session: Session, name: str) -> None:
-        """Forget a tab and end its answer."""
+        """Forget a tab and end what it is being given."""
         self._owners.pop(name, None)
         tab = session.tabs.pop(name, None)
-        if tab is not None and tab.run is not None:
-            await tab.run.stop()
+        if tab is not None:
+            await tab.stop()
 
     async def close(self) -> None:
         """Forget every session."""

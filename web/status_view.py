@@ -6,7 +6,7 @@ from html import escape
 
 from parley.inference.v1 import model_pb2
 from web.answer import Answer
-from web.chat_view import seconds
+from web.card import seconds
 
 _STATES = {
     model_pb2.MODEL_STATE_READY: ("ready", "ready"),

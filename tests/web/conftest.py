@@ -19,7 +19,7 @@ from deploy.certificates import CertificateAuthority
 from parley_client.channel import open_channel
 from services.rpc.tls import TlsFiles
 from tests.web.scripted_edge import PASSWORD, ScriptedEdge, serve
-from tests.web.scripts import MODELS, SCRIPTS, TOOLS
+from tests.web.scripts import MODELS, SCRIPTS, TOOL_SCRIPTS, TOOLS
 from web.app import build_app
 from web.edge import Edge
 from web.environment import GRADIO_ENVIRONMENT
@@ -74,7 +74,9 @@ class Chromium:
 async def stand(authority: CertificateAuthority, identity: Callable[[str], TlsFiles]) -> AsyncIterator[Stand]:
     """One page's server for all browser tests: it takes seconds to build."""
     os.environ.update(GRADIO_ENVIRONMENT)
-    scripted = ScriptedEdge(scripts=dict(SCRIPTS), models=MODELS, tools=TOOLS)
+    scripted = ScriptedEdge(
+        scripts=dict(SCRIPTS), tool_scripts=dict(TOOL_SCRIPTS), models=MODELS, tools=TOOLS
+    )
     server, address = await serve(scripted, identity("edge"))
     edge = Edge(open_channel(address, authority=identity("edge").authority))
     store = SessionStore(max_sessions=100, idle_seconds=3600)

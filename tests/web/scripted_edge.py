@@ -21,12 +21,13 @@ from parley.inference.v1 import (
     message_pb2,
     model_pb2,
 )
-from parley.tools.v1 import tool_pb2, tool_service_pb2, tool_service_pb2_grpc
+from parley.tools.v1 import execution_pb2, tool_pb2, tool_service_pb2, tool_service_pb2_grpc
 from services.rpc.tls import TlsFiles
 from tests.web.scripted_auth import ScriptedAuth, who_is
 
 Script = Callable[["ScriptedEdge"], AsyncIterator[dict[str, Any]]]
-"""Gives the events of an answer, each as the keyword arguments of a ChatEvent."""
+"""Gives the events of an answer, each as the keyword arguments of a ChatEvent; or those of a tool's call,
+as those of a ToolEvent. A status in place of an event ends the call so."""
 
 RUN_ID = "01J00000000000000000000000"
 PASSWORD = "correct horse"  # of a server that lives in this test
@@ -49,8 +50,10 @@ class ScriptedEdge(
 
     Attributes:
         scripts: By question.
+        tool_scripts: By tool.
+        calls: The calls of tools that came, oldest first.
         requests: The chat requests that came, oldest first.
-        cancelled: The questions whose calls were cancelled, as they are.
+        cancelled: The questions and tools whose calls were cancelled, as they are.
         go: Scripts wait here for the test.
         token_seconds: Life of an access token.
         refreshed: How often a token was renewed.
@@ -61,7 +64,9 @@ class ScriptedEdge(
     """
 
     scripts: dict[str, Script] = field(default_factory=dict)
+    tool_scripts: dict[str, Script] = field(default_factory=dict)
     requests: list[chat_pb2.ChatRequest] = field(default_factory=list)
+    calls: list[execution_pb2.ToolInvocation] = field(default_factory=list)
     cancelled: asyncio.Queue[str] = field(default_factory=lambda: asyncio.Queue(64))
     go: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
     token_seconds: int = 900
@@ -99,6 +104,23 @@ class ScriptedEdge(
     ) -> tool_service_pb2.ListToolsResponse:
         await self._check(context)
         return tool_service_pb2.ListToolsResponse(tools=self.tools)
+
+    async def Execute(
+        self, request: tool_service_pb2.ExecuteRequest, context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[tool_service_pb2.ExecuteResponse]:
+        await self._check(context)
+        self.calls.append(request.call)
+        sequence = 0
+        try:
+            async for event in self.tool_scripts[request.call.tool](self):
+                if "status" in event:
+                    await context.abort_with_status(rpc_status.to_status(event["status"]))
+                sequence += 1
+                told = execution_pb2.ToolEvent(call_id=request.call.call_id, sequence=sequence, **event)
+                yield tool_service_pb2.ExecuteResponse(event=told)
+        except asyncio.CancelledError:
+            self.cancelled.put_nowait(request.call.tool)
+            raise
 
     async def Login(
         self, request: session_service_pb2.LoginRequest, context: grpc.aio.ServicerContext

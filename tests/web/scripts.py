@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 
 from parley.inference.v1 import model_pb2
-from parley.tools.v1 import tool_pb2
+from parley.tools.v1 import execution_pb2, tool_pb2
 from tests.web.scripted_edge import (
     ScriptedEdge,
     called,
@@ -110,6 +110,39 @@ SCRIPTS = {
     "Read notes/x.txt": broken,
 }
 
+
+async def product(edge: ScriptedEdge) -> Events:
+    """A result at once."""
+    yield {"started": execution_pb2.ToolStarted(tool="calculator", queued=seconds(0.25))}
+    content = '{"expression":"17 * 23","result":391}'
+    yield {"result": execution_pb2.ToolResult(content=content, duration=seconds(0.012))}
+
+
+async def no_file(edge: ScriptedEdge) -> Events:
+    """An error."""
+    yield {"started": execution_pb2.ToolStarted(tool="file_read")}
+    yield {
+        "status": status(
+            grpc.StatusCode.NOT_FOUND,
+            "There is no file x.txt in the workspace.",
+            "FILE_NOT_FOUND",
+            path="x.txt",
+        )
+    }
+
+
+async def program(edge: ScriptedEdge) -> Events:
+    """A program that prints, when the test lets it, until it is cancelled."""
+    yield {"started": execution_pb2.ToolStarted(tool="python_run")}
+    yield {"progress": execution_pb2.ToolProgress(message="running the code", fraction=0.5)}
+    yield {"output": execution_pb2.ToolOutput(text=f"first line {HOSTILE}\n")}
+    while True:
+        await edge.go.acquire()
+        yield {"output": execution_pb2.ToolOutput(text="another line\n" * 5000)}
+
+
+TOOL_SCRIPTS = {"calculator": product, "file_read": no_file, "python_run": program}
+
 MODELS = [
     model_pb2.Model(
         name="parley-demo",
@@ -129,7 +162,10 @@ def _tool(
     description: str,
     parameters: dict[str, Any],
     required: tuple[str, ...],
-    level: tool_pb2.SafetyLevel = tool_pb2.SAFETY_LEVEL_SAFE,
+    level: tool_pb2.SafetyLevel.ValueType = tool_pb2.SAFETY_LEVEL_SAFE,
+    *,
+    unavailable: str = "",
+    examples: tuple[tuple[str, dict[str, Any]], ...] = (),
 ) -> tool_pb2.Tool:
     room = tool_pb2.Category.Name(category).removeprefix("CATEGORY_").lower()
     return tool_pb2.Tool(
@@ -144,6 +180,11 @@ def _tool(
         max_output_bytes=262_144,
         idempotent=True,
         permission=f"tools.{room}.{name}",
+        unavailable=unavailable,
+        examples=[
+            tool_pb2.ToolExample(title=title, arguments=json.dumps(arguments), result="{}")
+            for title, arguments in examples
+        ],
     )
 
 
@@ -152,8 +193,20 @@ TOOLS = [
         "calculator",
         tool_pb2.CATEGORY_MATH,
         "Evaluates an arithmetic expression exactly.",
-        {"expression": {"type": "string", "description": "What to evaluate, for example 17 * 23."}},
+        {
+            "expression": {
+                "type": "string",
+                "description": "What to evaluate, for example 17 * 23.",
+                "minLength": 1,
+                "maxLength": 1000,
+            },
+            "numbers": {"enum": ["real", "complex", "units"], "default": "real", "description": "Which."},
+        },
         ("expression",),
+        examples=(
+            ("Multiply", {"expression": "17 * 23"}),
+            ("Complex numbers", {"expression": "(3 + 2i) ** 2", "numbers": "complex"}),
+        ),
     ),
     _tool(
         "statistics",
@@ -203,5 +256,39 @@ TOOLS = [
         },
         ("file_path",),
         tool_pb2.SAFETY_LEVEL_RESTRICTED,
+    ),
+    _tool(
+        "python_run",
+        tool_pb2.CATEGORY_UTILITY,
+        "Runs Python code in a sandbox without a network.",
+        {
+            "code": {"type": "string", "minLength": 1, "maxLength": 65536, "description": "What to run."},
+            "arguments": {
+                "type": "array",
+                "items": {"type": "string"},
+                "maxItems": 64,
+                "default": [],
+                "description": "What the code finds in sys.argv.",
+            },
+            "timeout_seconds": {
+                "type": "integer",
+                "minimum": 1,
+                "maximum": 300,
+                "default": 30,
+                "description": "Seconds after which the code is ended.",
+            },
+        },
+        ("code",),
+        tool_pb2.SAFETY_LEVEL_DANGEROUS,
+        examples=(("Add up", {"code": "print(sum(range(101)))"}),),
+    ),
+    _tool(
+        "db_query",
+        tool_pb2.CATEGORY_DATABASE,
+        "Reads from a SQL source.",
+        {"statement": {"type": "string", "description": "One SELECT."}},
+        ("statement",),
+        tool_pb2.SAFETY_LEVEL_RESTRICTED,
+        unavailable="No SQL source is configured (PARLEY_TOOLS_SOURCES).",
     ),
 ]

@@ -18,7 +18,8 @@ from tests.web.scripted_edge import (
     thought,
     used,
 )
-from web.answer import MAX_ANSWER_CHARACTERS, Answer, Call, CallState, Pace, Reasoning, Saying
+from web.answer import MAX_ANSWER_CHARACTERS, Answer, Call, Pace, Reasoning, Saying
+from web.card import CallState
 
 
 def answer_of(*events: dict[str, Any]) -> Answer:

@@ -173,7 +173,14 @@ async def test_markup_from_models_and_tools_stays_text(page: Page) -> None:
 
 async def test_the_catalogue_lists_tools_by_category(page: Page) -> None:
     await page.get_by_role("tab", name="Tools").click()
-    await expect(page.locator(".p-group h2")).to_have_text(["Files 2", "Mathematics 2", "Utilities 1"])
+    await expect(page.locator(".p-group h2")).to_have_text(
+        [
+            "Files 2",
+            "Mathematics 2",
+            "Databases 1",
+            "Utilities 2",
+        ]
+    )
     entry = page.locator(".p-entry", has_text="statistics")
     await expect(entry.locator("table")).to_be_hidden()
     await entry.locator("summary").focus()

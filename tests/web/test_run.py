@@ -29,7 +29,7 @@ async def scripted(identity: Callable[[str], TlsFiles]) -> AsyncIterator[tuple[S
     await server.stop(0)
 
 
-def start(client: Client, text: str) -> Run:
+def start(client: Client, text: str) -> Run[Answer]:
     return Run("c", Answer(Pace(0)), client.chat(question(text)), clock=lambda: 1.0)
 
 

@@ -45,7 +45,7 @@ def turn() -> Turn:
     return Turn("x", Answer(Pace(0)))
 
 
-def hanging_run(session: Session) -> Run:
+def hanging_run(session: Session) -> Run[Answer]:
     """A run whose call never opens."""
 
     async def never() -> grpc.aio.UnaryStreamCall[chat_pb2.ChatRequest, chat_pb2.ChatResponse]:
@@ -91,10 +91,10 @@ async def test_the_end_of_a_session_ends_its_answers(store: SessionStore, client
     tab = await store.tab(session, "t")
     assert tab is not None
     tab.run = hanging_run(session)
-    assert session.answering(tab.run.conversation_id)
+    assert session.answering(tab.run.about)
     await store.end(session.id)
     assert tab.run.answer.stopped
-    assert not session.answering(tab.run.conversation_id)
+    assert not session.answering(tab.run.about)
 
 
 async def test_a_tab_belongs_to_one_session(store: SessionStore, client: Client) -> None:

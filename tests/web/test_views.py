@@ -16,8 +16,9 @@ from tests.web.scripts import HOSTILE, MODELS, TOOLS
 from tests.web.test_answer import answer_of
 from tests.web.test_markup import Reader
 from web.advice import advise, alert
+from web.card import seconds
 from web.catalogue_view import catalogue
-from web.chat_view import conversation_messages, seconds, turn_messages
+from web.chat_view import conversation_messages, turn_messages
 from web.conversation import Conversation, Turn
 from web.status_view import status_line
 
@@ -157,10 +158,16 @@ def test_a_schema_that_cannot_be_read_shows_no_parameters(schema: str) -> None:
     assert "Takes no parameters" in catalogue([tool_pb2.Tool(name="x", parameters_schema=schema)])
 
 
+def test_a_tool_that_is_off_says_why() -> None:
+    text = catalogue([tool_pb2.Tool(name="x", unavailable="No <source> is configured.")])
+    assert "Cannot be called now.</strong> No &lt;source&gt; is configured." in text
+    assert "Cannot be called" not in catalogue([tool_pb2.Tool(name="x")])
+
+
 def test_odd_types_are_told_in_words() -> None:
-    schema = '{"properties": {"a": {"type": ["string", "null"]}, "b": {}, "c": 5, "d": {"type": "array"}}}'
+    schema = '{"properties": {"a": {"type": ["string", "integer"]}, "b": {}, "c": 5, "d": {"type": "array"}}}'
     text = catalogue([tool_pb2.Tool(name="x", parameters_schema=schema)])
-    assert "string or null" in text
+    assert "string or integer" in text
     assert "any" in text
     assert "array" in text
 

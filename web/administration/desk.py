@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import gradio as gr
 import grpc
@@ -14,10 +14,16 @@ from web.administration.room import Room
 from web.administration.rooms import ROOMS
 from web.administration.visitor import Visitor
 from web.advice import alert
+from web.playground.room import PlaygroundRoom
 from web.seats import Seat, Seats
 
 Entering = Callable[[gr.Request], Coroutine[Any, Any, str]]
 Acting = Callable[[gr.EventData, gr.Request], Coroutine[Any, Any, str]]
+
+RoomT = TypeVar("RoomT", bound=Room)
+
+TABS: tuple[type[Room], ...] = (PlaygroundRoom, *ROOMS)
+"""The rooms that have a tab of their own, in the order of the tabs."""
 
 NOT_LET_IN = ParleyError(
     grpc.StatusCode.PERMISSION_DENIED, "This is not for you.", reason="PERMISSION_MISSING"
@@ -38,8 +44,8 @@ class AdministrationDesk:
             visitor = await self._meet(seat)
         except ParleyError as error:
             await self._seats.let_go(seat.session, error)
-            return [gr.Tab(visible=False) for _ in ROOMS]
-        return [gr.Tab(visible=room.lets_in(visitor)) for room in ROOMS]
+            return [gr.Tab(visible=False) for _ in TABS]
+        return [gr.Tab(visible=room.lets_in(visitor)) for room in TABS]
 
     def entering(self, kind: type[Room]) -> Entering:
         """The handler of a tab that was turned to."""
@@ -58,18 +64,30 @@ class AdministrationDesk:
 
         return act
 
-    async def _serve(
-        self, kind: type[Room], request: gr.Request, use: Callable[[Room], Coroutine[Any, Any, str]]
-    ) -> str:
+    async def admit(self, kind: type[RoomT], request: gr.Request) -> tuple[Seat, RoomT]:
+        """Let a person into a room; gives the seat and the room.
+
+        Raises:
+            ParleyError: The room is not for that person, or the platform does not say.
+        """
         seat = await self._seats.seat(request)
         try:
             visitor = seat.tab.visitor or await self._meet(seat)
         except ParleyError as error:
             await self._seats.let_go(seat.session, error)
-            return alert(error)
+            raise
         if not kind.lets_in(visitor):
-            return alert(NOT_LET_IN)
+            raise NOT_LET_IN
         room = seat.tab.rooms.setdefault(kind.name, kind(visitor))
+        return seat, cast("RoomT", room)
+
+    async def _serve(
+        self, kind: type[Room], request: gr.Request, use: Callable[[Room], Coroutine[Any, Any, str]]
+    ) -> str:
+        try:
+            seat, room = await self.admit(kind, request)
+        except ParleyError as error:
+            return alert(error)
         shown = await use(room)
         await self._seats.let_go(seat.session, room.trouble)
         return shown
@@ -79,5 +97,5 @@ class AdministrationDesk:
         client = seat.session.client
         who = await client.who_am_i()
         seat.tab.rooms.clear()
-        seat.tab.visitor = Visitor(client.administration, who.user_id, who.tenant_id, tuple(who.permissions))
+        seat.tab.visitor = Visitor(client, who.user_id, who.tenant_id, tuple(who.permissions))
         return seat.tab.visitor

@@ -1,4 +1,4 @@
-"""Fills the templates of the administration. Every value is escaped, whoever it came from."""
+"""Fills the templates of rooms. Every value is escaped, whoever it came from."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from web.administration.money import rounded_price
 
-TEMPLATES_PATH = Path(__file__).parent / "templates"
+TEMPLATES_PATHS = (
+    Path(__file__).parent / "templates",
+    Path(__file__).parents[1] / "playground" / "templates",
+)
 
 
 def moment(time: Timestamp) -> str:
@@ -30,7 +33,7 @@ def count(number: float) -> str:
 
 
 _templates = Environment(
-    loader=FileSystemLoader(TEMPLATES_PATH),
+    loader=FileSystemLoader(TEMPLATES_PATHS),
     autoescape=True,
     undefined=StrictUndefined,
     trim_blocks=True,

@@ -10,16 +10,21 @@ from web.administration.rooms import ROOMS
 _ON_LOAD = "parleyRoom(element, props, (data) => trigger('submit', data), watch)"
 
 
-def build_rooms(page: gr.Blocks, desk: AdministrationDesk) -> None:
+def room_html() -> gr.HTML:
+    """Where a room is drawn. Its `submit` tells what people do there.
+
+    The page's script puts the value in place, whole: Gradio would mend what
+    stands there, and leave what was typed into one form in the next.
+    """
+    return gr.HTML(html_template="", js_on_load=_ON_LOAD, elem_classes="room", apply_default_css=False)
+
+
+def build_rooms(page: gr.Blocks, desk: AdministrationDesk, playground: gr.Tab) -> None:
     """Add a tab for each room, which is seen by those whom it lets in. Call it among tabs."""
-    tabs = []
+    tabs = [playground]
     for room in ROOMS:
         with gr.Tab(room.label, id=room.name, elem_id=f"{room.name}-room", visible=False) as tab:
-            # The page's script puts the value in place, whole: Gradio would mend what
-            # stands there, and leave what was typed into one form in the next.
-            shown = gr.HTML(
-                html_template="", js_on_load=_ON_LOAD, elem_classes="room", apply_default_css=False
-            )
+            shown = room_html()
         tabs.append(tab)
         tab.select(desk.entering(room), None, [shown], show_progress="hidden", api_visibility="private")
         shown.submit(desk.acting(room), None, [shown], show_progress="hidden", api_visibility="private")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from parley_client.administration import Administration
+from parley_client.client import Client
 from services.rpc.principal import permits
 
 
@@ -13,16 +14,21 @@ class Visitor:
     """A person in front of the page.
 
     Attributes:
-        administration: Acts for this person.
+        client: Acts for this person.
         user_id: The person's id.
         tenant_id: The id of the tenant that the person belongs to.
         permissions: What the person may do; the platform checks it again.
     """
 
-    administration: Administration
+    client: Client
     user_id: str
     tenant_id: str
     permissions: tuple[str, ...]
+
+    @property
+    def administration(self) -> Administration:
+        """Administers for this person."""
+        return self.client.administration
 
     def may(self, permission: str) -> bool:
         """Whether the person holds a permission."""

@@ -1,4 +1,4 @@
-// The rooms of the administration. Their HTML comes from the server whole;
+// The rooms of the administration and the playground. Their HTML comes from the server whole;
 // what people do there goes back as an action with fields.
 (() => {
   // A question before what cannot be undone. Escape and the focus are the dialog's own.
@@ -35,6 +35,23 @@
     return fields;
   };
 
+  // Whether a list or an object can be sent as it is written; tells beneath it why not.
+  const SHAPES = { array: [Array.isArray, "a list: [ … ]"], object: [(it) => it?.constructor === Object, "an object: { … }"] };
+  const judged = (area) => {
+    let fault = "";
+    try {
+      const [fits, meant] = SHAPES[area.dataset.json] ?? [() => true, ""];
+      if (area.value.trim() && !fits(JSON.parse(area.value))) fault = `This must be ${meant}.`;
+    } catch (error) {
+      fault = `This is no JSON yet: ${error.message}`;
+    }
+    const said = area.closest(".a-field").querySelector(".t-fault");
+    said.textContent = fault;
+    said.hidden = !fault;
+    area.setAttribute("aria-invalid", String(Boolean(fault)));
+    return !fault;
+  };
+
   // A secret goes when people turn elsewhere; a tab that is left stays in the page, hidden.
   document.addEventListener("click", (event) => {
     if (!event.target.closest("#rooms .tab-wrapper")) return;
@@ -53,7 +70,7 @@
       element.removeAttribute("aria-busy");
       const next = element.querySelector("[autofocus]") ?? document.getElementById(focused || "-");
       next?.focus();
-      if (element.querySelector(".a-form, .a-notice, .p-alert")) element.closest(".tabitem")?.scrollTo({ top: 0 });
+      if (element.querySelector(".a-form:not(.a-still), .a-notice, .p-alert")) element.closest(".tabitem")?.scrollTo({ top: 0 });
     };
 
     element.addEventListener("click", async (event) => {
@@ -66,7 +83,13 @@
     });
     element.addEventListener("submit", (event) => {
       event.preventDefault();
-      act(event.target.dataset.act, fieldsOf(event.target));
+      const areas = [...event.target.querySelectorAll("[data-json]")];
+      const wrong = areas.filter((area) => !judged(area))[0];
+      if (wrong) return wrong.focus();
+      act(event.submitter?.dataset.as ?? event.target.dataset.act, fieldsOf(event.target));
+    });
+    element.addEventListener("input", (event) => {
+      if ("json" in event.target.dataset) judged(event.target);
     });
     element.addEventListener("change", (event) => {
       if ("auto" in event.target.dataset) event.target.form.requestSubmit();

@@ -8,9 +8,7 @@ import grpc
 import pytest
 
 from parley.auth.v1 import session_service_pb2_grpc
-from parley_client.administration import Administration
-from parley_client.caller import Caller
-from parley_client.credentials import Anonymous
+from parley_client.client import Client
 from tests.web.administration_data import tenant
 from tests.web.scripted_auth import ScriptedAuth, ulid
 from tests.web.test_markup import Reader
@@ -42,8 +40,8 @@ async def visit(auth: ScriptedAuth) -> AsyncIterator[Visit]:
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        administration = Administration(channel, Caller(Anonymous()))
-        yield lambda *permissions: Visitor(administration, ulid(1), ulid(9000), permissions)
+        client = Client(channel)
+        yield lambda *permissions: Visitor(client, ulid(1), ulid(9000), permissions)
     await server.stop(0)
 
 

@@ -14,8 +14,7 @@ from parley_client.channel import open_channel
 from services.rpc.tls import TlsFiles
 from tests.web.administration_data import tenant
 from tests.web.scripted_edge import PASSWORD, ScriptedEdge, serve, status
-from web.administration.desk import AdministrationDesk
-from web.administration.rooms import ROOMS
+from web.administration.desk import TABS, AdministrationDesk
 from web.administration.users import UsersRoom
 from web.edge import Edge
 from web.gate import COOKIE
@@ -47,7 +46,7 @@ class Office:
     async def seen(self) -> list[str]:
         """The rooms that a page shows tabs of."""
         updates = await self.desk.open(self.request())
-        return [room.name for room, update in zip(ROOMS, updates, strict=True) if update.visible]
+        return [room.name for room, update in zip(TABS, updates, strict=True) if update.visible]
 
 
 @pytest.fixture

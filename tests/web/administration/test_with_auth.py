@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from parley_client.administration import Administration
-from parley_client.caller import Caller
+from parley_client.client import Client
 from parley_client.credentials import ApiKey
 from tests.auth.conftest import Auth, auth, auth_settings, clock, passwords  # noqa: F401  # fixtures
 from tests.web.administration.conftest import html, text
@@ -30,8 +29,7 @@ async def administrator(auth: Auth) -> Visitor:  # noqa: F811
     """The administrator of the first start."""
     token = await auth.root_token()
     who = await auth.who(token)
-    administration = Administration(auth.channel, Caller(ApiKey(token)))
-    return Visitor(administration, who.user_id, who.tenant_id, tuple(who.permissions))
+    return Visitor(Client(auth.channel, ApiKey(token)), who.user_id, who.tenant_id, tuple(who.permissions))
 
 
 async def test_a_role_and_a_user_who_has_it(administrator: Visitor) -> None:
