@@ -19,7 +19,7 @@ import grpc
 from parley.auth.v1 import key_service_pb2, session_service_pb2
 from parley.auth.v1.key_service_pb2_grpc import KeyServiceStub
 from parley.auth.v1.session_service_pb2_grpc import SessionServiceStub
-from parley.inference.v1 import chat_pb2, inference_service_pb2, message_pb2, model_pb2
+from parley.inference.v1 import answer_pb2, chat_pb2, inference_service_pb2, message_pb2, model_pb2
 from parley.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
 from parley.tools.v1 import execution_pb2, tool_pb2, tool_service_pb2
 from parley.tools.v1.tool_service_pb2_grpc import ToolServiceStub
@@ -82,6 +82,20 @@ class Client:
     async def cancel(self, run_id: str) -> None:
         """Ends a run of the caller, whichever replica runs it."""
         await self._caller.unary(self._inference.Cancel, inference_service_pb2.CancelRequest(run_id=run_id))
+
+    async def decide_approval(self, run_id: str, call_id: str, *, approve: bool, note: str = "") -> None:
+        """Approves or denies a call that a run of the caller waits to make.
+
+        Args:
+            run_id: `ChatStarted.run_id`.
+            call_id: As `approval_needed` names it.
+            approve: Whether it may run, once.
+            note: What the model reads where it is denied.
+        """
+        verdict = answer_pb2.APPROVAL_VERDICT_APPROVE if approve else answer_pb2.APPROVAL_VERDICT_DENY
+        decision = answer_pb2.ApprovalDecision(call_id=call_id, verdict=verdict, note=note)
+        request = inference_service_pb2.DecideApprovalRequest(run_id=run_id, decision=decision)
+        await self._caller.unary(self._inference.DecideApproval, request)
 
     async def list_models(self) -> list[model_pb2.Model]:
         """Every model that can be asked, by name."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from google.rpc import status_pb2
 
 from parley.inference.v1 import chat_pb2
+from parley.tools.v1 import tool_pb2
 from parley_client.errors import ParleyError, from_status
 from web.card import CallState
 
@@ -33,6 +35,27 @@ class Saying:
 
 
 @dataclass
+class Approval:
+    """What a call waits for, or waited for.
+
+    Attributes:
+        safety_level: How much harm the tool could do.
+        permission: The tool's permission.
+        expires_at: When the call lapses, in UTC.
+        sent: Whether the person's decision is on its way.
+        outcome: What was decided; None until then.
+        note: What the decider had to say.
+    """
+
+    safety_level: tool_pb2.SafetyLevel.ValueType
+    permission: str
+    expires_at: datetime
+    sent: bool = False
+    outcome: chat_pb2.ApprovalOutcome.ValueType | None = None
+    note: str = ""
+
+
+@dataclass
 class Call:
     """A tool call and what became of it.
 
@@ -43,6 +66,7 @@ class Call:
         fraction: Share done, 0 to 1; None where the tool cannot tell.
         result: The text that the model was given; None until the call ended.
         seconds: Time from start to end; None until then.
+        approval: What it waits or waited for; None where nobody is asked.
     """
 
     id: str
@@ -56,6 +80,7 @@ class Call:
     result: str | None = None
     error: ParleyError | None = None
     seconds: float | None = None
+    approval: Approval | None = None
 
 
 Part = Reasoning | Saying | Call
@@ -119,12 +144,21 @@ class Answer:
         """Everything that was said to the person."""
         return "".join(part.text for part in self.parts if isinstance(part, Saying))
 
+    @property
+    def asking(self) -> list[Call]:
+        """The calls that wait for approval, oldest first."""
+        return [p for p in self.parts if isinstance(p, Call) and p.state is CallState.ASKING]
+
+    def waiting(self, call_id: str) -> Approval | None:
+        """What the call with this id waits for; None where it does not."""
+        return next((call.approval for call in self.asking if call.id == call_id), None)
+
     def apply(self, event: chat_pb2.ChatEvent, at: float) -> None:
         """Take in an event that came at `at`. A kind that is not known changes nothing."""
         kind = event.WhichOneof("event") or ""
         if kind in _FOLLOWED:
             self.pace.token(at)
-        elif kind in ("tool_call", "tool_result"):
+        elif kind in ("tool_call", "approval_needed", "tool_result"):
             self.pace.pause()
         if kind != "reasoning_delta":
             self._end_reasoning(at)
@@ -207,6 +241,22 @@ class Answer:
         call.name, call.arguments, call.state = ready.name, ready.arguments, CallState.RUNNING
         call.round = max(1, event.tool_call.round)
 
+    def _asked(self, event: chat_pb2.ChatEvent, _at: float) -> None:
+        needed = event.approval_needed
+        call = self._call(needed.call.id)
+        if call is not None:
+            expires_at = needed.expire_time.ToDatetime(UTC)
+            call.arguments, call.state = needed.call.arguments, CallState.ASKING
+            call.approval = Approval(needed.safety_level, needed.permission, expires_at)
+
+    def _decided(self, event: chat_pb2.ChatEvent, _at: float) -> None:
+        decided = event.approval_decided
+        call = self._call(decided.call_id)
+        if call is not None and call.approval is not None:
+            call.approval.outcome, call.approval.note = decided.outcome, decided.note
+            approved = decided.outcome == chat_pb2.APPROVAL_OUTCOME_APPROVED
+            call.state = CallState.RUNNING if approved else CallState.DENIED
+
     def _progressed(self, event: chat_pb2.ChatEvent, _at: float) -> None:
         progress = event.tool_progress
         call = self._call(progress.call_id)
@@ -220,7 +270,8 @@ class Answer:
         if call is None:
             return
         call.result, call.error = result.content, _error(result, "error")
-        call.state = CallState.DONE if call.error is None else CallState.FAILED
+        if call.state is not CallState.DENIED:
+            call.state = CallState.DONE if call.error is None else CallState.FAILED
         if result.HasField("duration"):
             call.seconds = result.duration.ToTimedelta().total_seconds()
 
@@ -246,6 +297,8 @@ _HANDLERS = {
     "content_delta": Answer._said,
     "tool_call_delta": Answer._wrote_call,
     "tool_call": Answer._called,
+    "approval_needed": Answer._asked,
+    "approval_decided": Answer._decided,
     "tool_progress": Answer._progressed,
     "tool_result": Answer._returned,
     "usage": Answer._used,

@@ -43,9 +43,9 @@ def _group(category: tool_pb2.Category.ValueType, tools: list[tool_pb2.Tool]) ->
     return f'<section class="p-group">{heading}{entries}</section>'
 
 
-def level_badge(tool: tool_pb2.Tool) -> str:
+def level_badge(safety: tool_pb2.SafetyLevel.ValueType) -> str:
     """How much harm a tool could do, in a word with its meaning behind it."""
-    level, meaning = _LEVELS.get(tool.safety_level, ("dangerous", "Of unknown effect"))
+    level, meaning = _LEVELS.get(safety, ("dangerous", "Of unknown effect"))
     return f'<span class="p-level p-{level}" title="{meaning}">{level}</span>'
 
 
@@ -72,7 +72,7 @@ def _entry(tool: tool_pb2.Tool) -> str:
     off = '<span class="p-level p-dangerous">off</span>' if tool.unavailable else ""
     return (
         f'<details class="p-entry"><summary><span class="p-tool-name">{escape(tool.name)}</span>'
-        f"{level_badge(tool)}{off}"
+        f"{level_badge(tool.safety_level)}{off}"
         f'<span class="p-description">{escape(tool.description)}</span></summary>'
         f"{unavailable(tool)}{_parameters(tool.parameters_schema)}{facts(tool)}</details>"
     )

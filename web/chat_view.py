@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from html import escape
 from typing import Any
 
 from parley.inference.v1 import chat_pb2
 from web.advice import alert
 from web.answer import Answer, Call, Part, Reasoning, Saying
-from web.card import card, outcome, progress, seconds, section
+from web.card import CallState, card, outcome, progress, seconds, section
 from web.conversation import Conversation, Turn
 from web.markup import from_json, from_markdown, from_text
 
@@ -26,6 +27,13 @@ _NOTES = {
     chat_pb2.FINISH_REASON_DEADLINE: "Ended: the deadline passed. Ask again, or ask for less.",
     chat_pb2.FINISH_REASON_REVOKED: "Ended: your access was revoked. Log in again.",
     chat_pb2.FINISH_REASON_SLOW_READER: "Ended: the connection was too slow. Ask again.",
+    chat_pb2.FINISH_REASON_TOKEN_LIMIT: "Ended: the answer used up its tokens.",
+}
+
+_OUTCOMES = {
+    chat_pb2.APPROVAL_OUTCOME_APPROVED: "Approved.",
+    chat_pb2.APPROVAL_OUTCOME_DENIED: "Denied: the tool did not run.",
+    chat_pb2.APPROVAL_OUTCOME_LAPSED: "Nobody decided in time: the tool did not run.",
 }
 
 
@@ -71,9 +79,23 @@ def _card(call: Call) -> str:
         call.state,
         call.seconds,
         section("Arguments", from_json(call.arguments or "{}")),
+        _approval(call),
         progress(call.state, call.fraction, call.message),
         outcome(call.result, call.error),
     )
+
+
+def _approval(call: Call) -> str:
+    """That a call waits for the person, or how that was decided."""
+    if call.approval is None:
+        return ""
+    if call.approval.outcome is None:
+        waits = call.state is CallState.ASKING
+        return section(
+            "Approval", "Waits for you, above the field for your question." if waits else "Not decided."
+        )
+    note = f" {escape(call.approval.note)}" if call.approval.note else ""
+    return section("Approval", f"{_OUTCOMES.get(call.approval.outcome, 'Decided.')}{note}")
 
 
 def _ending(answer: Answer) -> Iterator[ChatMessage]:

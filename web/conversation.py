@@ -47,10 +47,16 @@ class Conversation:
         return len(self.turns) >= MAX_TURNS
 
     def request(self, model: str) -> chat_pb2.ChatRequest:
-        """What asks the last question, with everything before it and all of the person's tools."""
+        """What asks the last question, with everything before it and all of the person's tools.
+
+        The person is asked about calls of dangerous ones.
+        """
         messages = [message for turn in self.turns for message in _told(turn)]
         return chat_pb2.ChatRequest(
-            model=model, messages=messages, server_tools=chat_pb2.ServerTools(all=True)
+            model=model,
+            messages=messages,
+            server_tools=chat_pb2.ServerTools(all=True),
+            approvals=chat_pb2.ApprovalOptions(policy=chat_pb2.APPROVAL_POLICY_ASK),
         )
 
 

@@ -12,8 +12,10 @@ import gradio as gr
 from parley.inference.v1 import model_pb2
 from parley_client.client import Client
 from parley_client.errors import ParleyError
+from web.administration.fields import Fields
 from web.advice import alert
 from web.answer import Answer, Pace
+from web.approval_view import approvals
 from web.catalogue_view import catalogue
 from web.chat_view import conversation_messages
 from web.conversation import MAX_QUESTION_CHARACTERS, Conversation, Turn
@@ -26,6 +28,9 @@ Update = Any
 """What Gradio takes for a component: a value, a component's new properties, or `gr.skip()`."""
 
 
+_VERDICTS = {"approve": True, "deny": False}
+
+
 class Desk:
     """The handlers of the page."""
 
@@ -35,7 +40,7 @@ class Desk:
         self._clock = clock
 
     async def open(self, request: gr.Request) -> tuple[Update, ...]:
-        """Fill a page that was just loaded: chat, history, models, status, catalogue, account."""
+        """Fill a page that was just loaded: chat, history, models, status, catalogue, account, approvals."""
         seat = await self._seats.seat(request)
         session = seat.session
         conversation = session.conversation(seat.tab.viewing or None)
@@ -50,19 +55,20 @@ class Desk:
             _status(session, model, conversation) if trouble is None else alert(trouble),
             await _catalogue(session.client),
             escape(session.username),
+            "",
         )
 
     async def ask(
         self, question: str, model: str | None, request: gr.Request
     ) -> AsyncIterator[tuple[Update, ...]]:
-        """Ask in the conversation that the tab shows; gives chat, composer, history and status."""
+        """Ask in the conversation that the tab shows; gives chat, composer, history, status and approvals."""
         seat = await self._seats.seat(request)
         conversation = seat.session.conversation(seat.tab.viewing or None)
         refusal = _refusal(question, seat.session, conversation)
         if refusal:
             if question.strip():
                 gr.Warning(refusal)
-            yield gr.skip(), gr.skip(), gr.skip(), gr.skip()
+            yield gr.skip(), gr.skip(), gr.skip(), gr.skip(), gr.skip()
             return
         run = self._start(seat, conversation, question, model)
         try:
@@ -71,9 +77,14 @@ class Desk:
                 _composer(busy=True),
                 _history(seat.session, conversation),
                 gr.skip(),
+                "",
             )
+            asked = ""
             async for _ in run.pictures():
-                yield _shown(seat, conversation), gr.skip(), gr.skip(), gr.skip()
+                # Only what is new is drawn: a button that is replaced under the pointer cannot be pressed.
+                before, asked = asked, approvals(run.answer)
+                question = asked if asked != before else gr.skip()
+                yield _shown(seat, conversation), gr.skip(), gr.skip(), gr.skip(), question
         finally:
             # The page was closed, or Gradio closed this generator: free the engine.
             await run.stop()
@@ -102,7 +113,7 @@ class Desk:
             await self._seats.let_go(seat.session, error)
             await _learn_models(seat.session)
         status = _status(seat.session, model, conversation)
-        return _shown(seat, conversation), _composer(busy=False), gr.skip(), status
+        return _shown(seat, conversation), _composer(busy=False), gr.skip(), status, ""
 
     async def stop(self, request: gr.Request) -> None:
         """End the answer that the tab is being given."""
@@ -110,20 +121,38 @@ class Desk:
         if seat.tab.run is not None:
             await seat.tab.run.stop()
 
+    async def decide(self, event: gr.EventData, request: gr.Request) -> str:
+        """Approve or deny a call that waits; gives approvals."""
+        approve = _VERDICTS.get(event._data.get("act"))
+        call_id = Fields.sent(event._data.get("fields")).text("call")
+        seat = await self._seats.seat(request)
+        answer = seat.tab.run.answer if seat.tab.run is not None else None
+        waiting = answer.waiting(call_id) if answer is not None else None
+        if answer is None or waiting is None or waiting.sent or approve is None:
+            return approvals(answer)
+        waiting.sent = True
+        try:
+            await seat.session.client.decide_approval(answer.run_id, call_id, approve=approve)
+        except ParleyError as error:
+            waiting.sent = False
+            await self._seats.let_go(seat.session, error)
+            return approvals(answer, error)
+        return approvals(answer)
+
     async def begin(self, model: str | None, request: gr.Request) -> tuple[Update, ...]:
-        """Show a new conversation; gives chat, history and status."""
+        """Show a new conversation; gives chat, history, status and approvals."""
         seat = await self._seats.seat(request)
         return await self._show(seat, seat.session.begin(), model)
 
     async def choose(
         self, conversation_id: str | None, model: str | None, request: gr.Request
     ) -> tuple[Update, ...]:
-        """Show another conversation; gives chat, history and status."""
+        """Show another conversation; gives chat, history, status and approvals."""
         seat = await self._seats.seat(request)
         return await self._show(seat, seat.session.conversation(conversation_id), model)
 
     async def clear(self, model: str | None, request: gr.Request) -> tuple[Update, ...]:
-        """Forget what the conversation on show holds; gives chat, history and status."""
+        """Forget what the conversation on show holds; gives chat, history, status and approvals."""
         seat = await self._seats.seat(request)
         conversation = seat.session.conversation(seat.tab.viewing or None)
         await _stop_all(seat.session, conversation)
@@ -139,6 +168,7 @@ class Desk:
             conversation_messages(conversation),
             _history(seat.session, conversation),
             _status(seat.session, model, conversation),
+            "",
         )
 
     async def tell_status(self, model: str | None, request: gr.Request) -> Update:

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from web.administration.desk import AdministrationDesk
-from web.administration.layout import build_rooms
+from web.administration.layout import build_rooms, room_html
 from web.conversation import MAX_QUESTION_CHARACTERS
 from web.desk import Desk
 from web.playground.desk import PlaygroundDesk
@@ -47,6 +47,7 @@ class Controls:
     status: gr.HTML
     catalogue: gr.HTML
     account: gr.HTML
+    approvals: gr.HTML
 
 
 def build_page(seats: Seats) -> gr.Blocks:
@@ -114,6 +115,7 @@ def _chat() -> dict[str, Any]:
         allow_tags=False,
         scale=1,
     )
+    approvals = room_html("approvals", classes=None)
     composer = gr.Textbox(
         elem_id="composer",
         placeholder="Ask anything",
@@ -126,19 +128,27 @@ def _chat() -> dict[str, Any]:
         max_length=MAX_QUESTION_CHARACTERS,
     )
     status = gr.HTML(elem_id="status", apply_default_css=False)
-    return {"model": model, "clear": clear, "chat": chat, "composer": composer, "status": status}
+    return {
+        "model": model,
+        "clear": clear,
+        "chat": chat,
+        "composer": composer,
+        "status": status,
+        "approvals": approvals,
+    }
 
 
 def _connect(page: gr.Blocks, on: Controls, desk: Desk) -> None:
     """Tie controls to handlers. None of them is an API of its own."""
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    shown = [on.chat, on.history, on.status]
-    answered = [on.chat, on.composer, on.history, on.status]
-    filled = [on.chat, on.history, on.model, on.status, on.catalogue, on.account]
+    shown = [on.chat, on.history, on.status, on.approvals]
+    answered = [on.chat, on.composer, on.history, on.status, on.approvals]
+    filled = [on.chat, on.history, on.model, on.status, on.catalogue, on.account, on.approvals]
     page.load(desk.open, None, filled, **quiet)
     on.composer.submit(desk.ask, [on.composer, on.model], answered, **quiet)
     on.composer.stop(desk.stop, None, None, queue=False, **quiet)
     on.chat.example_select(desk.ask_example, [on.model], answered, **quiet)
+    on.approvals.submit(desk.decide, None, [on.approvals], trigger_mode="multiple", **quiet)
     on.begin.click(desk.begin, [on.model], shown, **quiet)
     on.history.input(desk.choose, [on.history, on.model], shown, **quiet)
     on.clear.click(desk.clear, [on.model], shown, **quiet)

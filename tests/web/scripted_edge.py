@@ -15,6 +15,7 @@ from grpc_status import rpc_status
 
 from parley.auth.v1 import session_service_pb2, session_service_pb2_grpc
 from parley.inference.v1 import (
+    answer_pb2,
     chat_pb2,
     inference_service_pb2,
     inference_service_pb2_grpc,
@@ -53,6 +54,8 @@ class ScriptedEdge(
         tool_scripts: By tool.
         calls: The calls of tools that came, oldest first.
         requests: The chat requests that came, oldest first.
+        decisions: What was decided about calls that wait, oldest first.
+        refusal: What a decision is answered with instead.
         cancelled: The questions and tools whose calls were cancelled, as they are.
         go: Scripts wait here for the test.
         token_seconds: Life of an access token.
@@ -67,6 +70,8 @@ class ScriptedEdge(
     tool_scripts: dict[str, Script] = field(default_factory=dict)
     requests: list[chat_pb2.ChatRequest] = field(default_factory=list)
     calls: list[execution_pb2.ToolInvocation] = field(default_factory=list)
+    decisions: asyncio.Queue[answer_pb2.ApprovalDecision] = field(default_factory=lambda: asyncio.Queue(64))
+    refusal: status_pb2.Status | None = None
     cancelled: asyncio.Queue[str] = field(default_factory=lambda: asyncio.Queue(64))
     go: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
     token_seconds: int = 900
@@ -92,6 +97,16 @@ class ScriptedEdge(
         except asyncio.CancelledError:
             self.cancelled.put_nowait(question)
             raise
+
+    async def DecideApproval(
+        self, request: inference_service_pb2.DecideApprovalRequest, context: grpc.aio.ServicerContext
+    ) -> inference_service_pb2.DecideApprovalResponse:
+        await self._check(context)
+        if self.refusal is not None:
+            await context.abort_with_status(rpc_status.to_status(self.refusal))
+        assert request.run_id == RUN_ID
+        self.decisions.put_nowait(request.decision)
+        return inference_service_pb2.DecideApprovalResponse()
 
     async def ListModels(
         self, request: inference_service_pb2.ListModelsRequest, context: grpc.aio.ServicerContext
@@ -217,6 +232,23 @@ def called(call_id: str, name: str, arguments: str, tool_round: int = 1) -> dict
     """A call that starts."""
     call = message_pb2.ToolCall(id=call_id, name=name, arguments=arguments)
     return {"tool_call": chat_pb2.ToolCallReady(call=call, round=tool_round)}
+
+
+def needs_approval(call_id: str, name: str, arguments: str) -> dict[str, Any]:
+    """A call that waits."""
+    needed = chat_pb2.ApprovalNeeded(
+        call=message_pb2.ToolCall(id=call_id, name=name, arguments=arguments),
+        round=1,
+        safety_level=tool_pb2.SAFETY_LEVEL_DANGEROUS,
+        permission=f"tools.utility.{name}",
+    )
+    needed.expire_time.FromSeconds(1_795_800_000)
+    return {"approval_needed": needed}
+
+
+def decided(call_id: str, outcome: chat_pb2.ApprovalOutcome.ValueType, note: str = "") -> dict[str, Any]:
+    """What became of a call that waited."""
+    return {"approval_decided": chat_pb2.ApprovalDecided(call_id=call_id, outcome=outcome, note=note)}
 
 
 def progressed(call_id: str, message: str, fraction: float | None = None) -> dict[str, Any]:

@@ -9,12 +9,14 @@ from typing import Any
 
 import grpc
 
-from parley.inference.v1 import model_pb2
+from parley.inference.v1 import answer_pb2, chat_pb2, model_pb2
 from parley.tools.v1 import execution_pb2, tool_pb2
 from tests.web.scripted_edge import (
     ScriptedEdge,
     called,
+    decided,
     finished,
+    needs_approval,
     progressed,
     returned,
     said,
@@ -101,6 +103,27 @@ async def broken(edge: ScriptedEdge) -> Events:
     yield finished(12, failed)
 
 
+async def dangerous(edge: ScriptedEdge) -> Events:
+    """Two calls of one turn wait, each for its own decision."""
+    yield started()
+    calls = {"call_1": '{"code":"print(1)"}', "call_2": json.dumps({"code": HOSTILE})}
+    for call_id, arguments in calls.items():
+        yield called(call_id, "python_run", arguments)
+        yield needs_approval(call_id, "python_run", arguments)
+    for _ in calls:
+        decision = await edge.decisions.get()
+        call_id = decision.call_id
+        if decision.verdict == answer_pb2.APPROVAL_VERDICT_APPROVE:
+            yield decided(call_id, chat_pb2.APPROVAL_OUTCOME_APPROVED)
+            yield returned(call_id, "python_run", '{"stdout":"1"}')
+        else:
+            yield decided(call_id, chat_pb2.APPROVAL_OUTCOME_DENIED, "not today")
+            no = status(grpc.StatusCode.PERMISSION_DENIED, "The call was denied.", "APPROVAL_DENIED")
+            yield returned(call_id, "python_run", "{}", no)
+    yield said("Done with both.")
+    yield finished()
+
+
 SCRIPTS = {
     "What is 17 * 23?": arithmetic,
     "Count": stepwise,
@@ -108,6 +131,7 @@ SCRIPTS = {
     "Tell me a story": endless,
     "Attack": hostile,
     "Read notes/x.txt": broken,
+    "Run two programs": dangerous,
 }
 
 

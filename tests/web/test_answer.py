@@ -9,7 +9,9 @@ from parley.inference.v1 import chat_pb2
 from parley_client.errors import ParleyError
 from tests.web.scripted_edge import (
     called,
+    decided,
     finished,
+    needs_approval,
     progressed,
     returned,
     said,
@@ -48,6 +50,34 @@ def test_a_call_runs_and_returns() -> None:
     assert (call.state, call.fraction, call.message) == (CallState.RUNNING, 0.5, "half")
     answer.apply(chat_pb2.ChatEvent(**returned("1", "calculator", "4")), 3)
     assert (call.state, call.result, call.seconds) == (CallState.DONE, "4", 0.012)
+
+
+def test_a_call_waits_for_approval_and_runs_or_does_not() -> None:
+    answer = answer_of(
+        called("1", "a", "{}"),
+        called("2", "a", "{}"),
+        needs_approval("1", "a", '{"x":1}'),
+        needs_approval("2", "a", "{}"),
+        needs_approval("unknown", "a", "{}"),
+    )
+    first, second = answer.asking
+    assert first.approval is not None
+    assert (first.arguments, first.approval.permission) == ('{"x":1}', "tools.utility.a")
+    assert answer.waiting("1") is first.approval
+    for event in (
+        decided("1", chat_pb2.APPROVAL_OUTCOME_APPROVED),
+        decided("2", chat_pb2.APPROVAL_OUTCOME_LAPSED),
+        returned("2", "a", "{}", status(grpc.StatusCode.DEADLINE_EXCEEDED, "Nobody.", "APPROVAL_LAPSED")),
+    ):
+        answer.apply(chat_pb2.ChatEvent(**event), 9)
+    assert (first.state, second.state) == (CallState.RUNNING, CallState.DENIED)
+    assert (answer.asking, answer.waiting("1")) == ([], None)
+
+
+def test_what_waits_when_the_answer_is_stopped_waits_no_more() -> None:
+    answer = answer_of(called("1", "a", "{}"), needs_approval("1", "a", "{}"))
+    answer.stop(9)
+    assert answer.asking == []
 
 
 def test_written_calls_are_superseded_by_the_complete_ones() -> None:

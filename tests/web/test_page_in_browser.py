@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+import grpc
 from playwright.async_api import BrowserContext, Page, expect
 
-from parley.inference.v1 import message_pb2
-from tests.web.conftest import BROWSER, Stand, ask, log_in
-from tests.web.scripted_edge import PASSWORD
+from parley.inference.v1 import chat_pb2, message_pb2
+from tests.web.conftest import BROWSER, Stand, ask, log_in, shoot
+from tests.web.scripted_edge import PASSWORD, status
 
 pytestmark = BROWSER
 
@@ -87,6 +88,42 @@ async def test_a_running_tool_shows_its_progress(page: Page, stand: Stand) -> No
     stand.edge.go.release()
     await expect(card).to_contain_text('"median": 15.5')
     await expect(card.get_by_role("progressbar")).to_have_count(0)
+
+
+async def test_dangerous_calls_wait_for_the_person(page: Page, stand: Stand) -> None:
+    await ask(page, "Run two programs")
+    cards, chat = page.locator(".p-approval"), page.locator("#chat")
+    await expect(cards).to_have_count(2)
+    await expect(cards.first).to_contain_text('"code": "print(1)"')
+    await expect(cards.first).to_contain_text("dangerous")
+    await expect(cards.last).to_contain_text("<script>")
+    await expect(chat.locator(".p-tool.p-asking")).to_have_count(2)
+    await shoot(page, "desktop-light-approval")
+    await cards.last.get_by_role("button", name="Deny python_run").click()
+    await expect(cards).to_have_count(1)
+    await expect(chat).to_contain_text("Denied: the tool did not run. not today")
+    await cards.first.get_by_role("button", name="Approve python_run").press("Enter")
+    await expect(cards).to_have_count(0)
+    await expect(chat).to_contain_text("Done with both.")
+    await expect(chat.locator(".p-tool.p-done")).to_contain_text("Approved.")
+    request = stand.edge.requests[-1]
+    assert request.approvals.policy == chat_pb2.APPROVAL_POLICY_ASK
+    assert await page.title() == "Parley"
+
+
+async def test_a_refused_decision_can_be_made_again(page: Page, stand: Stand) -> None:
+    stand.edge.refusal = status(grpc.StatusCode.PERMISSION_DENIED, "Not you.", "PERMISSION_MISSING")
+    await ask(page, "Run two programs")
+    approve = page.get_by_role("button", name="Approve python_run").first
+    await approve.click()
+    await expect(page.locator("#approvals").get_by_role("alert")).to_contain_text("PERMISSION_MISSING")
+    await expect(approve).to_be_enabled()
+    stand.edge.refusal = None
+    await page.get_by_role("button", name="Stop").click()
+    async with asyncio.timeout(CANCEL_SECONDS):
+        assert await stand.edge.cancelled.get() == "Run two programs"
+    await expect(page.locator(".p-approval")).to_have_count(0)
+    await expect(page.locator("#chat .p-tool").first).to_contain_text("Not decided.")
 
 
 async def test_stop_ends_the_call_at_the_edge(page: Page, stand: Stand) -> None:

@@ -10,13 +10,19 @@ from web.administration.rooms import ROOMS
 _ON_LOAD = "parleyRoom(element, props, (data) => trigger('submit', data), watch)"
 
 
-def room_html() -> gr.HTML:
-    """Where a room is drawn. Its `submit` tells what people do there.
+def room_html(element_id: str | None = None, classes: str | None = "room") -> gr.HTML:
+    """Where a room, or what works as one, is drawn. Its `submit` tells what people do there.
 
     The page's script puts the value in place, whole: Gradio would mend what
     stands there, and leave what was typed into one form in the next.
     """
-    return gr.HTML(html_template="", js_on_load=_ON_LOAD, elem_classes="room", apply_default_css=False)
+    return gr.HTML(
+        html_template="",
+        js_on_load=_ON_LOAD,
+        elem_id=element_id,
+        elem_classes=classes,
+        apply_default_css=False,
+    )
 
 
 def build_rooms(page: gr.Blocks, desk: AdministrationDesk, playground: gr.Tab) -> None:
