@@ -13,6 +13,8 @@ if (($#)); then limit=(); fi
 
 # `parley up` gives its processes only what they need; coverage needs this too.
 export PARLEY_PASS_VARIABLES=COVERAGE_PROCESS_CONFIG
+# Tests cut connections by the hundred, and gRPC remarks on each.
+export GRPC_VERBOSITY=ERROR
 
 "$BIN/coverage" erase
 "$BIN/coverage" run -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup "$@"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
@@ -33,6 +33,7 @@ class Call:
         when_revoked: Ends the call when its token is revoked, where the servicer
             has a better end for it than an error.
         client_address: The caller's IP address as the edge states it; empty inside the mesh.
+        waiting: Entered wherever the call waits for its servicer; ends that wait when the call must end.
         admitted: Whether peer, token, permission and request were found good.
         refusal: Why the call was refused, where the refusal is an answer and no error.
         facts: What the audit shall know that neither request nor answer tells: ids and names, no content.
@@ -47,6 +48,7 @@ class Call:
     onward_token: str = field(default="", repr=False)
     when_revoked: Callable[[], None] | None = None
     client_address: str = ""
+    waiting: AbstractContextManager[object] = field(default_factory=nullcontext, repr=False)
     admitted: bool = False
     refusal: ServiceError | None = None
     facts: dict[str, str] = field(default_factory=dict)

@@ -120,7 +120,7 @@ class RpcServer:
         """The bare server with its interceptors and limits."""
         served = [*self.services, HEALTH, REFLECTION]
         settings = self._settings
-        interceptors = interceptor_chain(
+        chain = interceptor_chain(
             access_table(served),
             _streaming_methods(served),
             self._verifier,
@@ -131,7 +131,7 @@ class RpcServer:
             audit_content=settings.audit_content == "full",
         )
         return grpc.aio.server(
-            interceptors=interceptors,
+            interceptors=(chain,),
             maximum_concurrent_rpcs=settings.max_concurrent_calls,
             options=(
                 ("grpc.so_reuseport", 0),  # a port in use is an error, not a second server

@@ -13,7 +13,8 @@ from services.rpc.call import Call, current_call
 from services.rpc.interceptors.around import CallInterceptor, Context
 from services.rpc.interceptors.outcome import outcome
 
-QUIET_METHODS = ("/grpc.health.v1.Health/",)
+# Probes come every second; what a key is exchanged for, the service that it is used at tells.
+QUIET_METHODS = ("/grpc.health.v1.Health/", "/envoy.service.auth.v3.Authorization/")
 
 
 class AccessLog(CallInterceptor):
@@ -24,7 +25,7 @@ class AccessLog(CallInterceptor):
 
     @asynccontextmanager
     async def around(self, context: Context, method: str) -> AsyncIterator[None]:
-        """Write the line when the call is over. Probes are written only when they fail."""
+        """Write the line when the call is over. Probes and exchanges are written only when they fail."""
         call, start, code = current_call(), time.perf_counter(), "OK"
         try:
             yield
@@ -32,7 +33,7 @@ class AccessLog(CallInterceptor):
             code = outcome(error, context)
             raise
         finally:
-            if code != "OK" or not method.startswith(QUIET_METHODS):
+            if code != "OK" or call.refusal is not None or not method.startswith(QUIET_METHODS):
                 self._write(call, code, time.perf_counter() - start)
 
     def _write(self, call: Call, code: str, seconds: float) -> None:

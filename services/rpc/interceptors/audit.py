@@ -45,11 +45,37 @@ REFUSALS = frozenset({"UNAUTHENTICATED", "PERMISSION_DENIED", "RESOURCE_EXHAUSTE
 
 @dataclass
 class _Seen:
-    """What came in and went out of a call so far, without what is redacted."""
+    """What came in and went out of a call so far, without what is redacted.
 
+    Attributes:
+        quiet: The call will most likely not be recorded: its first message is
+            read only when it is.
+    """
+
+    quiet: bool = False
     digest: Any = field(default_factory=hashlib.sha256)
     request: Message | None = None
     answer: Message | None = None
+    unread: Message | None = None
+
+    def take(self, message: Message) -> None:
+        """Take a message that came in."""
+        if self.quiet and self.request is None and self.unread is None:
+            self.unread = message
+        else:
+            self.read()
+            self._read(message)
+
+    def read(self) -> None:
+        """Read what was left unread."""
+        if self.unread is not None:
+            self._read(self.unread)
+            self.unread = None
+
+    def _read(self, message: Message) -> None:
+        kept = redacted(message)
+        self.digest.update(kept.SerializeToString(deterministic=True))
+        self.request = self.request or kept
 
 
 _seen: ContextVar[_Seen] = ContextVar("parley_audit_seen")
@@ -68,22 +94,19 @@ class Audit(CallInterceptor):
         self._sink = sink
         self._keep_content = keep_content
 
-    async def intercept(
-        self, method: Any, request_or_iterator: Any, context: Context, method_name: str
-    ) -> Any:
-        """Begin a new look, before the first message is seen."""
-        _seen.set(_Seen())
-        return await super().intercept(method, request_or_iterator, context, method_name)
+    def begin(self, method: str) -> None:
+        """Begin a new look."""
+        _seen.set(_Seen(quiet=method.startswith(QUIET_METHODS)))
 
     def on_request(self, message: Message) -> None:
         """Take the digest of what may be kept of it."""
-        seen, kept = _seen.get(), redacted(message)
-        seen.digest.update(kept.SerializeToString(deterministic=True))
-        seen.request = seen.request or kept
+        _seen.get().take(message)
 
     def on_answer(self, message: Message) -> None:
         """Keep it for the ids in it."""
-        _seen.get().answer = redacted(message)
+        seen = _seen.get()
+        if not seen.quiet:
+            seen.answer = redacted(message)
 
     @asynccontextmanager
     async def around(self, context: Context, method: str) -> AsyncIterator[None]:
@@ -174,6 +197,7 @@ def _ended(call: Call, error: BaseException | None) -> audit_pb2.AuditEvent:
 
 def _describe(event: audit_pb2.AuditEvent, call: Call, seen: _Seen) -> None:
     """Say what the call was about: ids and plain values by name, everything else as a digest."""
+    seen.read()
     found = dict(list(call.facts.items())[:MAX_FACTS])
     if seen.request is not None:
         found |= facts(seen.request, names=call.principal is not None)

@@ -7,7 +7,7 @@ from collections.abc import Container, Mapping
 from services.rpc.audit import AuditSink
 from services.rpc.interceptors.access import PeerCheck, PrincipalCheck
 from services.rpc.interceptors.access_log import AccessLog
-from services.rpc.interceptors.around import CallInterceptor
+from services.rpc.interceptors.around import Chain
 from services.rpc.interceptors.audit import Audit, AuditAdmission
 from services.rpc.interceptors.deadline import Deadline
 from services.rpc.interceptors.identify import Identify
@@ -30,7 +30,7 @@ def interceptor_chain(
     unary_deadline_seconds: float,
     audit: AuditSink | None = None,
     audit_content: bool = False,
-) -> list[CallInterceptor]:
+) -> Chain:
     """The interceptors of a server, outermost first.
 
     Args:
@@ -43,7 +43,7 @@ def interceptor_chain(
         audit: Takes what is decided and done; None where nobody does.
         audit_content: Whether it gets requests in full, without what is redacted.
     """
-    return [
+    interceptors = [
         Identify(),  # first: everything after it logs and fails under the request id
         AccessLog(),  # sees every call, refused ones too, with the status they leave with
         Metrics(table),  # before the checks, so that refusals are counted
@@ -57,3 +57,4 @@ def interceptor_chain(
         Validation(),  # before the servicers, which see only valid messages
         AuditAdmission(audit, streams),  # last: whoever comes this far was let in
     ]
+    return Chain(interceptors)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import Any
-
-from google.protobuf.message import Message
 
 from services.rpc.call import current_call
 from services.rpc.errors import TokenRevoked
@@ -32,27 +30,14 @@ class RevocationWatch(CallInterceptor):
 
     @asynccontextmanager
     async def around(self, context: Context, method: str) -> AsyncIterator[None]:
-        """Run a call that is answered once."""
-        with self._watch() as waiting, waiting:
-            yield
+        """End the call where it waits for its servicer.
 
-    async def _stream(
-        self, responses: AsyncGenerator[Message, None], context: Context, method_name: str
-    ) -> AsyncGenerator[Message, None]:
-        """Run a call that is answered with a stream.
-
-        Between two answers the task belongs to whoever writes them, and ending
-        it there would leave the client without a status.
+        Between two answers of a stream the task belongs to whoever writes them,
+        and ending it there would leave the client without a status.
         """
         with self._watch() as waiting:
-            async with aclosing(responses):
-                while True:
-                    try:
-                        with waiting:
-                            response = await anext(responses)
-                    except StopAsyncIteration:
-                        return
-                    yield response
+            current_call().waiting = waiting
+            yield
 
     @contextmanager
     def _watch(self) -> Iterator[_Waiting]:

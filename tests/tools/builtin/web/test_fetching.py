@@ -186,7 +186,7 @@ async def test_a_decompression_bomb_is_refused_before_it_swells(site: Site, laye
         ("br", b"x"),
         ("gzip", b"no gzip"),
         ("deflate", zlib.compress(b"x")),
-        ("gzip", gzip.compress(b"x")[:-9] + b"#" * 20),
+        ("gzip", gzip.compress(b"x", mtime=0)[:-9] + b"#" * 20),
     ],
 )
 async def test_what_cannot_be_decompressed_is_told(site: Site, encoding: str, body: bytes) -> None:
