@@ -55,6 +55,11 @@ class AnswerPrinter:
         elif kind == "tool_call":
             call = event.tool_call.call
             self._line(f"[cyan]→ {escape(call.name)}[/cyan] {escape(call.arguments)}")
+        elif kind == "approval_needed":
+            call = event.approval_needed.call
+            self._line(f"[yellow]? {escape(call.name)} needs approval[/yellow]")
+        elif kind == "approval_decided":
+            self._decided(event.approval_decided)
         elif kind == "tool_progress":
             self._line(f"[dim]  {escape(_progress(event.tool_progress))}[/dim]")
         elif kind == "tool_result":
@@ -96,6 +101,11 @@ class AnswerPrinter:
         self.end_line()
         self._console.print(markup)
 
+    def _decided(self, decided: chat_pb2.ApprovalDecided) -> None:
+        outcome = chat_pb2.ApprovalOutcome.Name(decided.outcome).removeprefix("APPROVAL_OUTCOME_").lower()
+        note = f": {decided.note}" if decided.note else ""
+        self._line(f"[yellow]  {escape(outcome + note)}[/yellow]")
+
     def _result(self, result: chat_pb2.ToolCallResult) -> None:
         milliseconds = result.duration.ToTimedelta().total_seconds() * 1000
         took = f"[dim]({milliseconds:.0f} ms)[/dim]"
@@ -104,7 +114,8 @@ class AnswerPrinter:
             return
         text = result.content
         shown = text if len(text) <= RESULT_CHARACTERS else f"{text[:RESULT_CHARACTERS]} …"
-        self._line(f"[green]←[/green] {escape(shown)} {took}")
+        cut = f" [dim]({result.omitted_bytes} bytes left out)[/dim]" if result.omitted_bytes else ""
+        self._line(f"[green]←[/green] {escape(shown)}{cut} {took}")
 
     def _finished(self, finished: chat_pb2.ChatFinished) -> None:
         self.end_line()

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from cli.answer import AnswerLines, AnswerPrinter
+from cli.approval import Approve, ask
 from cli.connection import Deployment
 from cli.console import errors
 from cli.failures import tell, told
@@ -31,11 +32,13 @@ class AnswerOptions:
     tools: bool = True
     reasoning: bool = True
     max_tool_rounds: int | None = None
+    approve: Approve = Approve.DENY
 
     def request(self, transcript: Transcript) -> chat_pb2.ChatRequest:
         """The request for what comes after the transcript."""
         request = chat_pb2.ChatRequest(model=self.model, messages=transcript.messages)
         request.server_tools.all = self.tools
+        request.approvals.policy = self.approve.policy
         if not self.reasoning:
             request.reasoning.enabled = False
         if self.max_tool_rounds is not None:
@@ -56,11 +59,15 @@ def chat(
     max_tool_rounds: Annotated[
         int | None, typer.Option(help="Turns in which it may call tools.", min=0, max=32)
     ] = None,
+    approve: Annotated[
+        Approve | None,
+        typer.Option(help="Dangerous tools: ask before each call, or deny. Default: ask at a terminal."),
+    ] = None,
     usage: Annotated[bool, typer.Option("--usage", help="Tell the tokens used.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Write each event as a line of JSON.")] = False,
 ) -> None:
     """Ask a model and stream its answer."""
-    options = AnswerOptions(model, tools, reasoning, max_tool_rounds)
+    options = AnswerOptions(model, tools, reasoning, max_tool_rounds, approve or Approve.by_default())
     printer = AnswerLines() if as_json else AnswerPrinter(show_reasoning=reasoning, show_usage=usage)
     if question == "-":
         question = sys.stdin.read(QUESTION_CHARACTERS)
@@ -98,14 +105,29 @@ class Conversation:
         """
         self._transcript.messages.append(user_message(question))
         request = self._options.request(self._transcript)
+        run_id = ""
         try:
             async with self._client.chat(request) as events:
                 async for event in events:
+                    run_id = event.started.run_id or run_id
                     self._transcript.add(event)
                     self._printer.show(event)
+                    if event.HasField("approval_needed"):
+                        await self._decide(run_id, event.approval_needed)
         finally:
             self._transcript.end()
             self._printer.end_line()
+
+    async def _decide(self, run_id: str, needed: chat_pb2.ApprovalNeeded) -> None:
+        """Asks about a call and passes the answer on; the run may have ended meanwhile."""
+        self._printer.end_line()
+        approved = await ask(needed)
+        if approved is None:
+            return
+        try:
+            await self._client.decide_approval(run_id, needed.call.id, approve=approved)
+        except ParleyError as error:
+            tell(str(error), error.hint)
 
 
 def _prompt(runner: asyncio.Runner, conversation: Conversation) -> None:

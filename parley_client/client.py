@@ -19,12 +19,20 @@ import grpc
 from parley.auth.v1 import key_service_pb2, session_service_pb2
 from parley.auth.v1.key_service_pb2_grpc import KeyServiceStub
 from parley.auth.v1.session_service_pb2_grpc import SessionServiceStub
-from parley.inference.v1 import answer_pb2, chat_pb2, inference_service_pb2, message_pb2, model_pb2
+from parley.inference.v1 import (
+    answer_pb2,
+    chat_pb2,
+    converse_pb2,
+    inference_service_pb2,
+    message_pb2,
+    model_pb2,
+)
 from parley.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
 from parley.tools.v1 import execution_pb2, tool_pb2, tool_service_pb2
 from parley.tools.v1.tool_service_pb2_grpc import ToolServiceStub
 from parley_client.administration import Administration
 from parley_client.caller import Caller, pages
+from parley_client.conversation import Call, ConversationStream, approval_decision
 from parley_client.credentials import AccessToken, Anonymous, Credentials, Login, Tokens
 from parley_client.stream import EventStream
 
@@ -79,9 +87,21 @@ class Client:
 
         return EventStream(open_call, lambda response: response.event)
 
-    async def cancel(self, run_id: str) -> None:
-        """Ends a run of the caller, whichever replica runs it."""
-        await self._caller.unary(self._inference.Cancel, inference_service_pb2.CancelRequest(run_id=run_id))
+    def converse(
+        self, setup: converse_pb2.ConverseSetup, *, timeout_seconds: float | None = None
+    ) -> ConversationStream:
+        """Begins a conversation on one stream, at its first use. Closing it cancels what runs."""
+
+        async def open_call() -> Call:
+            metadata = (*await self.credentials.metadata(), (MODEL_KEY, setup.model))
+            return self._inference.Converse(metadata=metadata, timeout=timeout_seconds)
+
+        return ConversationStream(open_call, setup)
+
+    async def submit_tool_result(self, run_id: str, result: answer_pb2.ClientToolResult) -> None:
+        """Answers a call of one of the client's own tools, for which a run waits."""
+        request = inference_service_pb2.SubmitToolResultRequest(run_id=run_id, result=result)
+        await self._caller.unary(self._inference.SubmitToolResult, request)
 
     async def decide_approval(self, run_id: str, call_id: str, *, approve: bool, note: str = "") -> None:
         """Approves or denies a call that a run of the caller waits to make.
@@ -92,10 +112,13 @@ class Client:
             approve: Whether it may run, once.
             note: What the model reads where it is denied.
         """
-        verdict = answer_pb2.APPROVAL_VERDICT_APPROVE if approve else answer_pb2.APPROVAL_VERDICT_DENY
-        decision = answer_pb2.ApprovalDecision(call_id=call_id, verdict=verdict, note=note)
+        decision = approval_decision(call_id, approve, note)
         request = inference_service_pb2.DecideApprovalRequest(run_id=run_id, decision=decision)
         await self._caller.unary(self._inference.DecideApproval, request)
+
+    async def cancel(self, run_id: str) -> None:
+        """Ends a run of the caller, whichever replica runs it."""
+        await self._caller.unary(self._inference.Cancel, inference_service_pb2.CancelRequest(run_id=run_id))
 
     async def list_models(self) -> list[model_pb2.Model]:
         """Every model that can be asked, by name."""

@@ -23,9 +23,22 @@ class Transcript:
             case "tool_call":
                 self._turn_now().tool_calls.append(event.tool_call.call)
             case "tool_result":
-                self._add_result(event.tool_result)
+                self.answer(event.tool_result.call_id, event.tool_result.content)
+            case "finished" if event.finished.reason == chat_pb2.FINISH_REASON_TOOL_CALLS:
+                self._turn = None  # The client's answers are still to come.
             case "finished":
                 self.end()
+
+    def answer(self, call_id: str, content: str) -> None:
+        """Adds the answer to a call: a tool's of the platform, or the client's to one of its own.
+
+        The next thing that the model says begins another turn.
+        """
+        self._turn = None
+        parts = [message_pb2.ContentPart(text=content)]
+        self.messages.append(
+            message_pb2.Message(role=message_pb2.ROLE_TOOL, tool_call_id=call_id, content=parts)
+        )
 
     def end(self) -> None:
         """Ends the answer where it is.
@@ -66,11 +79,3 @@ class Transcript:
             turn.content[0].text += text
         else:
             turn.content.add(text=text)
-
-    def _add_result(self, result: chat_pb2.ToolCallResult) -> None:
-        """The answer to a call; the next thing that the model says begins another turn."""
-        self._turn = None
-        content = [message_pb2.ContentPart(text=result.content)]
-        self.messages.append(
-            message_pb2.Message(role=message_pb2.ROLE_TOOL, tool_call_id=result.call_id, content=content)
-        )

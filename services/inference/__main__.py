@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 import psutil
 from redis.asyncio import Redis
@@ -16,7 +17,9 @@ from parley.auth.v1.quota_service_pb2_grpc import QuotaServiceStub
 from parley.auth.v1.token_service_pb2_grpc import TokenServiceStub
 from parley.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
 from parley.tools.v1.tool_service_pb2_grpc import ToolServiceStub
+from services.inference.answering import Answering
 from services.inference.catalogue import Catalogue
+from services.inference.conversation import Conversation
 from services.inference.engine import Engine
 from services.inference.lifecycle import EngineDiedError, ModelLife
 from services.inference.mailbox import StoreMailbox
@@ -71,7 +74,9 @@ async def main() -> None:
         await stack.enter_async_context(RevocationFeed(auth, revocations, server.report).following())
         admission = await stack.enter_async_context(_admission(settings, auth, server))
         run_tokens = ExchangedTokens(TokenServiceStub(auth))
-        servicer = InferenceServicer(models, runs, toolbox, mailbox, PageTokens(), admission, run_tokens)
+        answering = Answering(models, runs, toolbox, admission, run_tokens)
+        converse = partial(Conversation, answering, server.stopping)
+        servicer = InferenceServicer(answering, converse, models, runs, mailbox, PageTokens())
         server.add(add_InferenceServiceServicer_to_server, servicer)
         await server.start()
         stack.push_async_callback(server.stop)

@@ -210,3 +210,27 @@ class ToolArgumentsRejected(InferenceError):
 
     def __init__(self, tool: str, message: str) -> None:
         super().__init__(message, metadata={"tool": tool})
+
+
+class TurnQueueFull(InferenceError):
+    """Too many turns of a conversation wait."""
+
+    reason = error_reason_pb2.ERROR_REASON_TURN_QUEUE_FULL
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            f"{limit} turns wait already; say it again when one is answered.", metadata={"limit": str(limit)}
+        )
+
+
+class ConversationFull(InferenceError):
+    """A conversation is as long as its stream may keep it."""
+
+    reason = error_reason_pb2.ERROR_REASON_CONVERSATION_FULL
+
+    def __init__(self, limit_messages: int, limit_bytes: int) -> None:
+        super().__init__(
+            f"The conversation would have more than {limit_messages} messages or {limit_bytes} bytes; "
+            "begin another stream with what still matters.",
+            metadata={"limit_messages": str(limit_messages), "limit_bytes": str(limit_bytes)},
+        )

@@ -34,7 +34,7 @@ from services.inference.order import ApprovalPolicy, ChatOrder
 from services.inference.results import cut
 from services.inference.tool_calls import Toolbox, error_text
 from services.inference.waiting_calls import Answer, ClientResult, Decision, WaitingCalls
-from services.rpc.call import note
+from services.rpc.call import tell_part
 from services.rpc.errors import ServiceError
 
 
@@ -137,17 +137,16 @@ class ToolRound:
         self._waiting.expect(call.id, Decision, seconds, permission=tool.permission)
         yield ApprovalNeeded(call, number, tool.safety_level, tool.permission, _in(seconds))
         decided = _decided(call, await self._waiting.wait(call.id))
-        note(**{f"approval.{call.id}": f"{call.name} {decided.outcome.name.lower()}"})
+        refusal = _refusal(call, decided, seconds)
+        outcome = decided.outcome.name.lower()
+        tell_part(refusal, call.arguments.encode(), tool=call.name, call_id=call.id, approval=outcome)
         yield decided
-        match decided.outcome:
-            case ApprovalOutcome.APPROVED:
-                async with aclosing(self._execute([call])) as updates:
-                    async for update in updates:
-                        yield update
-            case ApprovalOutcome.DENIED:
-                yield _handed_back(call, ApprovalDenied(call.name, decided.note))
-            case ApprovalOutcome.LAPSED:
-                yield _handed_back(call, ApprovalLapsed(call.name, seconds))
+        if refusal is not None:
+            yield _handed_back(call, refusal)
+            return
+        async with aclosing(self._execute([call])) as updates:
+            async for update in updates:
+                yield update
 
     def _fitted(self, result: CallResult) -> CallResult:
         """The result as long as the model is given it."""
@@ -160,6 +159,17 @@ def _decided(call: ToolCall, answer: Answer | None) -> ApprovalDecided:
         return ApprovalDecided(call.id, ApprovalOutcome.LAPSED)
     outcome = ApprovalOutcome.APPROVED if answer.approved else ApprovalOutcome.DENIED
     return ApprovalDecided(call.id, outcome, answer.note)
+
+
+def _refusal(call: ToolCall, decided: ApprovalDecided, seconds: float) -> ServiceError | None:
+    """Why a call does not run; None where it was approved."""
+    match decided.outcome:
+        case ApprovalOutcome.APPROVED:
+            return None
+        case ApprovalOutcome.DENIED:
+            return ApprovalDenied(call.name, decided.note)
+        case ApprovalOutcome.LAPSED:
+            return ApprovalLapsed(call.name, seconds)
 
 
 def _handed_back(call: ToolCall, error: ServiceError, seconds: float = 0.0) -> CallResult:

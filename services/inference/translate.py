@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from google.protobuf import duration_pb2, timestamp_pb2
 
-from parley.inference.v1 import answer_pb2, chat_pb2, message_pb2, model_pb2
+from parley.inference.v1 import answer_pb2, chat_pb2, converse_pb2, message_pb2, model_pb2
 from parley.tools.v1 import tool_pb2
 from services.inference import engine, events
 from services.inference.client_tools import client_tool
@@ -24,22 +25,36 @@ ROLES = {
 
 
 def chat_order(request: chat_pb2.ChatRequest) -> ChatOrder:
-    """What a validated request asks for.
+    """What a validated request asks for; who says nothing of it is asked nothing.
 
     Raises:
         ClientToolInvalid: A tool of the client cannot be offered.
     """
-    reasoning = request.reasoning
+    asks = request.approvals.policy == chat_pb2.APPROVAL_POLICY_ASK
+    return _order(request, waits=request.client_tools.mode == chat_pb2.CLIENT_TOOL_MODE_WAIT, asks=asks)
+
+
+def conversation_order(setup: converse_pb2.ConverseSetup) -> ChatOrder:
+    """What is asked for in every turn of a conversation, with what was said before it.
+
+    Raises:
+        ClientToolInvalid: A tool of the client cannot be offered.
+    """
+    return _order(setup, waits=True, asks=setup.approvals.policy != chat_pb2.APPROVAL_POLICY_DENY)
+
+
+def _order(given: chat_pb2.ChatRequest | converse_pb2.ConverseSetup, *, waits: bool, asks: bool) -> ChatOrder:
+    reasoning = given.reasoning
     return ChatOrder(
-        model=request.model,
-        messages=tuple(message(each) for each in request.messages),
-        sampling=sampling(request.sampling),
+        model=given.model,
+        messages=tuple(message(each) for each in given.messages),
+        sampling=sampling(given.sampling),
         reasoning=reasoning.enabled if reasoning.HasField("enabled") else None,
-        tools=ToolSelection(request.server_tools.all, tuple(request.server_tools.names)),
-        limits=limits(request.limits),
-        client_tools=client_tools(request.client_tools),
-        approvals=approvals(request.approvals),
-        conversation_id=request.conversation_id,
+        tools=ToolSelection(given.server_tools.all, tuple(given.server_tools.names)),
+        limits=limits(given.limits),
+        client_tools=client_tools(given.client_tools, waits=waits),
+        approvals=approvals(given.approvals, asks=asks),
+        conversation_id=given.conversation_id,
     )
 
 
@@ -47,11 +62,21 @@ def message(given: message_pb2.Message) -> engine.Message:
     """A message of the conversation."""
     return engine.Message(
         role=ROLES[given.role],
-        content="".join(part.text for part in given.content),
+        content=text(given.content),
         reasoning=given.reasoning,
         tool_calls=tuple(engine.ToolCall(call.id, call.name, call.arguments) for call in given.tool_calls),
         tool_call_id=given.tool_call_id,
     )
+
+
+def user_turn(given: converse_pb2.UserTurn) -> engine.Message:
+    """What the user says in a conversation."""
+    return engine.Message(engine.Role.USER, text(given.content))
+
+
+def text(parts: Iterable[message_pb2.ContentPart]) -> str:
+    """The text of a message's parts."""
+    return "".join(part.text for part in parts)
 
 
 def sampling(given: chat_pb2.SamplingOptions) -> engine.Sampling:
@@ -84,7 +109,7 @@ def limits(given: chat_pb2.RunLimits) -> Limits:
     return Limits(max_seconds=most_seconds, **given_or)
 
 
-def client_tools(given: chat_pb2.ClientTools) -> ClientTools:
+def client_tools(given: chat_pb2.ClientTools, *, waits: bool) -> ClientTools:
     """The tools that the client brings.
 
     Raises:
@@ -92,14 +117,13 @@ def client_tools(given: chat_pb2.ClientTools) -> ClientTools:
     """
     return ClientTools(
         tools=tuple(client_tool(tool.name, tool.description, tool.parameters_schema) for tool in given.tools),
-        waits=given.mode == chat_pb2.CLIENT_TOOL_MODE_WAIT,
+        waits=waits,
         seconds=seconds(given.timeout) if given.HasField("timeout") else ClientTools().seconds,
     )
 
 
-def approvals(given: chat_pb2.ApprovalOptions) -> Approvals:
+def approvals(given: chat_pb2.ApprovalOptions, *, asks: bool) -> Approvals:
     """What becomes of calls of dangerous tools."""
-    asks = given.policy == chat_pb2.APPROVAL_POLICY_ASK
     return Approvals(
         policy=ApprovalPolicy.ASK if asks else ApprovalPolicy.DENY,
         seconds=seconds(given.timeout) if given.HasField("timeout") else Approvals().seconds,

@@ -1,10 +1,14 @@
 import json
+from typing import Any
 
+import pytest
 from google.rpc import code_pb2
 
-from parley.inference.v1 import chat_pb2
+from parley.inference.v1 import answer_pb2, chat_pb2
+from parley.inference.v1.inference_service_pb2 import DecideApprovalRequest
 from tests.cli.conftest import Run
-from tests.client.toy_platform import ToyPlatform, calculator_answer, failure
+from tests.client.toy_answers import approved_answer
+from tests.client.toy_platform import RUN_ID, ToyPlatform, calculator_answer, failure
 
 
 def test_an_answer_shows_reasoning_the_call_its_result_and_the_text(parley: Run, toy: ToyPlatform) -> None:
@@ -113,3 +117,57 @@ def test_nobody_logged_in_is_one_line_and_exit_status_4(parley: Run) -> None:
     result = parley("chat", "Hi", PARLEY_API_KEY="")
     assert result.exit_code == 4
     assert "Run `parley login`, or set PARLEY_API_KEY." in result.stderr
+
+
+def decisions(toy: ToyPlatform) -> list[Any]:
+    return [request for request in toy.requests if isinstance(request, DecideApprovalRequest)]
+
+
+@pytest.mark.parametrize(
+    ("typed", "verdict"),
+    [
+        ("y\n", answer_pb2.APPROVAL_VERDICT_APPROVE),
+        ("Yes\n", answer_pb2.APPROVAL_VERDICT_APPROVE),
+        ("n\n", answer_pb2.APPROVAL_VERDICT_DENY),
+        ("\n", answer_pb2.APPROVAL_VERDICT_DENY),
+        ("", answer_pb2.APPROVAL_VERDICT_DENY),
+    ],
+)
+def test_a_call_that_needs_approval_is_asked_about(
+    parley: Run, toy: ToyPlatform, typed: str, verdict: int
+) -> None:
+    toy.events = approved_answer()
+    result = parley("chat", "Hi", "--approve", "ask", stdin=typed)
+    assert result.exit_code == 0, result.output
+    assert toy.requests[0].approvals.policy == chat_pb2.APPROVAL_POLICY_ASK
+    (decided,) = decisions(toy)
+    assert (decided.run_id, decided.decision.call_id) == (RUN_ID, "c1")
+    assert decided.decision.verdict == verdict
+    assert "Run python_run? [y/N]" in result.stderr
+    assert result.stdout.splitlines() == [
+        '→ python_run {"code": "1"}',
+        "? python_run needs approval",
+        "  denied: No.",
+    ]
+
+
+def test_without_a_terminal_dangerous_calls_are_denied_unless_told_otherwise(
+    parley: Run, toy: ToyPlatform
+) -> None:
+    assert parley("chat", "Hi").exit_code == 0
+    assert parley("chat", "Hi", "--approve", "deny").exit_code == 0
+    assert [request.approvals.policy for request in toy.requests] == [chat_pb2.APPROVAL_POLICY_DENY] * 2
+
+
+def test_a_decision_that_comes_too_late_does_not_end_the_answer(parley: Run, toy: ToyPlatform) -> None:
+    toy.events = approved_answer()
+    late = failure(code_pb2.FAILED_PRECONDITION, "CALL_NOT_WAITING", "It lapsed.", run_id=RUN_ID)
+    toy.failures["DecideApproval"] = late
+    result = parley("chat", "Hi", "--approve", "ask", stdin="y\n")
+    assert result.exit_code == 0
+    assert "CALL_NOT_WAITING: It lapsed." in result.stderr
+
+
+def test_a_result_that_was_cut_says_so(parley: Run, toy: ToyPlatform) -> None:
+    toy.events[6].tool_result.omitted_bytes = 1234
+    assert '← {"result":391} (1234 bytes left out) (3 ms)' in parley("chat", "Hi").stdout

@@ -4,16 +4,22 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from deploy.certificates import CertificateAuthority
+from parley.inference.v1 import answer_pb2
+from parley.inference.v1.inference_service_pb2 import DecideApprovalRequest
+from tests.client.toy_answers import approved_answer
 from tests.client.toy_platform import ToyPlatform
 
 DEADLINE_SECONDS = 60.0
 
 
 async def parley(
-    *arguments: str, toy: ToyPlatform, authority: CertificateAuthority, home: Path
+    *arguments: str, toy: ToyPlatform, authority: CertificateAuthority, home: Path, stdin: int | None = None
 ) -> asyncio.subprocess.Process:
     environment = {
         **os.environ,
@@ -24,7 +30,11 @@ async def parley(
     }
     pipe = asyncio.subprocess.PIPE
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "cli", *arguments), env=environment, stdin=pipe, stdout=pipe, stderr=pipe
+        *(sys.executable, "-m", "cli", *arguments),
+        env=environment,
+        stdin=stdin or pipe,
+        stdout=pipe,
+        stderr=pipe,
     )
 
 
@@ -63,6 +73,46 @@ async def test_ctrl_c_ends_a_single_question_and_its_run(
     async with asyncio.timeout(DEADLINE_SECONDS):
         process = await parley("chat", "Hi", toy=toy, authority=authority, home=home)
         await read_until(process.stdout, b"17 * 23 is 391.")
+        process.send_signal(signal.SIGINT)
+        assert await process.wait() == 130
+        assert await asyncio.to_thread(toy.chat_ended.wait, 10)
+
+
+@pytest.fixture
+def terminal() -> Iterator[tuple[int, int]]:
+    """A keyboard, and the terminal that it types at."""
+    keyboard, screen = os.openpty()
+    yield keyboard, screen
+    os.close(keyboard)
+    os.close(screen)
+
+
+async def test_at_a_terminal_a_call_is_asked_about_until_it_lapses(
+    toy: ToyPlatform, authority: CertificateAuthority, home: Path, terminal: tuple[int, int]
+) -> None:
+    keyboard, screen = terminal
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        toy.events = approved_answer()
+        process = await parley("chat", "Hi", toy=toy, authority=authority, home=home, stdin=screen)
+        await read_until(process.stderr, b"Run python_run? [y/N]")
+        os.write(keyboard, b"y\n")
+        assert await process.wait() == 0
+
+        toy.events = approved_answer(seconds=0)
+        process = await parley("chat", "Hi", toy=toy, authority=authority, home=home, stdin=screen)
+        await read_until(process.stderr, b"nobody said so in time")
+        assert await process.wait() == 0
+    decided = [request for request in toy.requests if isinstance(request, DecideApprovalRequest)]
+    assert [each.decision.verdict for each in decided] == [answer_pb2.APPROVAL_VERDICT_APPROVE]
+
+
+async def test_ctrl_c_at_the_question_ends_the_run(
+    toy: ToyPlatform, authority: CertificateAuthority, home: Path, terminal: tuple[int, int]
+) -> None:
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        toy.events, toy.hang = approved_answer(), True
+        process = await parley("chat", "Hi", toy=toy, authority=authority, home=home, stdin=terminal[1])
+        await read_until(process.stderr, b"Run python_run? [y/N]")
         process.send_signal(signal.SIGINT)
         assert await process.wait() == 130
         assert await asyncio.to_thread(toy.chat_ended.wait, 10)

@@ -7,7 +7,7 @@ import pytest
 from google.protobuf import duration_pb2
 from google.rpc import code_pb2, error_details_pb2
 
-from parley.inference.v1 import chat_pb2
+from parley.inference.v1 import answer_pb2, chat_pb2, converse_pb2
 from parley_client.channel import open_channel
 from parley_client.client import Client, question
 from parley_client.credentials import ApiKey, ExchangedKey, Login, TokensInMemory
@@ -244,3 +244,43 @@ async def test_no_tools_are_offered_where_none_are_wanted(toy: ToyPlatform, conn
     assert request == chat_pb2.ChatRequest(
         messages=request.messages, server_tools=chat_pb2.ServerTools(all=False)
     )
+
+
+async def test_answers_to_waiting_calls_reach_the_run(toy: ToyPlatform, connect: Connect) -> None:
+    async with connect() as client:
+        await client.decide_approval(RUN_ID, "c1", approve=True, note="Go on.")
+        await client.decide_approval(RUN_ID, "c2", approve=False)
+        await client.submit_tool_result(RUN_ID, answer_pb2.ClientToolResult(call_id="c3", content="blue"))
+    yes, no, result = toy.requests
+    assert (yes.run_id, yes.decision.call_id, yes.decision.note) == (RUN_ID, "c1", "Go on.")
+    assert yes.decision.verdict == answer_pb2.APPROVAL_VERDICT_APPROVE
+    assert no.decision.verdict == answer_pb2.APPROVAL_VERDICT_DENY
+    assert (result.result.call_id, result.result.content) == ("c3", "blue")
+
+
+async def test_a_conversation_says_and_hears_on_one_stream(toy: ToyPlatform, connect: Connect) -> None:
+    setup = converse_pb2.ConverseSetup(model="toy", conversation_id="c-1")
+    async with connect() as client, client.converse(setup) as conversation:
+        await conversation.say("What is 17 * 23?")
+        await conversation.decide_approval("c1", approve=True)
+        await conversation.submit_tool_result(answer_pb2.ClientToolResult(call_id="c2", error="no"))
+        await conversation.interrupt(RUN_ID)
+        await conversation.finish()
+        heard = [response async for response in conversation]
+    assert [response.event.sequence for response in heard] == list(range(1, len(toy.events) + 1))
+    assert {response.message_number for response in heard} == {2}
+    kinds = [request.WhichOneof("message") for request in toy.requests]
+    assert kinds == ["setup", "user_turn", "decision", "tool_result", "interrupt"]
+    assert toy.requests[0].setup == setup
+    assert toy.requests[4].interrupt.run_id == RUN_ID
+    assert toy.metadata["parley-model"] == "toy"
+
+
+async def test_a_conversation_that_fails_is_a_typed_error(toy: ToyPlatform, connect: Connect) -> None:
+    toy.failures["Converse"] = failure(code_pb2.UNAUTHENTICATED, "TOKEN_EXPIRED", "It is over.")
+    async with connect() as client, client.converse(converse_pb2.ConverseSetup()) as conversation:
+        with pytest.raises(ParleyError) as caught:
+            await anext(conversation)
+        assert caught.value.reason == "TOKEN_EXPIRED"
+        with pytest.raises(ParleyError):
+            await conversation.say("Hello?")

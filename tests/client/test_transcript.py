@@ -49,3 +49,18 @@ def test_what_was_said_before_a_cancel_stays_and_reasoning_alone_does_not() -> N
     transcript.add(chat_pb2.ChatEvent(reasoning_delta=chat_pb2.ReasoningDelta(text="hm")))
     transcript.end()
     assert [message.content[0].text for message in transcript.messages] == ["Well"]
+
+
+def test_calls_that_the_client_must_answer_wait_for_its_answers() -> None:
+    transcript = Transcript()
+    transcript.messages.append(user_message("How is the weather?"))
+    for name in ("mine", "theirs"):
+        call = message_pb2.ToolCall(id=name, name="t", arguments="{}")
+        transcript.add(chat_pb2.ChatEvent(tool_call=chat_pb2.ToolCallReady(call=call)))
+    transcript.add(chat_pb2.ChatEvent(tool_result=chat_pb2.ToolCallResult(call_id="theirs", content="{}")))
+    finished = chat_pb2.ChatFinished(reason=chat_pb2.FINISH_REASON_TOOL_CALLS)
+    transcript.add(chat_pb2.ChatEvent(finished=finished))
+    transcript.answer("mine", "blue")
+    transcript.end()
+    assert [message.tool_call_id for message in transcript.messages] == ["", "", "theirs", "mine"]
+    assert [call.id for call in transcript.messages[1].tool_calls] == ["mine", "theirs"]

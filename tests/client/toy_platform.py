@@ -19,7 +19,13 @@ from parley.auth.v1.session_service_pb2_grpc import (
     SessionServiceServicer,
     add_SessionServiceServicer_to_server,
 )
-from parley.inference.v1 import chat_pb2, inference_service_pb2, message_pb2, model_pb2
+from parley.inference.v1 import (
+    chat_pb2,
+    converse_pb2,
+    inference_service_pb2,
+    message_pb2,
+    model_pb2,
+)
 from parley.inference.v1.inference_service_pb2_grpc import (
     InferenceServiceServicer,
     add_InferenceServiceServicer_to_server,
@@ -162,6 +168,29 @@ class Inference(InferenceServiceServicer):
                 await asyncio.Event().wait()
         finally:
             self.toy.chat_ended.set()
+
+    async def Converse(
+        self, request_iterator: Any, context: Any
+    ) -> AsyncIterator[converse_pb2.ConverseResponse]:
+        number = 0
+        async for request in request_iterator:
+            await self.toy.enter(request, context)
+            number += 1
+            if request.HasField("user_turn"):
+                for event in self.toy.sent(self.toy.events):
+                    yield converse_pb2.ConverseResponse(message_number=number, event=event)
+
+    async def SubmitToolResult(
+        self, request: Any, context: Any
+    ) -> inference_service_pb2.SubmitToolResultResponse:
+        await self.toy.enter(request, context)
+        return inference_service_pb2.SubmitToolResultResponse()
+
+    async def DecideApproval(
+        self, request: Any, context: Any
+    ) -> inference_service_pb2.DecideApprovalResponse:
+        await self.toy.enter(request, context)
+        return inference_service_pb2.DecideApprovalResponse()
 
     async def Cancel(self, request: Any, context: Any) -> inference_service_pb2.CancelResponse:
         await self.toy.enter(request, context)

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import grpc
@@ -23,7 +24,9 @@ from parley.tools.v1.tool_service_pb2_grpc import (
     ToolServiceStub,
     add_ToolServiceServicer_to_server,
 )
+from services.inference.answering import Answering
 from services.inference.catalogue import Catalogue
+from services.inference.conversation import Conversation
 from services.inference.engine import Engine
 from services.inference.mailbox import StoreMailbox
 from services.inference.models import Models
@@ -192,6 +195,7 @@ def replica(identity: Identity, tokens: TokenMaker, tools_stub: Any, store: Redi
         revocations: Revocations | None = None,
         ledger_url: str = "",
         run_tokens: RunTokens | None = None,
+        idle_seconds: float = 60.0,
     ) -> AsyncIterator[InferenceProcess]:
         models, runs = Models("scripted", "another"), RunRegistry()
         if engine is not None:
@@ -204,9 +208,9 @@ def replica(identity: Identity, tokens: TokenMaker, tools_stub: Any, store: Redi
         toolbox = RemoteToolbox(tools_stub, catalogue)
         counts = open_store(ledger_url) if ledger_url else store
         admission = Admission(Ledger(counts), limits or NoLimits(), service="inference.parley", life=LEASES)
-        servicer = InferenceServicer(
-            models, runs, toolbox, mailbox, PageTokens(), admission, run_tokens or OwnTokens()
-        )
+        answering = Answering(models, runs, toolbox, admission, run_tokens or OwnTokens())
+        converse = partial(Conversation, answering, server.stopping, idle_seconds=idle_seconds)
+        servicer = InferenceServicer(answering, converse, models, runs, mailbox, PageTokens())
         server.add(add_InferenceServiceServicer_to_server, servicer)
         async with AsyncExitStack() as stack:
             if counts is not store:

@@ -7,11 +7,14 @@ import json
 import os
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from joserfc.jwk import KeySet
 
 from parley.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
+from services.inference.answering import Answering
+from services.inference.conversation import Conversation
 from services.inference.engine import (
     ContentDelta,
     ModelCard,
@@ -140,9 +143,9 @@ async def serve() -> None:
         admission = Admission(Ledger(store), limits, service="inference.parley", life=LIFE)
         async with admission.keeping():
             mailbox = StoreMailbox(store, runs)
-            servicer = InferenceServicer(
-                models, runs, ScriptedToolbox(), mailbox, PageTokens(), admission, OwnTokens()
-            )
+            answering = Answering(models, runs, ScriptedToolbox(), admission, OwnTokens())
+            converse = partial(Conversation, answering, server.stopping)
+            servicer = InferenceServicer(answering, converse, models, runs, mailbox, PageTokens())
             server.add(add_InferenceServiceServicer_to_server, servicer)
             await server.start()
             await server.set_serving(True)

@@ -76,6 +76,10 @@ class ScriptedEngine:
         self._turns = list(turns)
         self._running: set[str] = set()
 
+    def script(self, *turns: Sequence[Line]) -> None:
+        """What the next turns say."""
+        self._turns = list(turns)
+
     @property
     def running(self) -> int:
         return len(self._running)

@@ -35,6 +35,8 @@ def test_every_error_makes_a_status_in_our_domain() -> None:
         errors.ClientToolTimeout("t", 1),
         errors.ClientToolFailed("t", "no"),
         errors.ToolArgumentsRejected("t", "no"),
+        errors.TurnQueueFull(8),
+        errors.ConversationFull(1, 2),
     ]
     assert {type(error) for error in made} == concrete()
     assert {error.domain() for error in made} == {"inference.parley"}

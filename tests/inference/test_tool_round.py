@@ -125,6 +125,8 @@ async def test_an_approved_call_runs_and_the_others_do_not_wait_for_it() -> None
             played.run.waiting_calls.answer("call-2", Decision(approved=True, note="Go on."), GRANTED)
         return None
 
+    heard: list[Any] = []
+    current_call().hear_part = lambda error, content, facts: heard.append((error, content, dict(facts)))
     await played.play(react)
     assert played.toolbox.executed == [(SUM,), (CODE,)]
     (needed,) = played.of(ApprovalNeeded)
@@ -132,12 +134,16 @@ async def test_an_approved_call_runs_and_the_others_do_not_wait_for_it() -> None
     assert needed.permission == "tools.math.python_run"
     assert played.of(ApprovalDecided) == [ApprovalDecided("call-2", ApprovalOutcome.APPROVED, "Go on.")]
     assert played.answers() == {"call-1": "{}", "call-2": '{"stdout":"1"}'}
-    assert current_call().facts == {"approval.call-2": "python_run approved"}
+    facts = {"tool": "python_run", "call_id": "call-2", "approval": "approved"}
+    assert heard == [(None, b'{"code":"1"}', facts)]
 
 
 async def test_a_denied_call_does_not_run_and_the_model_reads_why() -> None:
     played = Conducted(ScriptedEngine(calls(CODE), says("Done.")), approvals=ASK)
+    heard: list[str] = []
+    current_call().hear_part = lambda error, content, facts: heard.append(type(error).__name__)
     await played.play(decides(approved=False, note="Not on a Friday."))
+    assert heard == ["ApprovalDenied"]
     assert played.toolbox.executed == []
     assert played.errors == {"call-2": "APPROVAL_DENIED"}
     assert "Not on a Friday." in played.answers()["call-2"]

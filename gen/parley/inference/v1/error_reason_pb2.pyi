@@ -85,6 +85,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     take. In a call's `tool_result` it is one such call, handed back; in
     `finished` it is the last that was. Metadata: `tool`.
     """
+    ERROR_REASON_TURN_QUEUE_FULL: _ErrorReason.ValueType  # 29
+    """Too many turns of the conversation wait already; say it again when one is
+    answered. Metadata: `limit`.
+    """
+    ERROR_REASON_CONVERSATION_FULL: _ErrorReason.ValueType  # 30
+    """The conversation is as long as a stream may keep it; begin another with what
+    of it still matters. Metadata: `limit_messages`, `limit_bytes`.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons that the inference service gives, in the domain `inference.parley`."""
@@ -151,5 +159,13 @@ ERROR_REASON_TOOL_ARGUMENTS_REJECTED: ErrorReason.ValueType  # 28
 """The model called a tool again and again with arguments that it does not
 take. In a call's `tool_result` it is one such call, handed back; in
 `finished` it is the last that was. Metadata: `tool`.
+"""
+ERROR_REASON_TURN_QUEUE_FULL: ErrorReason.ValueType  # 29
+"""Too many turns of the conversation wait already; say it again when one is
+answered. Metadata: `limit`.
+"""
+ERROR_REASON_CONVERSATION_FULL: ErrorReason.ValueType  # 30
+"""The conversation is as long as a stream may keep it; begin another with what
+of it still matters. Metadata: `limit_messages`, `limit_bytes`.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from parley.inference.v1 import chat_pb2 as parley_dot_inference_dot_v1_dot_chat__pb2
+from parley.inference.v1 import converse_pb2 as parley_dot_inference_dot_v1_dot_converse__pb2
 from parley.inference.v1 import inference_service_pb2 as parley_dot_inference_dot_v1_dot_inference__service__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -41,6 +42,11 @@ class InferenceServiceStub:
                 request_serializer=parley_dot_inference_dot_v1_dot_chat__pb2.ChatRequest.SerializeToString,
                 response_deserializer=parley_dot_inference_dot_v1_dot_chat__pb2.ChatResponse.FromString,
                 _registered_method=True)
+        self.Converse = channel.stream_stream(
+                '/parley.inference.v1.InferenceService/Converse',
+                request_serializer=parley_dot_inference_dot_v1_dot_converse__pb2.ConverseRequest.SerializeToString,
+                response_deserializer=parley_dot_inference_dot_v1_dot_converse__pb2.ConverseResponse.FromString,
+                _registered_method=True)
         self.Cancel = channel.unary_unary(
                 '/parley.inference.v1.InferenceService/Cancel',
                 request_serializer=parley_dot_inference_dot_v1_dot_inference__service__pb2.CancelRequest.SerializeToString,
@@ -70,6 +76,21 @@ class InferenceServiceServicer:
     def Chat(self, request, context):
         """Answers one question as a stream of numbered events. Closing the call
         frees the engine and ends the running tools.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Converse(self, request_iterator, context):
+        """Holds a conversation on one stream: a set-up first, then user turns, results
+        of client tools, decisions and interrupts as they come; events out. What
+        was said is kept for as long as the stream is open, up to 4,096 messages and
+        8 MiB; then turns are refused with CONVERSATION_FULL. Half-closing lets what
+        was asked be answered; closing ends it. The stream itself ends with a status:
+        OK after half-closing, TOKEN_REVOKED, TOKEN_EXPIRED when a turn would begin
+        after the token's end, DEADLINE_EXCEEDED after 10 minutes without a turn,
+        DRAINING when the replica stops, INVALID_REQUEST where a message breaks its
+        rules.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -115,6 +136,11 @@ def add_InferenceServiceServicer_to_server(servicer, server):
                     servicer.Chat,
                     request_deserializer=parley_dot_inference_dot_v1_dot_chat__pb2.ChatRequest.FromString,
                     response_serializer=parley_dot_inference_dot_v1_dot_chat__pb2.ChatResponse.SerializeToString,
+            ),
+            'Converse': grpc.stream_stream_rpc_method_handler(
+                    servicer.Converse,
+                    request_deserializer=parley_dot_inference_dot_v1_dot_converse__pb2.ConverseRequest.FromString,
+                    response_serializer=parley_dot_inference_dot_v1_dot_converse__pb2.ConverseResponse.SerializeToString,
             ),
             'Cancel': grpc.unary_unary_rpc_method_handler(
                     servicer.Cancel,
@@ -165,6 +191,33 @@ class InferenceService:
             '/parley.inference.v1.InferenceService/Chat',
             parley_dot_inference_dot_v1_dot_chat__pb2.ChatRequest.SerializeToString,
             parley_dot_inference_dot_v1_dot_chat__pb2.ChatResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Converse(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/parley.inference.v1.InferenceService/Converse',
+            parley_dot_inference_dot_v1_dot_converse__pb2.ConverseRequest.SerializeToString,
+            parley_dot_inference_dot_v1_dot_converse__pb2.ConverseResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from grpc import aio as _aio
 from parley.inference.v1 import chat_pb2 as _chat_pb2
+from parley.inference.v1 import converse_pb2 as _converse_pb2
 from parley.inference.v1 import inference_service_pb2 as _inference_service_pb2
 import abc as _abc_1
 import grpc as _grpc
@@ -38,6 +39,17 @@ class InferenceServiceStub:
     """Answers one question as a stream of numbered events. Closing the call
     frees the engine and ends the running tools.
     """
+    Converse: _grpc.StreamStreamMultiCallable[_converse_pb2.ConverseRequest, _converse_pb2.ConverseResponse]
+    """Holds a conversation on one stream: a set-up first, then user turns, results
+    of client tools, decisions and interrupts as they come; events out. What
+    was said is kept for as long as the stream is open, up to 4,096 messages and
+    8 MiB; then turns are refused with CONVERSATION_FULL. Half-closing lets what
+    was asked be answered; closing ends it. The stream itself ends with a status:
+    OK after half-closing, TOKEN_REVOKED, TOKEN_EXPIRED when a turn would begin
+    after the token's end, DEADLINE_EXCEEDED after 10 minutes without a turn,
+    DRAINING when the replica stops, INVALID_REQUEST where a message breaks its
+    rules.
+    """
     Cancel: _grpc.UnaryUnaryMultiCallable[_inference_service_pb2.CancelRequest, _inference_service_pb2.CancelResponse]
     """Ends a run of the caller, whichever replica runs it. The run's own stream
     ends with FINISH_REASON_CANCELLED.
@@ -63,6 +75,17 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     Chat: _aio.UnaryStreamMultiCallable[_chat_pb2.ChatRequest, _chat_pb2.ChatResponse]  # type: ignore[assignment]
     """Answers one question as a stream of numbered events. Closing the call
     frees the engine and ends the running tools.
+    """
+    Converse: _aio.StreamStreamMultiCallable[_converse_pb2.ConverseRequest, _converse_pb2.ConverseResponse]  # type: ignore[assignment]
+    """Holds a conversation on one stream: a set-up first, then user turns, results
+    of client tools, decisions and interrupts as they come; events out. What
+    was said is kept for as long as the stream is open, up to 4,096 messages and
+    8 MiB; then turns are refused with CONVERSATION_FULL. Half-closing lets what
+    was asked be answered; closing ends it. The stream itself ends with a status:
+    OK after half-closing, TOKEN_REVOKED, TOKEN_EXPIRED when a turn would begin
+    after the token's end, DEADLINE_EXCEEDED after 10 minutes without a turn,
+    DRAINING when the replica stops, INVALID_REQUEST where a message breaks its
+    rules.
     """
     Cancel: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.CancelRequest, _inference_service_pb2.CancelResponse]  # type: ignore[assignment]
     """Ends a run of the caller, whichever replica runs it. The run's own stream
@@ -92,6 +115,23 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_chat_pb2.ChatResponse], _abc.AsyncIterator[_chat_pb2.ChatResponse]]:
         """Answers one question as a stream of numbered events. Closing the call
         frees the engine and ends the running tools.
+        """
+
+    @_abc_1.abstractmethod
+    def Converse(
+        self,
+        request_iterator: _MaybeAsyncIterator[_converse_pb2.ConverseRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_converse_pb2.ConverseResponse], _abc.AsyncIterator[_converse_pb2.ConverseResponse]]:
+        """Holds a conversation on one stream: a set-up first, then user turns, results
+        of client tools, decisions and interrupts as they come; events out. What
+        was said is kept for as long as the stream is open, up to 4,096 messages and
+        8 MiB; then turns are refused with CONVERSATION_FULL. Half-closing lets what
+        was asked be answered; closing ends it. The stream itself ends with a status:
+        OK after half-closing, TOKEN_REVOKED, TOKEN_EXPIRED when a turn would begin
+        after the token's end, DEADLINE_EXCEEDED after 10 minutes without a turn,
+        DRAINING when the replica stops, INVALID_REQUEST where a message breaks its
+        rules.
         """
 
     @_abc_1.abstractmethod

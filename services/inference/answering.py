@@ -1,0 +1,153 @@
+"""Answers a chat as a run: what `Chat` and every turn of `Converse` share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
+
+from parley.inference.v1 import chat_pb2
+from services.inference import translate
+from services.inference.agent_loop import AgentLoop
+from services.inference.engine import Engine, Message
+from services.inference.events import FinishReason
+from services.inference.messages import check_order
+from services.inference.metrics import observed
+from services.inference.models import Models
+from services.inference.order import ChatOrder
+from services.inference.run_tokens import RunTokens
+from services.inference.runs import Limit, Owner, Run, RunEnded, RunRegistry
+from services.inference.spending import RunPurse
+from services.inference.tool_calls import Toolbox, ToolSelection
+from services.ledger.admission import Admission
+from services.ledger.limits import Payer
+from services.rpc.call import current_call, current_principal
+from services.rpc.errors import Cancelled, DeadlineExceeded, ServiceError, TokenRevoked
+
+# Time before the deadline in which the last events still reach the client: a
+# share of what the call has, within bounds.
+DEADLINE_SHARE = 0.1
+DEADLINE_MARGIN_SECONDS = (0.02, 0.5)
+
+
+class ChatAnswer:
+    """The answer to one chat, by a run that is prepared."""
+
+    def __init__(self, run: Run, engine: Engine, loop: AgentLoop, purse: RunPurse) -> None:
+        """Answer; `Answering.begin` does this."""
+        self._run = run
+        self._engine = engine
+        self._loop = loop
+        self._purse = purse
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """What is left of the caller's limits, as callers over HTTP read it."""
+        return self._purse.headers()
+
+    @property
+    def said(self) -> tuple[Message, ...]:
+        """What the run added to its conversation so far."""
+        return self._loop.said
+
+    async def responses(self) -> AsyncGenerator[chat_pb2.ChatResponse, None]:
+        """The run's events, numbered. Failures are in the last one."""
+        async with aclosing(observed(self._engine.card.name, self._loop.events())) as events:
+            async for event in events:
+                yield translate.chat_response(self._run.next_sequence(), self._run.run_id, event)
+
+
+class Answering:
+    """Opens runs: with their limits, their quota, their tools and the token for those."""
+
+    def __init__(
+        self, models: Models, runs: RunRegistry, toolbox: Toolbox, admission: Admission, run_tokens: RunTokens
+    ) -> None:
+        """Answer with these models and tools, for those who are admitted."""
+        self._models = models
+        self._runs = runs
+        self._toolbox = toolbox
+        self._admission = admission
+        self._run_tokens = run_tokens
+
+    def engine(self, model: str) -> Engine:
+        """The engine of a model, for the current caller; see `Models.engine`."""
+        return self._models.engine(model, current_principal())
+
+    @asynccontextmanager
+    async def begin(self, order: ChatOrder, opened: Callable[[Run], None]) -> AsyncIterator[ChatAnswer]:
+        """Open a run for the current caller; at the block's end it is over, and what it used is settled.
+
+        Args:
+            order: What is asked for.
+            opened: Told of the run before anything can wait, so that it can be ended.
+
+        Raises:
+            ServiceError: It cannot begin.
+        """
+        engine = self.engine(order.model)
+        check_order(order.messages)
+        # That of a run before, on the same stream, may be over.
+        current_call().onward_token = ""
+        with self._runs.open(Owner.of(current_principal()), _limit(order)) as run:
+            opened(run)
+            nested = current_principal().actor != ""
+            purse = RunPurse(self._admission, run.run_id, _payer(engine), nested=nested)
+            loop = AgentLoop(run, order, engine, self._toolbox, purse)
+            try:
+                await _prepare(loop)
+                if order.tools != ToolSelection():
+                    await self._run_tokens.cover(run.limit.at)
+                yield ChatAnswer(run, engine, loop, purse)
+            finally:
+                await purse.close(loop.used, loop.calls)
+
+
+def last_moment() -> float | None:
+    """When the last events must leave to reach the client of the current call before its deadline.
+
+    On the event loop's clock; None where the client waits for ever.
+    """
+    deadline = current_call().deadline
+    if deadline is None:
+        return None
+    least, most = DEADLINE_MARGIN_SECONDS
+    left = deadline - asyncio.get_running_loop().time()
+    return deadline - min(max(left * DEADLINE_SHARE, least), most)
+
+
+async def _prepare(loop: AgentLoop) -> None:
+    """Do what may still fail as a call.
+
+    Raises:
+        ServiceError: It failed.
+    """
+    try:
+        await loop.prepare()
+    except RunEnded as ended:
+        raise _ended_too_soon(ended) from None
+
+
+def _payer(engine: Engine) -> Payer:
+    """Who pays for what the current caller asks of this engine."""
+    principal = current_principal()
+    return Payer(principal.tenant_id, principal.user_id, principal.key_id, engine.card.name)
+
+
+def _limit(order: ChatOrder) -> Limit:
+    """Which comes first: the end of the run's time, or the call's deadline."""
+    now = asyncio.get_running_loop().time()
+    time_limit = Limit(now + order.limits.max_seconds, FinishReason.TIME_LIMIT)
+    last = last_moment()
+    if last is None:
+        return time_limit
+    return min(time_limit, Limit(last, FinishReason.DEADLINE), key=lambda limit: limit.at)
+
+
+def _ended_too_soon(ended: RunEnded) -> ServiceError:
+    """The error of a run that ended before its first event."""
+    if ended.reason is FinishReason.CANCELLED:
+        return Cancelled("The call was cancelled before its run began.")
+    if ended.reason is FinishReason.REVOKED:
+        return TokenRevoked()
+    return DeadlineExceeded("There was no time to begin the run; allow more.")
