@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 import pytest
 
+from cli.preflight import free_port
 from parley.auth.v1 import key_service_pb2
 from parley.auth.v1.key_service_pb2_grpc import KeyServiceStub
 from parley.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
@@ -22,7 +23,7 @@ from services.rpc.tls import TlsFiles
 from services.rpc.verifier import JwksVerifier, remote_keys
 from tests.conftest import AUDIENCE, ISSUER
 from tests.edge.conftest import edge_settings
-from tests.edge.front import Front, free_port, front
+from tests.edge.front import Front, front
 from tests.inference.conftest import (
     InferenceProcess,
     Replica,
