@@ -24,7 +24,7 @@ from cli.home import Home
 from cli.model import ModelChoice
 from cli.preflight import free_port
 from cli.resources import CoreShare
-from cli.stack import SESSIONS, Stack, StackPlan
+from cli.stack import SESSIONS, TOOLS, Stack, StackPlan
 from cli.supervisor import Supervisor
 from parley.auth.v1 import session_service_pb2
 from parley.auth.v1.session_service_pb2_grpc import SessionServiceStub
@@ -36,7 +36,7 @@ POPULATE_SECONDS = 600.0
 CALL_SECONDS = 30.0
 LOGINS = 20
 LOGINS_AT_ONCE = 4
-PARTS = ("store", "auth", "edge")
+PARTS = ("store", "auth", "tools", "edge")
 NO_FLOOD = {"PARLEY_EDGE_ANONYMOUS_BURST": "100000", "PARLEY_EDGE_ANONYMOUS_CALLS_PER_SECOND": "10000"}
 """The bench comes from one address, and quicker than any person."""
 
@@ -67,12 +67,16 @@ class Door:
         client: The administrator.
         password: The administrator's.
         auth: The auth service's process, as it was started.
+        home: Where the processes keep everything.
+        pids: The processes, by name.
     """
 
     channel: grpc.aio.Channel
     client: Client
     password: str
     auth: ChildSpec
+    home: Home
+    pids: Mapping[str, int]
 
     async def calls(self) -> dict[str, Call]:
         """The same small answer from auth, asked without a credential, with a token and with a key."""
@@ -108,8 +112,10 @@ class Door:
 
 
 @asynccontextmanager
-async def front_door(scratch: Path, environment: Mapping[str, str] = os.environ) -> AsyncIterator[Door]:
-    """Start store, auth and edge, and log in; end them afterwards.
+async def front_door(
+    scratch: Path, environment: Mapping[str, str] = os.environ, *, tools: bool = False
+) -> AsyncIterator[Door]:
+    """Start store, auth, tools where they are wanted, and the edge, and log in; end them afterwards.
 
     Raises:
         CommandError: The edge cannot be configured.
@@ -118,16 +124,19 @@ async def front_door(scratch: Path, environment: Mapping[str, str] = os.environ)
     home = Home(scratch / "home")
     address = f"127.0.0.1:{free_port()}"
     told = {**environment, "PARLEY_EDGE_LISTEN_ADDRESS": address, **NO_FLOOD}
-    plan = StackPlan(home, ModelChoice(str(scratch), "none"), (CoreShare(()),), None, told)
+    model = ModelChoice(str(scratch), "none")
+    temporary = "TMPDIR"
+    plan = StackPlan(home, model, (CoreShare(()),), None, told, temporary)
     authority = open_authority(home)
     issue_missing(authority)
     stack = Stack(plan, authority)
     await asyncio.to_thread(render_edge, stack.edge_environment(), stack.edge_configuration)
     specs = {spec.name: spec for stage in stack.stages() for spec in stage}
-    answers = probes.edge_answers(address, authority.certificate_path, SESSIONS)
+    answers = probes.edge_answers(address, authority.certificate_path, TOOLS if tools else SESSIONS)
     specs["edge"] = replace(specs["edge"], is_ready=answers)
+    parts = [name for name in PARTS if name != "tools" or tools]
     with guarded_groups() as groups:
-        supervisor = Supervisor([[specs[name]] for name in PARTS], groups=groups, report=lambda _: None)
+        supervisor = Supervisor([[specs[name]] for name in parts], groups=groups, report=lambda _: None)
         try:
             await supervisor.start()
             channel = open_channel(address, authority=home.authority_path)
@@ -136,7 +145,9 @@ async def front_door(scratch: Path, environment: Mapping[str, str] = os.environ)
                 client.credentials = Login(
                     TokensInMemory(await client.login("admin", password)), client.refresh
                 )
-                yield Door(channel, client, password, specs["auth"])
+                children = ((each.spec.name, each.child) for each in supervisor.processes)
+                pids = {name: child.pid for name, child in children if child}
+                yield Door(channel, client, password, specs["auth"], home, pids)
         finally:
             await supervisor.stop()
 
@@ -160,7 +171,7 @@ async def _call_rows(made: Mapping[str, Call], calls: int, when: str) -> list[Ro
             await call()
     for _ in range(calls):
         for name, call in made.items():
-            taken[name].append(await _milliseconds(call))
+            taken[name].append(await milliseconds(call))
     none, token, key = (statistics.median(taken[name]) for name in ("none", "token", "key"))
     return [
         Row(f"call without a credential, p50{when}", none),
@@ -171,12 +182,12 @@ async def _call_rows(made: Mapping[str, Call], calls: int, when: str) -> list[Ro
 
 async def _login_rows(door: Door, call: Call) -> list[Row]:
     """Logins one by one; and a call's median while several log in at once."""
-    logins = [await _milliseconds(door.login) for _ in range(LOGINS)]
-    alone = [await _milliseconds(call) for _ in range(LOGINS * 5)]
+    logins = [await milliseconds(door.login) for _ in range(LOGINS)]
+    alone = [await milliseconds(call) for _ in range(LOGINS * 5)]
     crowd = [asyncio.create_task(_log_in_again_and_again(door)) for _ in range(LOGINS_AT_ONCE)]
     beside = []
     while not all(task.done() for task in crowd):
-        beside.append(await _milliseconds(call))
+        beside.append(await milliseconds(call))
     await asyncio.gather(*crowd)
     return [
         Row("login, p50", statistics.median(logins), "60 to 250"),
@@ -190,7 +201,8 @@ async def _log_in_again_and_again(door: Door) -> None:
         await door.login()
 
 
-async def _milliseconds(call: Call) -> float:
+async def milliseconds(call: Call) -> float:
+    """Time that a call takes."""
     began = time.perf_counter()
     await call()
     return 1000 * (time.perf_counter() - began)

@@ -46,7 +46,7 @@ async def _starts(kind: str, sandbox: Sandbox, starts: int) -> list[Figure]:
     """One start after the other, bare and shut in by turns: the machine drifts."""
     bare_seconds, shut_in_seconds = [], []
     for _ in range(starts):
-        bare_seconds.append(await _timed(lambda: _bare(sandbox.confinement.interpreter)))
+        bare_seconds.append(await _timed(lambda: bare(sandbox.confinement.interpreter)))
         shut_in_seconds.append(await _timed(lambda: sandbox.run(Program(_NOTHING))))
     added = [shut_in - bare for bare, shut_in in zip(bare_seconds, shut_in_seconds, strict=True)]
     return [
@@ -70,7 +70,8 @@ async def _all(sandbox: Sandbox, programs: int) -> None:
     await asyncio.gather(*(sandbox.run(Program(_NOTHING)) for _ in range(programs)))
 
 
-async def _bare(interpreter: Interpreter) -> None:
+async def bare(interpreter: Interpreter) -> None:
+    """Run the interpreter alone, to its end."""
     process = await asyncio.create_subprocess_exec(
         *(interpreter.executable, *INTERPRETER_FLAGS, "-c", _NOTHING),
         stdin=DEVNULL,

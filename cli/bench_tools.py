@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
 import uvloop
 
+from cli.bench_calls import call_rows
 from cli.bench_sandbox import sandbox_rows
 from cli.console import errors, print_json, print_table
 from cli.failures import CommandError, told
@@ -20,7 +23,7 @@ class Workload:
     """How much is measured.
 
     Attributes:
-        starts: Starts of each kind.
+        starts: Starts, and single calls, of each kind.
         calls: Calls at once.
     """
 
@@ -35,14 +38,19 @@ async def _sandbox(workload: Workload) -> list[Figure]:
     return await sandbox_rows(workload.starts, workload.calls)
 
 
-SECTIONS: Mapping[str, Section] = {"sandbox": _sandbox}
+async def _calls(workload: Workload) -> list[Figure]:
+    with tempfile.TemporaryDirectory(prefix="parley-bench-") as scratch:
+        return await call_rows(Path(scratch), workload.starts, workload.calls)
+
+
+SECTIONS: Mapping[str, Section] = {"calls": _calls, "sandbox": _sandbox}
 """What can be measured, in the order in which it is."""
 
 
 @told
 def tools(
     only: Annotated[str, typer.Option(help=f"Measure only this: {' or '.join(SECTIONS)}.")] = "",
-    starts: Annotated[int, typer.Option(help="Starts of each kind.", min=3)] = 30,
+    starts: Annotated[int, typer.Option(help="Starts, and single calls, of each kind.", min=3)] = 30,
     calls: Annotated[int, typer.Option(help="Calls at once.", min=1)] = 1000,
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON for scripts.")] = False,
 ) -> None:

@@ -52,7 +52,7 @@ SQLITE = (
     ToolAttack("a library loaded", lite("SELECT load_extension('/tmp/x.so')"), NOT_ALLOWED, reads),
     ToolAttack("a copy of the database written", lite("VACUUM INTO '/tmp/copy.db'"), NOT_ALLOWED, reads),
     ToolAttack("a query without end", lite(ENDLESS), TIMEOUT, reads),
-    ToolAttack("a row larger than any", lite("SELECT zeroblob(15000000)"), FAILED, reads),
+    ToolAttack("a row larger than any", lite("SELECT zeroblob(4000000)"), FAILED, reads),
     ToolAttack("a value larger than memory", lite("SELECT zeroblob(1000000000)"), FAILED, reads),
     ToolAttack(
         "a table dropped", unchanged(execute("DROP TABLE lamps", "shop"), "shop"), NOT_ALLOWED, changes
@@ -102,7 +102,7 @@ POSTGRESQL = (
         "a file of the server read", postgres("SELECT pg_read_file('/etc/passwd')"), NOT_ALLOWED, reads_books
     ),
     ToolAttack("a query that sleeps", postgres("SELECT pg_sleep(60)"), TIMEOUT, reads_books),
-    ToolAttack("a field of a gigabyte", postgres("SELECT repeat('x', 20000000)"), FAILED, reads_books),
+    ToolAttack("a field of a gigabyte", postgres("SELECT repeat('x', 3000000)"), FAILED, reads_books),
     ToolAttack(
         "a source whose user may do anything",
         query("SELECT 1", "root"),

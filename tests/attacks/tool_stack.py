@@ -98,7 +98,7 @@ class Surroundings:
             "WEB_OPEN_NETWORKS": json.dumps(["127.0.0.1/32"]),
             "WEB_MAX_RESPONSE_BYTES": RESPONSE_BYTES,
             "DATABASE_SOURCES": json.dumps(self.sources()),
-            "DATABASE_SECONDS": 1,
+            "DATABASE_SECONDS": 2,
             "DATABASE_MAX_CHANGED_ROWS": CHANGED_ROWS,
             "DRAIN_SECONDS": 0,
             "GRACE_SECONDS": 1,
