@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -58,7 +59,8 @@ def tools(
     if only and only not in SECTIONS:
         raise CommandError(f"There is nothing called {only} to measure.", f"Choose {' or '.join(SECTIONS)}.")
     chosen = [section for name, section in SECTIONS.items() if only in ("", name)]
-    rows = uvloop.run(_measure(chosen, Workload(starts, calls)))
+    load = Figure("load of the machine at the start, over 1 minute", os.getloadavg()[0], "")
+    rows = [load, *uvloop.run(_measure(chosen, Workload(starts, calls)))]
     if as_json:
         print_json([asdict(row) for row in rows])
     else:

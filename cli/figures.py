@@ -24,5 +24,5 @@ class Figure:
     def cells(self) -> list[str]:
         """The figure as a row of a table."""
         target = "" if self.target is None else f"{self.target:g} {self.unit}"
-        value = f"{self.value:.2f} {self.unit}" if self.unit else f"{self.value:g}"
+        value = f"{self.value:.2f} {self.unit}" if self.unit else f"{self.value:.4g}"
         return [self.name, value, target.strip()]

@@ -16,6 +16,7 @@ async def test_both_sandboxes_are_measured_and_leave_nothing() -> None:
     for kind in KINDS:
         assert rows[f"a program in {kind}, p50"].value > 0
         assert rows[f"added by {kind}, p50"].target == 40
+        assert rows[f"processor time added by {kind}, p50"].value > 0
         assert rows[f"processes, handles and files that they left in {kind}"].value == 0
 
 
