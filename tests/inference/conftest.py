@@ -39,6 +39,7 @@ from services.ledger.admission import Admission
 from services.ledger.lease import LeaseLife
 from services.ledger.ledger import Ledger, open_store
 from services.ledger.remote_limits import LimitSource
+from services.rpc.audit import AuditSink
 from services.rpc.channel import open_channel
 from services.rpc.pages import PageTokens
 from services.rpc.revocations import Revocations
@@ -196,6 +197,7 @@ def replica(identity: Identity, tokens: TokenMaker, tools_stub: Any, store: Redi
         ledger_url: str = "",
         run_tokens: RunTokens | None = None,
         idle_seconds: float = 60.0,
+        audit: AuditSink | None = None,
     ) -> AsyncIterator[InferenceProcess]:
         models, runs = Models("scripted", "another"), RunRegistry()
         if engine is not None:
@@ -203,7 +205,10 @@ def replica(identity: Identity, tokens: TokenMaker, tools_stub: Any, store: Redi
         mailbox = StoreMailbox(store, runs, answer_seconds=5)
         catalogue = Catalogue(tools_stub)
         server = RpcServer(
-            settings_for(identity("inference")), verifier or tokens.verifier(), revocations=revocations
+            settings_for(identity("inference")),
+            verifier or tokens.verifier(),
+            revocations=revocations,
+            audit=audit,
         )
         toolbox = RemoteToolbox(tools_stub, catalogue)
         counts = open_store(ledger_url) if ledger_url else store

@@ -31,6 +31,7 @@ from tests.conftest import TokenMaker
 from tests.inference.conftest import Identity, Replica
 from tests.inference.endless import LEASE_SECONDS, SLICE, EndlessEngine, FixedLimits, ReplicaOrder, terms
 from tests.inference.scripted import Gate, ScriptedEngine, calls, says
+from tests.inference.talk import Talk
 from tests.inference.test_servicer import chat, read, with_tools
 
 STREAMS = 200
@@ -127,6 +128,26 @@ async def test_a_budget_ends_a_stream_in_the_middle_with_exact_usage(
     assert any(detail.Unpack(failure) for detail in refused.status.details)
     assert any(detail.Unpack(retry) for detail in refused.status.details)
     assert failure.violations[0].quota_metric == "tokens_per_day"
+    ((_, entry),) = await store.xrevrange(USAGE, count=1)
+    record = usage_pb2.UsageRecord.FromString(entry[b"record"])
+    assert (record.prompt_tokens, record.completion_tokens, record.requests) == (10, 37, 1)
+
+
+async def test_each_turn_of_a_conversation_is_under_a_lease_of_its_own(
+    replica: Replica, ledger: Ledger, tokens: TokenMaker, account: str, store: Redis
+) -> None:
+    limits = FixedLimits(terms(account, tokens_per_day=47, concurrent_streams=1))
+    async with replica(EndlessEngine(), limits) as process:
+        talk = Talk(process.stub, tokens.metadata(*PERMISSIONS))
+        await talk.set_up(server_tools={})
+        await talk.say("Hello", "Hello?")
+        assert await talk.finish() == "BUDGET"
+        assert await talk.refused() == (3, "BUDGET_EXHAUSTED")
+        assert await talk.hang_up() is grpc.aio.EOF
+    assert await used(ledger, account, tokens_per_day=47, concurrent_streams=1) == {
+        Dimension.TOKENS_PER_DAY: 47,
+        Dimension.CONCURRENT_STREAMS: 0,
+    }
     ((_, entry),) = await store.xrevrange(USAGE, count=1)
     record = usage_pb2.UsageRecord.FromString(entry[b"record"])
     assert (record.prompt_tokens, record.completion_tokens, record.requests) == (10, 37, 1)

@@ -27,6 +27,7 @@ from services.rpc.verifier import JwksVerifier, remote_keys
 from tests.conftest import AUDIENCE, ISSUER
 from tests.inference.conftest import Replica, ScriptedToolService, ToolsProcess, settings_for
 from tests.inference.scripted import ScriptedEngine, calls, says
+from tests.inference.talk import Talk
 from tests.inference.test_servicer import read, reason, with_tools
 from tests.running_auth import RunningAuth, running_auth
 
@@ -125,6 +126,30 @@ async def test_a_run_that_may_outlive_its_callers_token_calls_tools_with_one_of_
     assert (caller.actor, caller.key_id, caller.username) == ("inference", key_id, "admin")
     assert (caller.at, caller.permissions) == ("tools", {"tools.*", "inference.chat", "models.*"})
     assert 590 < caller.expires_at.timestamp() - time.time() < 610
+
+
+async def test_every_turn_of_a_conversation_and_calls_that_waited_have_such_a_token(
+    replica: Replica, auth: RunningAuth, connect: Connect, tools_process: ToolsProcess
+) -> None:
+    _, metadata = await auth.key()
+    channel = connect("inference")
+    verifier = JwksVerifier(remote_keys(channel), issuer=ISSUER, audience=AUDIENCE)
+    tokens = ExchangedTokens(TokenServiceStub(channel))
+    danger = ToolCall("call-2", "danger", "{}")
+    engine = ScriptedEngine(calls(SUM), says("391."), calls(danger), says("Done."))
+    async with replica(engine, verifier=verifier, run_tokens=tokens) as run:
+        talk = Talk(run.stub, metadata)
+        await talk.set_up()
+        await talk.say("What is 17 * 23?")
+        assert await talk.finish() == "STOP"
+        await talk.say("Do it.")
+        await talk.until("approval_needed")
+        await talk.send(decision={"call_id": "call-2", "verdict": "APPROVAL_VERDICT_APPROVE"})
+        assert await talk.finish() == "STOP"
+        assert await talk.hang_up() is grpc.aio.EOF
+    callers = tools_process.service.callers  # type: ignore[attr-defined]
+    assert [caller.actor for caller in callers] == ["inference", "inference"]
+    assert len({caller.token_id for caller in callers}) == 2
 
 
 async def test_a_run_that_ends_before_its_callers_token_needs_no_other(
