@@ -11,10 +11,13 @@ from __future__ import annotations
 import sys
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+if TYPE_CHECKING:
+    # Half a minute of imports, which whoever only collects the tests need not wait for.
+    from transformers import LlamaForCausalLM
 
 CONTEXT_LENGTH = 1024
 HEAD_SIZE = 64
@@ -63,6 +66,8 @@ CHAT_TEMPLATE = """\
 
 def make(folder: Path) -> Path:
     """Write the model, its tokenizer and its chat template into the folder."""
+    from transformers import PreTrainedTokenizerFast
+
     tokenizer = _tokenizer()
     wrapped = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -89,6 +94,9 @@ def _tokenizer() -> Tokenizer:
 
 def _network(tokenizer: Tokenizer) -> LlamaForCausalLM:
     """A Llama that answers every token with the script's next one."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
     size = tokenizer.get_vocab_size()
     hidden = -(-size // HEAD_SIZE) * HEAD_SIZE
     torch.manual_seed(0)
