@@ -14,7 +14,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from parley.auth.v1 import session_service_pb2
 from parley.auth.v1.session_service_pb2_grpc import SessionServiceStub
-from parley.inference.v1 import inference_service_pb2
+from parley.inference.v1 import converse_pb2, inference_service_pb2
 from parley.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
 from parley.tools.v1 import tool_service_pb2
 from parley.tools.v1.tool_service_pb2_grpc import ToolServiceStub
@@ -137,6 +137,10 @@ async def test_a_model_is_reached_in_its_pool(edge: Front, tokens: TokenMaker) -
                 inference_service_pb2.ListModelsRequest(), metadata=metadata, timeout=10
             )
             assert listed.models[0].name == expected, model
+            conversation = stub.Converse(metadata=metadata, timeout=10)
+            await conversation.write(converse_pb2.ConverseRequest(setup={"model": model}))
+            assert (await conversation.read()).event.started.model == expected, model
+            conversation.cancel()
 
 
 async def test_a_model_is_reached_in_its_pool_as_json(edge: Front, tokens: TokenMaker) -> None:

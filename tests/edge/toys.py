@@ -13,7 +13,12 @@ from google.protobuf.json_format import ParseDict
 
 from parley.auth.v1 import audit_pb2, session_service_pb2, session_service_pb2_grpc
 from parley.edge import access_log_pb2_grpc, external_auth_pb2, external_auth_pb2_grpc
-from parley.inference.v1 import chat_pb2, inference_service_pb2, inference_service_pb2_grpc
+from parley.inference.v1 import (
+    chat_pb2,
+    converse_pb2,
+    inference_service_pb2,
+    inference_service_pb2_grpc,
+)
 from parley.tools.v1 import tool_pb2, tool_service_pb2, tool_service_pb2_grpc
 from services.auth.edge_refusals import EdgeRefusalServicer
 from services.auth.edge_servicer import denial
@@ -150,6 +155,13 @@ class ToyInference(inference_service_pb2_grpc.InferenceServiceServicer):
         for number, word in enumerate(text.split(), start=2):
             yield chat_pb2.ChatResponse(event={"sequence": number, "content_delta": {"text": word}})
         yield chat_pb2.ChatResponse(event={"finished": {"reason": chat_pb2.FINISH_REASON_STOP}})
+
+    async def Converse(
+        self, requests: AsyncIterator[Any], context: Any
+    ) -> AsyncIterator[converse_pb2.ConverseResponse]:
+        self._seen.note(context)
+        async for _ in requests:
+            yield converse_pb2.ConverseResponse(event={"started": {"model": self._pool}})
 
     async def Cancel(self, request: Any, context: Any) -> inference_service_pb2.CancelResponse:
         self._seen.note(context)
