@@ -11,6 +11,7 @@ from cli import (
     keys,
     login,
     logout,
+    mcp,
     models,
     password,
     quota,
@@ -46,6 +47,7 @@ app.command()(password.password)
 app.command()(chat.chat)
 app.add_typer(models.app, name="models")
 app.add_typer(tools.app, name="tools")
+app.add_typer(mcp.app, name="mcp")
 app.add_typer(keys.app, name="keys")
 app.add_typer(users.app, name="users")
 app.add_typer(roles.app, name="roles")

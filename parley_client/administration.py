@@ -34,6 +34,8 @@ from parley.auth.v1.signing_key_service_pb2_grpc import SigningKeyServiceStub
 from parley.auth.v1.tenant_service_pb2_grpc import TenantServiceStub
 from parley.auth.v1.usage_service_pb2_grpc import UsageServiceStub
 from parley.auth.v1.user_service_pb2_grpc import UserServiceStub
+from parley.tools.v1 import mcp_service_pb2
+from parley.tools.v1.mcp_service_pb2_grpc import McpServiceStub
 from parley_client.caller import Caller
 from parley_client.stream import EventStream
 
@@ -49,6 +51,7 @@ class Administration:
         self._caller = caller
         self._audit = AuditServiceStub(channel)
         self._keys = KeyServiceStub(channel)
+        self._mcp = McpServiceStub(channel)
         self._quotas = QuotaServiceStub(channel)
         self._roles = RoleServiceStub(channel)
         self._sessions = SessionServiceStub(channel)
@@ -279,3 +282,23 @@ class Administration:
         return self._caller.stream(
             self._audit.ExportAuditRecords, request, lambda answer: list(answer.records)
         )
+
+    async def add_mcp_server(self, server: mcp_service_pb2.McpServer) -> mcp_service_pb2.McpServer:
+        """Adds an outside MCP server for the caller's tenant; as it is after the first try."""
+        request = mcp_service_pb2.AddServerRequest(server=server)
+        return (await self._caller.unary(self._mcp.AddServer, request)).server
+
+    async def list_mcp_servers(
+        self, request: mcp_service_pb2.ListServersRequest
+    ) -> mcp_service_pb2.ListServersResponse:
+        """Lists outside MCP servers by name."""
+        return await self._caller.unary(self._mcp.ListServers, request)
+
+    async def get_mcp_server(self, name: str) -> mcp_service_pb2.McpServer:
+        """Gives one of them."""
+        request = mcp_service_pb2.GetServerRequest(name=name)
+        return (await self._caller.unary(self._mcp.GetServer, request)).server
+
+    async def remove_mcp_server(self, name: str) -> None:
+        """Removes one of the caller's tenant, with its tools."""
+        await self._caller.unary(self._mcp.RemoveServer, mcp_service_pb2.RemoveServerRequest(name=name))

@@ -17,6 +17,7 @@ _CATEGORIES = {
     tool_pb2.CATEGORY_WEB: "Web",
     tool_pb2.CATEGORY_DATABASE: "Databases",
     tool_pb2.CATEGORY_UTILITY: "Utilities",
+    tool_pb2.CATEGORY_MCP: "Outside servers",
 }
 
 _LEVELS = {

@@ -14,6 +14,7 @@ from parley.auth.v1.quota_service_pb2_grpc import QuotaServiceStub
 from parley.auth.v1.token_service_pb2_grpc import TokenServiceStub
 from parley.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
 from parley.tools.v1.mcp_endpoint_service_pb2_grpc import add_McpEndpointServiceServicer_to_server
+from parley.tools.v1.mcp_service_pb2_grpc import add_McpServiceServicer_to_server
 from parley.tools.v1.tool_service_pb2_grpc import add_ToolServiceServicer_to_server
 from parley.tools.v1.workspace_service_pb2_grpc import add_WorkspaceServiceServicer_to_server
 from services.ledger.admission import Admission
@@ -41,6 +42,10 @@ from services.tools.call_stream import StreamLimits
 from services.tools.catalogue import Catalogue, Tool
 from services.tools.mcp.endpoint import McpEndpointServicer
 from services.tools.mcp.offered import Offer
+from services.tools.mcp.reach import Reach
+from services.tools.mcp.servers import McpServers
+from services.tools.mcp.servicer import McpServicer
+from services.tools.mcp.state import StateFile, StateUnusable
 from services.tools.metering import Door
 from services.tools.nested_chats import NestedChats
 from services.tools.plugins import PluginUnusable, installed, plugin_tools
@@ -55,6 +60,10 @@ from services.tools.workspace import Workspaces, WorkspaceUnusable
 from services.tools.workspace_servicer import WorkspaceServicer
 
 LEDGER_HEALTH = "parley.ledger"
+MCP_HEALTH = "parley.mcp"
+MCP_STATE = Path(".mcp", "servers.json")
+"""Beside the workspaces, whose folders have no such names."""
+
 EXIT_FAILED = 1
 EXIT_SETTINGS = 2
 
@@ -101,6 +110,9 @@ async def serve(settings: ToolsSettings, resolve: Resolver | None = None) -> Non
         server.add(add_McpEndpointServiceServicer_to_server, endpoint)
         files = WorkspaceServicer(workspaces, PageTokens())
         server.add(add_WorkspaceServiceServicer_to_server, files)
+        servers = _mcp_servers(settings, catalogue, Reach.of(settings, resolve or system), server)
+        await stack.enter_async_context(servers.running())
+        server.add(add_McpServiceServicer_to_server, McpServicer(servers, PageTokens()))
         await asyncio.to_thread(utility.zone_names)  # Reads hundreds of files; later calls only look up.
         await server.start()
         stack.push_async_callback(server.stop)
@@ -171,6 +183,26 @@ def _offer(settings: ToolsSettings, catalogue: Catalogue, workers: WorkerPool, d
     return Offer(catalogue, runner, limits, PageTokens(), door)
 
 
+def _mcp_servers(
+    settings: ToolsSettings, catalogue: Catalogue, reach: Reach, server: RpcServer
+) -> McpServers:
+    """The outside MCP servers; whether all are ready shows in the server's health."""
+    path = settings.mcp_state_path or settings.workspace_path / MCP_STATE
+
+    async def report(answers: bool) -> None:
+        await server.report(MCP_HEALTH, answers=answers)
+
+    return McpServers(
+        catalogue,
+        reach,
+        settings.mcp_servers,
+        StateFile(path.absolute()),
+        report,
+        max_servers=settings.mcp_max_servers,
+        max_tools=settings.mcp_max_tools,
+    )
+
+
 def _servicer(offer: Offer) -> ToolServicer:
     return ToolServicer(offer.catalogue, offer.runner, offer.limits, offer.page_tokens, offer.door)
 
@@ -205,7 +237,7 @@ def main() -> int:
         logging.getLogger(library).setLevel(logging.WARNING)
     try:
         run(lambda: serve(settings))
-    except (OSError, PluginUnusable, WorkspaceUnusable, WorkerUnusable) as error:
+    except (OSError, PluginUnusable, StateUnusable, WorkspaceUnusable, WorkerUnusable) as error:
         print(f"tools cannot start: {error}", file=sys.stderr)
         return EXIT_FAILED
     return 0

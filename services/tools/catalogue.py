@@ -45,6 +45,7 @@ class Category(Enum):
     WEB = tool_pb2.CATEGORY_WEB
     DATABASE = tool_pb2.CATEGORY_DATABASE
     UTILITY = tool_pb2.CATEGORY_UTILITY
+    MCP = tool_pb2.CATEGORY_MCP
 
 
 class SafetyLevel(Enum):
@@ -161,6 +162,8 @@ class Tool:
         unavailable: Why it cannot be called on this machine; empty where it can.
         waits_apart: It waits for others and computes nothing: its calls have
             turns of their own and keep no other tool from running.
+        parameters_schema: The JSON Schema of its arguments as JSON text, where
+            `arguments` does not make it.
     """
 
     name: str
@@ -176,6 +179,7 @@ class Tool:
     examples: Sequence[Example] = ()
     unavailable: str = ""
     waits_apart: bool = False
+    parameters_schema: str = ""
 
     @property
     def permission(self) -> str:
@@ -199,7 +203,7 @@ class Tool:
             name=self.name,
             category=self.category.value,
             description=self.description,
-            parameters_schema=schema_text(self.arguments, "validation"),
+            parameters_schema=self.parameters_schema or schema_text(self.arguments, "validation"),
             result_schema=schema_text(self.result, "serialization"),
             safety_level=self.safety.value,
             max_output_bytes=self.max_output_bytes,
@@ -248,24 +252,60 @@ def tool(
     return make
 
 
-class Catalogue:
-    """The tools there are, by name."""
+EVERYONE = ""
+"""The tenant id of what is for all tenants."""
+
+
+class _Shelf:
+    """Tools by name; it never changes, so that whoever reads one reads all of a moment."""
 
     def __init__(self, tools: Iterable[Tool]) -> None:
-        """Hold these tools.
+        self.tools: dict[str, Tool] = {}
+        for entry in sorted(tools, key=lambda entry: entry.name):
+            if entry.name in self.tools or not entry.description:
+                raise ValueError(f"the tool {entry.name} has no description or the name of another")
+            self.tools[entry.name] = entry
+        self.names = list(self.tools)
+
+
+class Catalogue:
+    """The tools there are, by name. Some come and go, and some are one tenant's alone."""
+
+    def __init__(self, tools: Iterable[Tool]) -> None:
+        """Hold these tools, for everybody and for ever.
 
         Raises:
             ValueError: Two have the same name, or one has no description.
         """
-        self._tools: dict[str, Tool] = {}
-        for entry in sorted(tools, key=lambda entry: entry.name):
-            if entry.name in self._tools or not entry.description:
-                raise ValueError(f"the tool {entry.name} has no description or the name of another")
-            self._tools[entry.name] = entry
-        self._names = list(self._tools)
+        self._own = tuple(tools)
+        self._brought: dict[tuple[str, str], tuple[Tool, ...]] = {}
+        self._shelves = {EVERYONE: _Shelf(self._own)}
 
     def __iter__(self) -> Iterator[Tool]:
-        return iter(self._tools.values())
+        return iter(self._shelves[EVERYONE].tools.values())
+
+    def bring(self, tenant_id: str, source: str, tools: Iterable[Tool]) -> None:
+        """Hold these tools of a source, in place of all that it brought before.
+
+        Args:
+            tenant_id: Whose they are; `EVERYONE`'s for all.
+            source: Who brings them; unique within the tenant.
+            tools: The tools; none takes the source away.
+
+        Raises:
+            ValueError: Two tools that a tenant sees would have the same name; nothing changes.
+        """
+        brought = {**self._brought, (tenant_id, source): tuple(tools)}
+        brought = {place: entries for place, entries in brought.items() if entries}
+        tenants = {EVERYONE, *(tenant for tenant, _ in brought)}
+        self._shelves = {tenant: _Shelf(self._seen_by(tenant, brought)) for tenant in tenants}
+        self._brought = brought
+
+    def _seen_by(self, tenant: str, brought: Mapping[tuple[str, str], tuple[Tool, ...]]) -> Iterator[Tool]:
+        yield from self._own
+        for (owner, _), entries in brought.items():
+            if owner in (EVERYONE, tenant):
+                yield from entries
 
     @property
     def worker_modules(self) -> list[str]:
@@ -279,7 +319,7 @@ class Catalogue:
             ToolNotFound: There is none; names the nearest that the caller may use.
             PermissionMissing: The caller may not.
         """
-        found = self._tools.get(name)
+        found = self._shelf(principal).tools.get(name)
         if found is None:
             raise ToolNotFound(name, self._nearest(name, principal))
         principal.require(found.permission)
@@ -306,10 +346,14 @@ class Catalogue:
             category: Only those of this `tools.v1.Category`; 0 means all.
             after: Only those whose name comes after this one.
         """
-        for name in self._names[bisect.bisect_right(self._names, after) :]:
-            entry = self._tools[name]
+        shelf = self._shelf(principal)
+        for name in shelf.names[bisect.bisect_right(shelf.names, after) :]:
+            entry = shelf.tools[name]
             if category in (0, entry.category.value) and principal.may(entry.permission):
                 yield entry
+
+    def _shelf(self, principal: Principal) -> _Shelf:
+        return self._shelves.get(principal.tenant_id) or self._shelves[EVERYONE]
 
     def _nearest(self, name: str, principal: Principal) -> str:
         names = [entry.name for entry in self.permitted(principal, 0, "")]

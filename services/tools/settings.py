@@ -7,10 +7,20 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
 from services.rpc.settings import ServiceSettings, settings_config
 
+ServerName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,18}[a-z0-9])?$")]
+PlainName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
 SourceName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 
 
@@ -29,6 +39,53 @@ class DatabaseSource(BaseModel):
         if not url.get_secret_value().startswith(("sqlite:///", "postgresql://", "postgres://")):
             raise ValueError("the URL begins neither with sqlite:/// nor with postgresql://")
         return url
+
+
+class McpCommand(BaseModel):
+    """A program that may be started as an MCP server."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    argv: list[str] = Field(min_length=1, max_length=64, description="the program's absolute path, arguments")
+    environment: dict[str, SecretStr] = Field(
+        default_factory=dict, max_length=64, description="all environment variables that it gets"
+    )
+    folder: Path = Field(Path("/"), description="where it runs")
+
+    @field_validator("argv")
+    @classmethod
+    def _path_is_absolute(cls, argv: list[str]) -> list[str]:
+        if not Path(argv[0]).is_absolute():
+            raise ValueError("the program is not named by an absolute path")
+        return argv
+
+
+class McpSecret(BaseModel):
+    """A bearer token for one MCP server."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: Path = Field(description="the file that holds it")
+    url: str = Field(max_length=2048, description="the only server that it is sent to; scheme, host and port")
+
+
+class McpServerSetting(BaseModel):
+    """An MCP server whose tools are everybody's: a command's name, or a URL."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    command: str = Field("", description="a name from mcp_commands")
+    url: str = Field("", max_length=2048, description="http or https, wherever the operator likes")
+    secret_name: str = Field("", description="a name from mcp_secrets, for a URL")
+    lowest_safety_level: Literal["safe", "restricted", "dangerous"] = "restricted"
+    timeout_seconds: float = Field(60, gt=0, le=3600)
+    max_output_bytes: int = Field(64 * 2**10, ge=1, le=2**20)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> McpServerSetting:
+        if bool(self.command) == bool(self.url):
+            raise ValueError("name either a command or a url")
+        return self
 
 
 class ToolsSettings(ServiceSettings):
@@ -113,8 +170,42 @@ class ToolsSettings(ServiceSettings):
         1000, ge=1, le=1_000_000, description="rows that one statement may change"
     )
     database_connections: int = Field(4, ge=1, le=100, description="connections to one PostgreSQL source")
+    mcp_servers: dict[ServerName, McpServerSetting] = Field(
+        default_factory=dict,
+        description='MCP servers for everybody, as JSON: {"files": {"command": "files"}, "wiki": {"url": …}}',
+    )
+    mcp_commands: dict[PlainName, McpCommand] = Field(
+        default_factory=dict,
+        description="programs that may be started as MCP servers, by name, as JSON:"
+        ' {"files": {"argv": ["/usr/bin/…"], "environment": {"KEY": "…"}}}',
+    )
+    mcp_secrets: dict[PlainName, McpSecret] = Field(
+        default_factory=dict,
+        description='bearer tokens for MCP servers, by name, as JSON: {"wiki": {"path": …, "url": …}}',
+    )
+    mcp_open_networks: list[IPv4Network | IPv6Network] = Field(
+        [], description="networks that added MCP servers may be in although they are not public"
+    )
+    mcp_ports: list[int] = Field([80, 443], description="ports of added MCP servers, as a JSON list")
+    mcp_state_path: Path | None = Field(
+        None, description="file that keeps added MCP servers; unset: beneath workspace_path"
+    )
+    mcp_max_servers: int = Field(16, ge=0, le=1000, description="MCP servers that one tenant may add")
+    mcp_max_tools: int = Field(128, ge=1, le=1000, description="tools of one MCP server; more are left out")
+    mcp_memory_bytes: int = Field(
+        2 * 2**30, ge=64 * 2**20, le=2**40, description="data that one MCP program may hold in memory"
+    )
     replay_seconds: float = Field(
         600, ge=1, le=86_400, description="time that the result of a call with an idempotency key is kept"
     )
     replay_bytes: int = Field(64 * 2**20, ge=0, le=2**34, description="results that are kept, of all callers")
     replay_bytes_per_caller: int = Field(4 * 2**20, ge=0, le=2**30, description="of one user")
+
+    @model_validator(mode="after")
+    def _mcp_servers_are_reachable(self) -> ToolsSettings:
+        for name, server in self.mcp_servers.items():
+            if server.command and server.command not in self.mcp_commands:
+                raise ValueError(f"mcp_servers: {name} names a command that mcp_commands does not have")
+            if server.secret_name and server.secret_name not in self.mcp_secrets:
+                raise ValueError(f"mcp_servers: {name} names a secret that mcp_secrets does not have")
+        return self

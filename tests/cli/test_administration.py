@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from parley.auth.v1 import role_service_pb2, signing_key_service_pb2, tenant_service_pb2, user_service_pb2
+from parley.tools.v1 import mcp_service_pb2, tool_pb2
 from tests.cli.conftest import Run
 from tests.client.toy_platform import KEY_ID, PASSWORD, RUN_ID, ToyPlatform
 
@@ -45,6 +46,15 @@ def told(toy: ToyPlatform) -> ToyPlatform:
         toy.answers[f"{name}Tenant"] = getattr(tenant_service_pb2, f"{name}TenantResponse")(tenant=ACME)
     for name in ("Create", "Get", "Update"):
         toy.answers[f"{name}Role"] = getattr(role_service_pb2, f"{name}RoleResponse")(role=role)
+    files = mcp_service_pb2.McpServer(
+        name="files",
+        program={"command": "files"},
+        state=mcp_service_pb2.MCP_SERVER_STATE_READY,
+        tools=["mcp__files__read"],
+    )
+    toy.answers["ListServers"] = mcp_service_pb2.ListServersResponse(servers=[files])
+    for name in ("Add", "Get"):
+        toy.answers[f"{name}Server"] = getattr(mcp_service_pb2, f"{name}ServerResponse")(server=files)
     return toy
 
 
@@ -120,6 +130,23 @@ def test_tenants(parley: Run, told: ToyPlatform) -> None:
     assert parley("tenants", "rename", RUN_ID, "Acme").stdout == f"Tenant {RUN_ID} is called Acme.\n"
     assert parley("tenants", "disable", RUN_ID).stdout == "Acme is disabled.\n"
     assert parley("tenants", "enable", RUN_ID).stdout == "Acme is active.\n"
+
+
+def test_mcp_servers(parley: Run, told: ToyPlatform) -> None:
+    table = parley("mcp", "list").stdout.splitlines()
+    assert table[1].split()[:4] == ["files", "files", "ready", "1"]
+    assert json.loads(parley("mcp", "list", "--json").stdout)[0]["tools"] == ["mcp__files__read"]
+    assert parley("mcp", "show", "files").stdout == "mcp__files__read\n"
+    added = parley("mcp", "add", "files", "--command", "files", "--level", "dangerous", "--timeout", "1.5")
+    assert (added.stdout, added.stderr) == ("mcp__files__read\n", "files is ready.\n")
+    asked = told.requests[-1].server
+    assert (asked.program.command, asked.lowest_safety_level) == ("files", tool_pb2.SAFETY_LEVEL_DANGEROUS)
+    assert asked.timeout.ToMilliseconds() == 1500
+    parley("mcp", "add", "wiki", "--url", "https://wiki.example/mcp", "--secret", "wiki")
+    asked = told.requests[-1].server
+    assert (asked.address.url, asked.address.secret_name) == ("https://wiki.example/mcp", "wiki")
+    assert parley("mcp", "remove", "files").stdout == "files is removed.\n"
+    assert "Give either --command or --url." in parley("mcp", "add", "both").stderr
 
 
 def test_sessions(parley: Run, told: ToyPlatform) -> None:

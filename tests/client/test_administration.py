@@ -24,6 +24,7 @@ from parley.auth.v1 import (
     usage_service_pb2,
     user_service_pb2,
 )
+from parley.tools.v1 import mcp_service_pb2
 from parley_client.administration import Administration
 from parley_client.caller import Caller, pages
 from parley_client.credentials import ApiKey
@@ -132,6 +133,10 @@ CALLS: dict[str, Call] = {
     "WatchAuditRecords": lambda a: anext(
         a.watch_audit_records(audit_service_pb2.WatchAuditRecordsRequest(after_sequence=5))
     ),
+    "AddServer": lambda a: a.add_mcp_server(mcp_service_pb2.McpServer(name="files")),
+    "ListServers": lambda a: a.list_mcp_servers(mcp_service_pb2.ListServersRequest(page_size=5)),
+    "GetServer": lambda a: a.get_mcp_server("files"),
+    "RemoveServer": lambda a: a.remove_mcp_server("files"),
     "VerifyAudit": lambda a: anext(a.verify_audit()),
     "ExportAuditRecords": lambda a: anext(
         a.export_audit_records(audit_service_pb2.ExportAuditRecordsRequest())

@@ -10,12 +10,14 @@ from parley.tools.v1 import tool_pb2
 from services.rpc.errors import PermissionMissing
 from services.tools.builtin.rooms import BUILT_IN
 from services.tools.catalogue import (
+    EVERYONE,
     Arguments,
     Catalogue,
     Category,
     Example,
     LoopCall,
     SafetyLevel,
+    Tool,
     ToolResult,
     WorkerCall,
     tool,
@@ -146,3 +148,48 @@ def test_only_permitted_tools_are_listed_by_name_and_category(tokens: TokenMaker
         "double"
     ]
     assert [entry.name for entry in catalogue.permitted(everyone, 0, "printing")] == ["stepping", "waiting"]
+
+
+def named(name: str) -> Tool:
+    return replace(double, name=name)
+
+
+def test_tools_that_are_brought_are_seen_by_their_tenant_or_by_all(tokens: TokenMaker) -> None:
+    catalogue = Catalogue((double,))
+    catalogue.bring("tenant-1", "a", [named("own"), named("mine")])
+    catalogue.bring(EVERYONE, "b", [named("shared")])
+    catalogue.bring("tenant-2", "a", [named("own")])
+    seen = {
+        tenant: [tool.name for tool in catalogue.permitted(tokens.principal("*", tenant_id=tenant), 0, "")]
+        for tenant in ("tenant-1", "tenant-2", "tenant-3")
+    }
+    assert seen == {
+        "tenant-1": ["double", "mine", "own", "shared"],
+        "tenant-2": ["double", "own", "shared"],
+        "tenant-3": ["double", "shared"],
+    }
+    with pytest.raises(ToolNotFound):
+        catalogue.find("mine", tokens.principal("*", tenant_id="tenant-2"))
+    catalogue.bring("tenant-1", "a", [named("other")])
+    catalogue.bring(EVERYONE, "b", ())
+    later = catalogue.permitted(tokens.principal("*", tenant_id="tenant-1"), 0, "")
+    assert [tool.name for tool in later] == ["double", "other"]
+
+
+def test_a_reader_sees_the_tools_of_one_moment(tokens: TokenMaker) -> None:
+    catalogue = Catalogue((double,))
+    catalogue.bring(EVERYONE, "a", [named("one"), named("two")])
+    reading = catalogue.permitted(tokens.principal("*"), 0, "")
+    first = next(reading).name
+    catalogue.bring(EVERYONE, "a", [named("three")])
+    assert [first, *(tool.name for tool in reading)] == ["double", "one", "two"]
+
+
+def test_a_name_that_is_taken_changes_nothing(tokens: TokenMaker) -> None:
+    catalogue = Catalogue((double,))
+    catalogue.bring("tenant-1", "a", [named("one")])
+    for tenant, source, name in (("tenant-1", "b", "one"), (EVERYONE, "b", "one"), (EVERYONE, "b", "double")):
+        with pytest.raises(ValueError, match=name):
+            catalogue.bring(tenant, source, [named(name)])
+    seen = catalogue.permitted(tokens.principal("*", tenant_id="tenant-1"), 0, "")
+    assert [tool.name for tool in seen] == ["double", "one"]

@@ -5,7 +5,7 @@ import inspect
 import pytest
 
 from parley.tools.v1 import error_reason_pb2
-from services.tools import call_errors, database_errors, errors, web_errors
+from services.tools import call_errors, database_errors, errors, mcp_errors, web_errors
 from services.tools.errors import (
     FileMissing,
     InvalidArguments,
@@ -29,6 +29,7 @@ TAKE_A_NUMBER = (
 def test_every_reason_of_the_contract_has_one_error() -> None:
     reasons = sorted(error.reason for error in ToolsError.__subclasses__())
     assert call_errors.OutcomeUnknown in ToolsError.__subclasses__()
+    assert mcp_errors.McpProtocolError in ToolsError.__subclasses__()
     assert reasons == sorted(set(error_reason_pb2.ErrorReason.values()) - {0})
 
 

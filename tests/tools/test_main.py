@@ -117,18 +117,22 @@ async def test_it_serves_once_it_is_ready_and_leaves_nothing_behind(
         await gone(pid)
 
 
-async def test_a_kill_takes_the_workers_with_it(
+async def test_a_kill_takes_the_workers_and_the_programs_with_it(
     environment: dict[str, str], identity: Callable[[str], TlsFiles]
 ) -> None:
-    async with running(environment) as process:
+    programs = {
+        "PARLEY_TOOLS_MCP_COMMANDS": '{"sleeper": {"argv": ["/bin/sleep", "600"]}}',
+        "PARLEY_TOOLS_MCP_SERVERS": '{"sleeper": {"command": "sleeper"}}',
+    }
+    async with running(environment | programs) as process:
         async with channel(environment, identity, "edge") as opened:
             await until_serving(health_pb2_grpc.HealthStub(opened))
-        workers = children(process.pid)
+        started = children(process.pid)
         process.kill()
         await process.wait()
-    for pid in workers:
+    for pid in started:
         await gone(pid)
-    assert workers
+    assert len(started) == 2  # a worker, and the MCP program, which never answers
 
 
 @pytest.mark.parametrize(
@@ -138,6 +142,8 @@ async def test_a_kill_takes_the_workers_with_it(
         ({"WORKSPACE_TEMPLATE_PATH": "/nope"}, 1, "the workspace template /nope is no folder"),
         ({"TLS_CERTIFICATE_PATH": "/nope.pem"}, 1, "/nope.pem"),
         ({"WORKERS": "0"}, 2, "PARLEY_TOOLS_WORKERS"),
+        ({"MCP_SERVERS": '{"a": {"command": "b"}}'}, 2, "a names a command that mcp_commands does not have"),
+        ({"MCP_COMMANDS": '{"a": {"argv": ["sh"]}}'}, 2, "not named by an absolute path"),
         ({"WORKER": "3"}, 2, "PARLEY_TOOLS_WORKER is not a setting; did you mean PARLEY_TOOLS_WORKERS?"),
     ],
 )

@@ -163,7 +163,7 @@ def described(tool: Tool) -> McpTool:
             read_only_hint=tool.safety is SafetyLevel.SAFE,
             destructive_hint=tool.safety is SafetyLevel.DANGEROUS,
             idempotent_hint=tool.idempotent,
-            open_world_hint=tool.category is Category.WEB,
+            open_world_hint=tool.category in (Category.WEB, Category.MCP),
         ),
     )
 

@@ -180,6 +180,32 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     went; the call did not run again. Look before using a new key. Metadata:
     `idempotency_key`.
     """
+    ERROR_REASON_MCP_SERVER_NOT_FOUND: _ErrorReason.ValueType  # 110
+    """There is no MCP server of this name. Metadata: `server`; `nearest`, the
+    closest name that exists, or empty.
+    """
+    ERROR_REASON_MCP_SERVER_EXISTS: _ErrorReason.ValueType  # 111
+    """Another MCP server has this name; remove it first. Metadata: `server`."""
+    ERROR_REASON_MCP_SERVER_UNAVAILABLE: _ErrorReason.ValueType  # 112
+    """The MCP server is gone or does not answer; it is tried again. Metadata:
+    `server`.
+    """
+    ERROR_REASON_MCP_COMMAND_NOT_ALLOWED: _ErrorReason.ValueType  # 113
+    """The operator allows no command of this name. Metadata: `command`."""
+    ERROR_REASON_MCP_SECRET_NOT_FOUND: _ErrorReason.ValueType  # 114
+    """The operator keeps no secret of this name for this server. Metadata:
+    `secret_name`.
+    """
+    ERROR_REASON_MCP_SERVER_FIXED: _ErrorReason.ValueType  # 115
+    """The MCP server is named in the settings; only the operator changes it.
+    Metadata: `server`.
+    """
+    ERROR_REASON_MCP_PROTOCOL_ERROR: _ErrorReason.ValueType  # 116
+    """The MCP server answered with an error of the protocol, or with what the
+    protocol does not allow. Metadata: `server`; `code`, of JSON-RPC, or empty.
+    """
+    ERROR_REASON_TOO_MANY_MCP_SERVERS: _ErrorReason.ValueType  # 117
+    """The tenant has as many MCP servers as it may. Metadata: `limit`."""
     ERROR_REASON_MODEL_REFUSED: _ErrorReason.ValueType  # 130
     """The model that the tool asked did not answer; the message says why.
     Metadata: `tool`; `cause`, the reason that inference gave, or why its run
@@ -347,6 +373,32 @@ or its result was too large to keep, so that nobody can say again how it
 went; the call did not run again. Look before using a new key. Metadata:
 `idempotency_key`.
 """
+ERROR_REASON_MCP_SERVER_NOT_FOUND: ErrorReason.ValueType  # 110
+"""There is no MCP server of this name. Metadata: `server`; `nearest`, the
+closest name that exists, or empty.
+"""
+ERROR_REASON_MCP_SERVER_EXISTS: ErrorReason.ValueType  # 111
+"""Another MCP server has this name; remove it first. Metadata: `server`."""
+ERROR_REASON_MCP_SERVER_UNAVAILABLE: ErrorReason.ValueType  # 112
+"""The MCP server is gone or does not answer; it is tried again. Metadata:
+`server`.
+"""
+ERROR_REASON_MCP_COMMAND_NOT_ALLOWED: ErrorReason.ValueType  # 113
+"""The operator allows no command of this name. Metadata: `command`."""
+ERROR_REASON_MCP_SECRET_NOT_FOUND: ErrorReason.ValueType  # 114
+"""The operator keeps no secret of this name for this server. Metadata:
+`secret_name`.
+"""
+ERROR_REASON_MCP_SERVER_FIXED: ErrorReason.ValueType  # 115
+"""The MCP server is named in the settings; only the operator changes it.
+Metadata: `server`.
+"""
+ERROR_REASON_MCP_PROTOCOL_ERROR: ErrorReason.ValueType  # 116
+"""The MCP server answered with an error of the protocol, or with what the
+protocol does not allow. Metadata: `server`; `code`, of JSON-RPC, or empty.
+"""
+ERROR_REASON_TOO_MANY_MCP_SERVERS: ErrorReason.ValueType  # 117
+"""The tenant has as many MCP servers as it may. Metadata: `limit`."""
 ERROR_REASON_MODEL_REFUSED: ErrorReason.ValueType  # 130
 """The model that the tool asked did not answer; the message says why.
 Metadata: `tool`; `cause`, the reason that inference gave, or why its run

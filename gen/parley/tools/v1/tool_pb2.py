@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aparley/tools/v1/tool.proto\x12\x0fparley.tools.v1\x1a\x1egoogle/protobuf/duration.proto\"\xef\x02\n\x04Tool\x12\x0c\n\x04name\x18\x01 \x01(\t\x12+\n\x08\x63\x61tegory\x18\x02 \x01(\x0e\x32\x19.parley.tools.v1.Category\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x19\n\x11parameters_schema\x18\x04 \x01(\t\x12\x15\n\rresult_schema\x18\x05 \x01(\t\x12\x32\n\x0csafety_level\x18\x06 \x01(\x0e\x32\x1c.parley.tools.v1.SafetyLevel\x12*\n\x07timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x18\n\x10max_output_bytes\x18\x08 \x01(\x04\x12\x12\n\nidempotent\x18\t \x01(\x08\x12\x12\n\npermission\x18\n \x01(\t\x12.\n\x08\x65xamples\x18\x0b \x03(\x0b\x32\x1c.parley.tools.v1.ToolExample\x12\x13\n\x0bunavailable\x18\x0c \x01(\t\"?\n\x0bToolExample\x12\r\n\x05title\x18\x01 \x01(\t\x12\x11\n\targuments\x18\x02 \x01(\t\x12\x0e\n\x06result\x18\x03 \x01(\t*\xb1\x01\n\x08\x43\x61tegory\x12\x18\n\x14\x43\x41TEGORY_UNSPECIFIED\x10\x00\x12\x11\n\rCATEGORY_FILE\x10\x01\x12\x13\n\x0f\x43\x41TEGORY_SYSTEM\x10\x02\x12\x11\n\rCATEGORY_MATH\x10\x03\x12\x11\n\rCATEGORY_DATA\x10\x04\x12\x10\n\x0c\x43\x41TEGORY_WEB\x10\x05\x12\x15\n\x11\x43\x41TEGORY_DATABASE\x10\x06\x12\x14\n\x10\x43\x41TEGORY_UTILITY\x10\x07*{\n\x0bSafetyLevel\x12\x1c\n\x18SAFETY_LEVEL_UNSPECIFIED\x10\x00\x12\x15\n\x11SAFETY_LEVEL_SAFE\x10\x01\x12\x1b\n\x17SAFETY_LEVEL_RESTRICTED\x10\x02\x12\x1a\n\x16SAFETY_LEVEL_DANGEROUS\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1aparley/tools/v1/tool.proto\x12\x0fparley.tools.v1\x1a\x1egoogle/protobuf/duration.proto\"\xef\x02\n\x04Tool\x12\x0c\n\x04name\x18\x01 \x01(\t\x12+\n\x08\x63\x61tegory\x18\x02 \x01(\x0e\x32\x19.parley.tools.v1.Category\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\x19\n\x11parameters_schema\x18\x04 \x01(\t\x12\x15\n\rresult_schema\x18\x05 \x01(\t\x12\x32\n\x0csafety_level\x18\x06 \x01(\x0e\x32\x1c.parley.tools.v1.SafetyLevel\x12*\n\x07timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x18\n\x10max_output_bytes\x18\x08 \x01(\x04\x12\x12\n\nidempotent\x18\t \x01(\x08\x12\x12\n\npermission\x18\n \x01(\t\x12.\n\x08\x65xamples\x18\x0b \x03(\x0b\x32\x1c.parley.tools.v1.ToolExample\x12\x13\n\x0bunavailable\x18\x0c \x01(\t\"?\n\x0bToolExample\x12\r\n\x05title\x18\x01 \x01(\t\x12\x11\n\targuments\x18\x02 \x01(\t\x12\x0e\n\x06result\x18\x03 \x01(\t*\xc3\x01\n\x08\x43\x61tegory\x12\x18\n\x14\x43\x41TEGORY_UNSPECIFIED\x10\x00\x12\x11\n\rCATEGORY_FILE\x10\x01\x12\x13\n\x0f\x43\x41TEGORY_SYSTEM\x10\x02\x12\x11\n\rCATEGORY_MATH\x10\x03\x12\x11\n\rCATEGORY_DATA\x10\x04\x12\x10\n\x0c\x43\x41TEGORY_WEB\x10\x05\x12\x15\n\x11\x43\x41TEGORY_DATABASE\x10\x06\x12\x14\n\x10\x43\x41TEGORY_UTILITY\x10\x07\x12\x10\n\x0c\x43\x41TEGORY_MCP\x10\x08*{\n\x0bSafetyLevel\x12\x1c\n\x18SAFETY_LEVEL_UNSPECIFIED\x10\x00\x12\x15\n\x11SAFETY_LEVEL_SAFE\x10\x01\x12\x1b\n\x17SAFETY_LEVEL_RESTRICTED\x10\x02\x12\x1a\n\x16SAFETY_LEVEL_DANGEROUS\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,9 +33,9 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'parley.tools.v1.tool_pb2', 
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CATEGORY']._serialized_start=515
-  _globals['_CATEGORY']._serialized_end=692
-  _globals['_SAFETYLEVEL']._serialized_start=694
-  _globals['_SAFETYLEVEL']._serialized_end=817
+  _globals['_CATEGORY']._serialized_end=710
+  _globals['_SAFETYLEVEL']._serialized_start=712
+  _globals['_SAFETYLEVEL']._serialized_end=835
   _globals['_TOOL']._serialized_start=80
   _globals['_TOOL']._serialized_end=447
   _globals['_TOOLEXAMPLE']._serialized_start=449

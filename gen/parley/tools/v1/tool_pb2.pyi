@@ -42,6 +42,8 @@ class _CategoryEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Category.Val
     """SQL sources."""
     CATEGORY_UTILITY: _Category.ValueType  # 7
     """Everything else."""
+    CATEGORY_MCP: _Category.ValueType  # 8
+    """Tools of outside MCP servers."""
 
 class Category(_Category, metaclass=_CategoryEnumTypeWrapper):
     """A room of the catalogue."""
@@ -62,6 +64,8 @@ CATEGORY_DATABASE: Category.ValueType  # 6
 """SQL sources."""
 CATEGORY_UTILITY: Category.ValueType  # 7
 """Everything else."""
+CATEGORY_MCP: Category.ValueType  # 8
+"""Tools of outside MCP servers."""
 Global___Category: _TypeAlias = Category  # noqa: Y015
 
 class _SafetyLevel:

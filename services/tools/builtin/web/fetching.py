@@ -123,7 +123,7 @@ class Fetcher:
     async def _exchange(self, connections: httpcore.AsyncConnectionPool, request: Outgoing) -> Incoming:
         """One request and its response; the body of a redirect is not read."""
         target = request.target
-        with _told(target.host):
+        with told(target.host):
             async with connections.stream(
                 request.method,
                 httpcore.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.path),
@@ -242,8 +242,12 @@ def _read_headers(headers: list[tuple[bytes, bytes]], host: str) -> Headers:
 
 
 @contextmanager
-def _told(host: str) -> Iterator[None]:
-    """Say what the client's errors mean."""
+def told(host: str) -> Iterator[None]:
+    """Say what httpcore's errors mean.
+
+    Raises:
+        ToolsError: One of `services.tools.web_errors`.
+    """
     try:
         yield
     except httpcore.ConnectTimeout:
