@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 import grpc
 from google.protobuf.message import Message
 
-from parley_client.credentials import Credentials, Login
+from parley_client.credentials import Credentials, Login, Metadata
 from parley_client.errors import from_rpc_error
 from parley_client.stream import EventStream
 
@@ -27,6 +27,11 @@ class Page(Protocol):
     next_page_token: str
 
 
+def nothing() -> Metadata:
+    """No metadata."""
+    return ()
+
+
 class Caller:
     """Who calls. Every call raises `ParleyError` when it does not end well.
 
@@ -34,8 +39,14 @@ class Caller:
         credentials: May be replaced at any time, for example after a login.
     """
 
-    def __init__(self, credentials: Credentials) -> None:
+    def __init__(self, credentials: Credentials, beside: Callable[[], Metadata] = nothing) -> None:
+        """Call with these credentials, and with what `beside` gives for each call."""
         self.credentials = credentials
+        self._beside = beside
+
+    async def metadata(self, credentials: Credentials | None = None) -> Metadata:
+        """What goes with a call. `credentials` stand in for the caller's own."""
+        return (*await (credentials or self.credentials).metadata(), *self._beside())
 
     async def unary(
         self,
@@ -50,7 +61,7 @@ class Caller:
         have done what ended the token.
         """
         who = credentials or self.credentials
-        metadata = await who.metadata()
+        metadata = await self.metadata(who)
         try:
             return await method(request, metadata=metadata, timeout=UNARY_TIMEOUT_SECONDS)
         except grpc.aio.AioRpcError as error:
@@ -68,7 +79,7 @@ class Caller:
         """Opens a stream at its first use. `event_of` takes the event out of a response."""
 
         async def open_call() -> grpc.aio.UnaryStreamCall[Any, Answer]:
-            return method(request, metadata=await self.credentials.metadata())
+            return method(request, metadata=await self.metadata())
 
         return EventStream(open_call, event_of)
 

@@ -9,7 +9,7 @@ from parley_client.retries import service_config
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 """The largest message either side may send; the edge holds the same limit."""
 
-_OPTIONS: tuple[tuple[str, int | str], ...] = (
+OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     # A long answer may be silent while a tool runs; without pings a dead peer
@@ -19,6 +19,7 @@ _OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.primary_user_agent", "parley-client"),
     ("grpc.service_config", service_config()),
 )
+"""How a channel to the edge is set up."""
 
 
 def open_channel(address: str, *, authority: Path | None = None) -> grpc.aio.Channel:
@@ -33,4 +34,4 @@ def open_channel(address: str, *, authority: Path | None = None) -> grpc.aio.Cha
         OSError: The authority file cannot be read.
     """
     root = None if authority is None else authority.read_bytes()
-    return grpc.aio.secure_channel(address, grpc.ssl_channel_credentials(root), options=_OPTIONS)
+    return grpc.aio.secure_channel(address, grpc.ssl_channel_credentials(root), options=OPTIONS)

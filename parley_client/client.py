@@ -8,7 +8,7 @@ async with Client(open_channel("localhost:8443", authority=path), ApiKey(secret)
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
@@ -31,9 +31,9 @@ from parley.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
 from parley.tools.v1 import execution_pb2, tool_pb2, tool_service_pb2
 from parley.tools.v1.tool_service_pb2_grpc import ToolServiceStub
 from parley_client.administration import Administration
-from parley_client.caller import Caller, pages
+from parley_client.caller import Caller, nothing, pages
 from parley_client.conversation import Call, ConversationStream, approval_decision
-from parley_client.credentials import AccessToken, Anonymous, Credentials, Login, Tokens
+from parley_client.credentials import AccessToken, Anonymous, Credentials, Login, Metadata, Tokens
 from parley_client.stream import EventStream
 
 MODEL_KEY = "parley-model"
@@ -57,9 +57,22 @@ class Client:
     Every method raises `ParleyError` when the call does not end well.
     """
 
-    def __init__(self, channel: grpc.aio.Channel, credentials: Credentials | None = None) -> None:
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        credentials: Credentials | None = None,
+        *,
+        beside: Callable[[], Metadata] = nothing,
+    ) -> None:
+        """Call over a channel.
+
+        Args:
+            channel: Closed with the client.
+            credentials: Who calls. Default: nobody.
+            beside: Gives metadata that goes with each call beside the credentials.
+        """
         self._channel = channel
-        self._caller = Caller(credentials or Anonymous())
+        self._caller = Caller(credentials or Anonymous(), beside)
         self.administration = Administration(channel, self._caller)
         """What administers the deployment, with the same credentials."""
         self._inference = InferenceServiceStub(channel)
@@ -82,7 +95,7 @@ class Client:
         """Asks, and gives the answer's events as they come. Closing the stream cancels the run."""
 
         async def open_call() -> grpc.aio.UnaryStreamCall[chat_pb2.ChatRequest, chat_pb2.ChatResponse]:
-            metadata = (*await self.credentials.metadata(), (MODEL_KEY, request.model))
+            metadata = (*await self._caller.metadata(), (MODEL_KEY, request.model))
             return self._inference.Chat(request, metadata=metadata, timeout=timeout_seconds)
 
         return EventStream(open_call, lambda response: response.event)
@@ -93,7 +106,7 @@ class Client:
         """Begins a conversation on one stream, at its first use. Closing it cancels what runs."""
 
         async def open_call() -> Call:
-            metadata = (*await self.credentials.metadata(), (MODEL_KEY, setup.model))
+            metadata = (*await self._caller.metadata(), (MODEL_KEY, setup.model))
             return self._inference.Converse(metadata=metadata, timeout=timeout_seconds)
 
         return ConversationStream(open_call, setup)

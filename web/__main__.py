@@ -13,11 +13,10 @@ os.environ.update(GRADIO_ENVIRONMENT)
 
 import structlog
 
-from parley_client.channel import open_channel
 from services.rpc.settings import SettingsError, load
 from services.rpc.telemetry import configure_logging
 from web.app import build_app
-from web.edge import Edge
+from web.edge import Edge, channel_to_edge
 from web.server import PageServer
 from web.session import SessionStore
 from web.settings import WebSettings
@@ -25,7 +24,7 @@ from web.settings import WebSettings
 
 async def serve(settings: WebSettings) -> None:
     """Serve the page until the process is told to stop."""
-    edge = Edge(open_channel(settings.edge_address, authority=settings.edge_authority_path))
+    edge = Edge(channel_to_edge(settings))
     store = SessionStore(max_sessions=settings.max_sessions, idle_seconds=settings.session_idle_seconds)
     try:
         await PageServer(build_app(edge, store), settings).serve_until_stopped()

@@ -7,6 +7,7 @@ that is logged in.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from http import HTTPStatus
 from typing import Any
@@ -22,6 +23,8 @@ from web.session import Session, SessionStore
 COOKIE = "parley_session"
 SECURE_COOKIE = "__Host-parley_session"
 """Its prefix makes browsers refuse it from other hosts and without TLS (RFC 6265bis, 4.1.3)."""
+
+ADDRESS_HEADER = "x-parley-client-address"
 
 MAX_BODY_BYTES = 2**20
 
@@ -84,6 +87,19 @@ def session_of(store: SessionStore, scope: Scope) -> Session | None:
     return store.find(cookies.get(cookie_name(scope["scheme"])))
 
 
+def address_of(scope: Scope) -> str:
+    """The IP address that a request came from, as the edge states it; empty where nobody does.
+
+    With an identity only the edge is let in, and it overwrites the header.
+    Without one the page has nobody's word for it, and none of its own.
+    """
+    stated = Headers(scope=scope).get(ADDRESS_HEADER, "")
+    try:
+        return str(ipaddress.ip_address(stated))
+    except ValueError:
+        return ""
+
+
 class Gate:
     """ASGI middleware; see the module."""
 
@@ -118,6 +134,7 @@ class Gate:
         session = session_of(self._store, scope)
         if session is None:
             return RedirectResponse("login", 303) if path == "/" else _error(401, "Log in first.")
+        session.whereabouts.address = address_of(scope)
         if (scope["method"], path) not in _EXACT and not path.startswith(_FOLDERS):
             return _error(404, "There is nothing here.")
         try:

@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, select_autoescape
 from parley_client.errors import ParleyError
 from web.advice import Advice, advise
 from web.edge import Edge
-from web.gate import LOGIN_PATH, cookie_name, session_of
+from web.gate import LOGIN_PATH, address_of, cookie_name, session_of
 from web.session import Session, SessionStore
 
 STATIC_PATH = Path(__file__).parent / "static"
@@ -43,12 +43,12 @@ def login_router(edge: Edge, store: SessionStore) -> APIRouter:
         if not username or not password:
             return _form(username, Advice("Enter your user name and your password.", "", "", log_in=False))
         try:
-            login = await edge.login(username, password)
+            login = await edge.login(username, password, address_of(request.scope))
         except ParleyError as error:
             _log.info("login refused", reason=error.reason or error.code.name)
             return _form(username, advise(error), status=401)
         await _end(request)
-        session = await store.open(username, login.client)
+        session = await store.open(username, login.client, login.whereabouts)
         return _welcome(request, session, "password" if login.must_change_password else ".")
 
     @router.post("/logout")

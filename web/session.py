@@ -14,6 +14,7 @@ from web.administration.room import Room
 from web.administration.visitor import Visitor
 from web.answer import Answer
 from web.conversation import Conversation
+from web.edge import Whereabouts
 from web.playground.trial import Trial
 from web.run import Run
 
@@ -62,6 +63,7 @@ class Session:
     username: str
     client: Client
     used_at: float
+    whereabouts: Whereabouts = field(default_factory=Whereabouts)
     models: dict[str, model_pb2.Model] = field(default_factory=dict)
     conversations: OrderedDict[str, Conversation] = field(default_factory=OrderedDict)
     tabs: OrderedDict[str, Tab] = field(default_factory=OrderedDict)
@@ -112,10 +114,12 @@ class SessionStore:
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._owners: dict[str, str] = {}
 
-    async def open(self, username: str, client: Client) -> Session:
-        """Begin a session under a new random id."""
+    async def open(self, username: str, client: Client, whereabouts: Whereabouts | None = None) -> Session:
+        """Begin a session under a new random id, of a person whose whereabouts the client states."""
         await self._expire()
-        session = Session(secrets.token_urlsafe(_ID_BYTES), username, client, self._clock())
+        session = Session(
+            secrets.token_urlsafe(_ID_BYTES), username, client, self._clock(), whereabouts or Whereabouts()
+        )
         self._sessions[session.id] = session
         while len(self._sessions) > self._max_sessions:
             await self.end(next(iter(self._sessions)))

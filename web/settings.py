@@ -20,10 +20,14 @@ class WebSettings(BaseSettings):
     listen_address: str = Field("127.0.0.1:0", description="host:port to serve the page on; port 0 picks one")
     edge_address: str = Field(description="host:port of the edge")
     edge_authority_path: Path | None = Field(
-        None, description="PEM certificates of the edge's authority; unset: those that gRPC trusts by itself"
+        None,
+        description="PEM certificates of the edge's authority, for a page without a mesh certificate; "
+        "unset: those that gRPC trusts by itself",
     )
     tls_certificate_path: Path | None = Field(
-        None, description="PEM chain of this server's mesh certificate; unset: plain HTTP, for loopback only"
+        None,
+        description="PEM chain of this server's mesh certificate, also shown to the edge; "
+        "unset: plain HTTP, for loopback only",
     )
     tls_private_key_path: Path | None = Field(None, description="PEM private key of that certificate")
     tls_authority_path: Path | None = Field(None, description="PEM certificates of the mesh's authorities")

@@ -26,8 +26,10 @@ ORIGIN_POLICY = "origin"
 SIZE_POLICY = "size"
 
 KEY_HEADER = "x-parley-key"
-# What the key exchange is shown, beside the address that the call comes from.
-SHOWN_HEADERS = (KEY_HEADER, "x-request-id")
+ADDRESS_HEADER = "x-parley-client-address"
+# What the key exchange is shown. The address that Envoy tells by itself is that of the connection, which
+# may be a proxy's or the page's.
+SHOWN_HEADERS = (KEY_HEADER, "x-request-id", ADDRESS_HEADER)
 PROVIDER = "parley"
 JWKS_METHOD = "parley.auth.v1.SessionService.GetJwks"
 
@@ -67,6 +69,7 @@ def http_filters(scope: Scope) -> list[Tree]:
         statuses(),  # before the transcoder, whose answers it mends on their way out
         transcoder(scope),  # before the checks: from here on every call is gRPC, with one path
         flood_limit(),  # guards the routes without checks; by now JSON calls have their method's route
+        client_address(),  # before the key exchange, which is shown it
         key_exchange(settings),  # before the token check, which then also checks what the exchange gave
         token_check(scope),  # last: whatever went wrong before, without a good token nothing passes
         router(),
@@ -78,9 +81,9 @@ def jwks_filters(scope: Scope) -> list[Tree]:
     return [transcoder(scope), router()]
 
 
-def strip_identity(settings: EdgeSettings) -> list[Tree]:
+def strip_identity(trusted_hops: int) -> list[Tree]:
     """Takes identity headers off before anything reads them, the connection manager included."""
-    headers = [*STRIPPED_HEADERS, *(["x-forwarded-for"] if settings.trusted_hops == 0 else [])]
+    headers = [*STRIPPED_HEADERS, *(["x-forwarded-for"] if trusted_hops == 0 else [])]
     prefixes = [
         {"remove_on_match": {"key_matcher": {"prefix": prefix, "ignore_case": True}}}
         for prefix in STRIPPED_PREFIXES
@@ -198,6 +201,17 @@ def _transcoder(scope: Scope, stream_option: str) -> Tree:
             "reject_binding_body_field_collisions": True,
         },
         print_options={stream_option: True},
+    )
+
+
+def client_address() -> Tree:
+    """Tells whom the call goes to where it comes from."""
+    stated = {"key": ADDRESS_HEADER, "value": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"}
+    append = {"header": stated, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+    return extension(
+        "envoy.filters.http.header_mutation",
+        f"{HTTP_FILTERS}.header_mutation.v3.HeaderMutation",
+        mutations={"request_mutations": [{"append": append}]},
     )
 
 

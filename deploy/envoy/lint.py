@@ -97,6 +97,7 @@ def lint(tree: Tree, contract: Contract) -> list[Fault]:
         _only_anonymous_methods_are_open,
         _identity_is_stripped,
         _filters_guard,
+        _words_are_proven,
         _logs_keep_secrets,
     )
     return [fault for check in checks for fault in check(tree, contract)]
@@ -170,10 +171,11 @@ def _streams_have_time(tree: Tree, contract: Contract) -> Iterator[Fault]:
 
 
 def _methods_have_routes(tree: Tree, contract: Contract) -> Iterator[Fault]:
-    routed = {_path(route) for route in _routes(tree)}
-    for method in contract.methods:
-        if method.path not in routed:
-            yield Fault(method.path, "has no route")
+    for manager in _managers(tree):
+        routed = {_path(route) for route in _routes_of(manager)}
+        for method in contract.methods:
+            if method.path not in routed:
+                yield Fault(method.path, "has no route")
 
 
 def _only_anonymous_methods_are_open(tree: Tree, contract: Contract) -> Iterator[Fault]:
@@ -190,7 +192,11 @@ def _only_anonymous_methods_are_open(tree: Tree, contract: Contract) -> Iterator
 
 def _identity_is_stripped(tree: Tree, _contract: Contract) -> Iterator[Fault]:
     """Services believe these headers, so callers must not get any through."""
-    manager = _manager(tree)
+    for manager in _managers(tree):
+        yield from _not_stripped(manager)
+
+
+def _not_stripped(manager: Tree) -> Iterator[Fault]:
     mutations = [
         mutation
         for extension in manager.get("early_header_mutation_extensions", [])
@@ -210,7 +216,12 @@ def _identity_is_stripped(tree: Tree, _contract: Contract) -> Iterator[Fault]:
 
 def _filters_guard(tree: Tree, _contract: Contract) -> Iterator[Fault]:
     """The filters that refuse stand where they must and fail closed."""
-    filters = {item["name"]: item["typed_config"] for item in _manager(tree).get("http_filters", [])}
+    for manager in _managers(tree):
+        yield from _not_guarded(manager)
+
+
+def _not_guarded(manager: Tree) -> Iterator[Fault]:
+    filters = {item["name"]: item["typed_config"] for item in manager.get("http_filters", [])}
     order = list(filters)
     gate = "envoy.filters.http.rbac"
     if gate not in order or order.index(gate) > order.index(CORS):
@@ -227,8 +238,20 @@ def _filters_guard(tree: Tree, _contract: Contract) -> Iterator[Fault]:
             yield Fault(f"provider {name}", "takes tokens from the query, where logs keep them")
 
 
+def _words_are_proven(tree: Tree, _contract: Contract) -> Iterator[Fault]:
+    """A chain beside the public one believes what its caller says of people, so it proves who that is."""
+    for chain in _chains(tree):
+        if "filter_chain_match" not in chain:
+            continue
+        tls = chain.get("transport_socket", {}).get("typed_config", {})
+        context = tls.get("common_tls_context", {}).get("combined_validation_context", {})
+        names = context.get("default_validation_context", {}).get("match_typed_subject_alt_names", [])
+        if not tls.get("require_client_certificate") or len(names) != 1 or "exact" not in names[0]["matcher"]:
+            yield Fault("listener public", "believes a caller whose certificate it does not demand")
+
+
 def _logs_keep_secrets(tree: Tree, _contract: Contract) -> Iterator[Fault]:
-    for log in _manager(tree).get("access_log", []):
+    for log in (log for manager in _managers(tree) for log in manager.get("access_log", [])):
         for text in _texts(log):
             upper = text.upper()
             if any(f"({header.upper()}" in upper for header in SECRET_HEADERS):
@@ -261,17 +284,24 @@ def _clusters(tree: Tree) -> list[Tree]:
     return clusters
 
 
-def _manager(tree: Tree, listener: str = "public") -> Tree:
-    """The HTTP connection manager of a listener."""
-    for candidate in tree["static_resources"].get("listeners", []):
-        if candidate.get("name") == listener:
-            manager: Tree = candidate["filter_chains"][0]["filters"][0]["typed_config"]
-            return manager
-    return {}
+def _chains(tree: Tree, listener: str = "public") -> list[Tree]:
+    """The filter chains of a listener."""
+    listeners = tree["static_resources"].get("listeners", [])
+    return [chain for found in listeners if found.get("name") == listener for chain in found["filter_chains"]]
+
+
+def _managers(tree: Tree, listener: str = "public") -> list[Tree]:
+    """The HTTP connection managers of a listener, one for each filter chain."""
+    return [chain["filters"][0]["typed_config"] for chain in _chains(tree, listener)]
 
 
 def _routes(tree: Tree, listener: str = "public") -> Iterator[Tree]:
-    for host in _manager(tree, listener).get("route_config", {}).get("virtual_hosts", []):
+    for manager in _managers(tree, listener):
+        yield from _routes_of(manager)
+
+
+def _routes_of(manager: Tree) -> Iterator[Tree]:
+    for host in manager.get("route_config", {}).get("virtual_hosts", []):
         yield from host.get("routes", [])
 
 

@@ -3,31 +3,49 @@
 from __future__ import annotations
 
 from deploy.envoy.access_log import access_log
-from deploy.envoy.clusters import WINDOW_BYTES
+from deploy.envoy.clusters import WEB, WINDOW_BYTES
 from deploy.envoy.filters import Scope, http_filters, jwks_filters, strip_identity
 from deploy.envoy.refusals import local_replies
 from deploy.envoy.routes import jwks_route_configuration, route_configuration
 from deploy.envoy.settings import EdgeSettings
-from deploy.envoy.tls import SecretFiles, downstream
+from deploy.envoy.tls import EDGE, SecretFiles, downstream, downstream_of
 from deploy.envoy.tree import Tree, address_of, extension, seconds
 
 MANAGER = "envoy.filters.network.http_connection_manager"
+TLS_INSPECTOR = "envoy.filters.listener.tls_inspector"
+TLS_INSPECTOR_TYPE = "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector"
 MANAGER_TYPE = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 
 
+PAGE_HOPS = 1
+"""The page's server stands between a person and the edge, as a proxy does."""
+
+
 def public_listener(scope: Scope, files: SecretFiles) -> Tree:
-    """The one TLS port that all callers use."""
+    """The one TLS port that all callers use.
+
+    Whoever asks for the edge by its name in the mesh is the page, or is not
+    let in; everybody else is asked for no certificate.
+    """
+    chains = [_chain(scope, downstream(files), scope.settings.trusted_hops)]
+    if scope.settings.web_address:
+        domain = scope.settings.trust_domain
+        page = _chain(scope, downstream_of(files, WEB, domain), PAGE_HOPS)
+        chains.append({"filter_chain_match": {"server_names": [f"{EDGE}.{domain}"]}, **page})
     return {
         "name": "public",
         "address": address_of(scope.settings.listen_address),
         "per_connection_buffer_limit_bytes": WINDOW_BYTES,
-        "filter_chains": [
-            {
-                "transport_socket": downstream(files),
-                "transport_socket_connect_timeout": "10s",
-                "filters": [_public_manager(scope)],
-            }
-        ],
+        "listener_filters": [extension(TLS_INSPECTOR, TLS_INSPECTOR_TYPE)],
+        "filter_chains": chains,
+    }
+
+
+def _chain(scope: Scope, transport_socket: Tree, trusted_hops: int) -> Tree:
+    return {
+        "transport_socket": transport_socket,
+        "transport_socket_connect_timeout": "10s",
+        "filters": [_public_manager(scope, trusted_hops)],
     }
 
 
@@ -44,7 +62,7 @@ def jwks_listener(scope: Scope) -> Tree:
     return {"name": "jwks", "address": address, "filter_chains": [{"filters": [manager]}]}
 
 
-def _public_manager(scope: Scope) -> Tree:
+def _public_manager(scope: Scope, trusted_hops: int) -> Tree:
     settings = scope.settings
     return extension(
         MANAGER,
@@ -52,7 +70,7 @@ def _public_manager(scope: Scope) -> Tree:
         stat_prefix="edge",
         codec_type="AUTO",
         server_name="parley",
-        **_identity(settings),
+        **_identity(trusted_hops),
         **_limits(settings),
         normalize_path=True,
         merge_slashes=True,
@@ -63,13 +81,13 @@ def _public_manager(scope: Scope) -> Tree:
     )
 
 
-def _identity(settings: EdgeSettings) -> Tree:
+def _identity(trusted_hops: int) -> Tree:
     """Who the caller is and which request this is are decided here, whatever the caller says."""
     return {
-        "early_header_mutation_extensions": strip_identity(settings),
+        "early_header_mutation_extensions": strip_identity(trusted_hops),
         "forward_client_cert_details": "SANITIZE",
         "use_remote_address": True,
-        "xff_num_trusted_hops": settings.trusted_hops,
+        "xff_num_trusted_hops": trusted_hops,
         "generate_request_id": True,
         "always_set_request_id_in_response": True,
     }

@@ -73,7 +73,6 @@ def route_configuration(scope: Scope) -> Tree:
                     CORS: _cors_policy(scope),
                     MEASURE: typed(f"{HTTP_FILTERS}.buffer.v3.BufferPerRoute", disabled=True),
                 },
-                "request_headers_to_add": [_client_address()],
                 # What the key exchange did not take off: no service but auth sees a key.
                 "request_headers_to_remove": ["x-parley-key", "x-api-key"],
                 "response_headers_to_remove": ["grpc-accept-encoding"],
@@ -256,11 +255,3 @@ def _cors_policy(scope: Scope) -> Tree:
         expose_headers=",".join(CORS_RESPONSE_HEADERS),
         max_age="600",
     )
-
-
-def _client_address() -> Tree:
-    """Tells services where the call comes from."""
-    return {
-        "header": {"key": "x-parley-client-address", "value": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"},
-        "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
-    }

@@ -8,6 +8,9 @@ from pathlib import Path
 from deploy.envoy.settings import EdgeSettings
 from deploy.envoy.tree import Tree, extension, typed
 
+EDGE = "edge"
+"""The edge's own name in the mesh."""
+
 IDENTITY = "edge-identity"
 PUBLIC = "edge-public"
 AUTHORITY = "mesh-authority"
@@ -59,32 +62,46 @@ def downstream(files: SecretFiles) -> Tree:
     )
 
 
+def downstream_of(files: SecretFiles, service: str, trust_domain: str) -> Tree:
+    """Mutual TLS towards one service of the mesh that calls as others do."""
+    return extension(
+        "envoy.transport_sockets.tls",
+        f"{TLS}.DownstreamTlsContext",
+        require_client_certificate=True,
+        common_tls_context={"alpn_protocols": ["h2"], **_mutual(files, service, trust_domain)},
+    )
+
+
 def upstream(files: SecretFiles, service: str, trust_domain: str, protocol: str = "h2") -> Tree:
     """Mutual TLS towards a service, which must show exactly its own SPIFFE id.
 
     The ALPN protocol is spelled out: without `h2` grpc refuses the connection, and
     `envoy --mode validate` says nothing.
     """
-    spiffe_id = f"spiffe://{trust_domain}/{service}"
     return extension(
         "envoy.transport_sockets.tls",
         f"{TLS}.UpstreamTlsContext",
         sni=f"{service}.{trust_domain}",
-        common_tls_context={
-            "alpn_protocols": [protocol],
-            "tls_params": {
-                "tls_minimum_protocol_version": "TLSv1_3",
-                "tls_maximum_protocol_version": "TLSv1_3",
-            },
-            "tls_certificate_sds_secret_configs": [_reference(files, IDENTITY)],
-            "combined_validation_context": {
-                "default_validation_context": {
-                    "match_typed_subject_alt_names": [{"san_type": "URI", "matcher": {"exact": spiffe_id}}]
-                },
-                "validation_context_sds_secret_config": _reference(files, AUTHORITY),
-            },
-        },
+        common_tls_context={"alpn_protocols": [protocol], **_mutual(files, service, trust_domain)},
     )
+
+
+def _mutual(files: SecretFiles, service: str, trust_domain: str) -> Tree:
+    """The edge's identity, and whom alone it talks to."""
+    spiffe_id = f"spiffe://{trust_domain}/{service}"
+    return {
+        "tls_params": {
+            "tls_minimum_protocol_version": "TLSv1_3",
+            "tls_maximum_protocol_version": "TLSv1_3",
+        },
+        "tls_certificate_sds_secret_configs": [_reference(files, IDENTITY)],
+        "combined_validation_context": {
+            "default_validation_context": {
+                "match_typed_subject_alt_names": [{"san_type": "URI", "matcher": {"exact": spiffe_id}}]
+            },
+            "validation_context_sds_secret_config": _reference(files, AUTHORITY),
+        },
+    }
 
 
 def _reference(files: SecretFiles, name: str) -> Tree:

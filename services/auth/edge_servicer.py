@@ -15,6 +15,7 @@ from services.auth.keys import parse
 from services.rpc.call import AUTHORIZATION, current_call, note
 from services.rpc.errors import ServiceError
 from services.rpc.interceptors.around import Context
+from services.rpc.interceptors.audit import CLIENT_ADDRESS
 
 # Where the edge moves a key that came as `authorization: Bearer parley_…` or as `x-api-key`.
 KEY_HEADER = "x-parley-key"
@@ -55,7 +56,7 @@ class EdgeServicer(external_auth_pb2_grpc.AuthorizationServicer):
         call = current_call()
         # The decision is about the caller's request, and is found by its id.
         call.request_id = headers.get(REQUEST_ID, call.request_id)[:MAX_REQUEST_ID_CHARACTERS]
-        call.client_address = request.attributes.source.address.socket_address.address
+        call.client_address = headers.get(CLIENT_ADDRESS, "")
         try:
             token = await self._exchange.exchange(key, call.client_address)
         except ServiceError as error:

@@ -50,7 +50,8 @@ async def target(
     with ValkeyServer(port=free_port()) as store:
         told = auth_settings(identity("auth"), folder, store.port)
         async with serving(told) as (_, port), front_of(port, identity, place) as edge, edge.http() as client:
-            yield Target(edge, folder, client, await populate(client, folder))
+            people = await populate(client, folder)
+            yield Target(edge, folder, client, people, identity("web"), identity("tools"))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -74,7 +75,8 @@ async def tool_target(
         edge = await stack.enter_async_context(before)
         client = await stack.enter_async_context(edge.http())
         channel = await stack.enter_async_context(edge.channel())
-        platform = Target(edge, secrets, client, await populate(client, secrets))
+        people = await populate(client, secrets)
+        platform = Target(edge, secrets, client, people, identity("web"), identity("tools"))
         target = ToolTarget(platform, channel, service, around.workspaces, around.outside, site)
         await eventually(lambda: ready(target))
         yield target
@@ -94,6 +96,7 @@ def front_of(
         place,
         listen_address=f"127.0.0.1:{free_port()}",
         auth_addresses=[f"127.0.0.1:{port}"],
+        web_address=f"127.0.0.1:{free_port()}",
         max_body_bytes=2**20,
         **changes,
     )

@@ -7,8 +7,11 @@ from contextlib import suppress
 
 import httpx
 
+from parley.auth.v1.session_service_pb2 import WhoAmIRequest
+from parley.auth.v1.session_service_pb2_grpc import SessionServiceStub
 from services.auth.keys import RANDOM_CHARACTERS, checksum
 from tests.attacks.target import NOBODY, PASSWORD, Attack, Target, bearer
+from web.edge import as_page
 
 KEY_INVALID = (401, "KEY_INVALID")
 REFRESH_INVALID = (401, "REFRESH_TOKEN_INVALID")
@@ -65,6 +68,22 @@ async def from_a_foreign_address(target: Target) -> httpx.Response:
 async def claims_an_allowed_address(target: Target) -> httpx.Response:
     made = await target.key(target.user, allowedAddresses=["203.0.113.0/24"])
     return await target.get("me", {**bearer(made["secret"]), "x-forwarded-for": "203.0.113.7"})
+
+
+async def states_an_address_as_a_neighbour(target: Target) -> httpx.Response:
+    """With an identity of the mesh that is not the page's, at the port where everybody calls."""
+    made = await target.key(target.user, allowedAddresses=["203.0.113.0/24"])
+    stated = {**bearer(made["secret"]), "x-forwarded-for": "203.0.113.7"}
+    async with target.edge.http(as_service=target.neighbour) as client:
+        return await client.get("/api/v1/me", headers=stated)
+
+
+async def states_an_address_as_the_page(target: Target) -> httpx.Response:
+    made = await target.key(target.user, allowedAddresses=["203.0.113.0/24"])
+    async with as_page(target.edge.address, target.page, "parley.local") as channel:
+        stated = (("authorization", f"Bearer {made['secret']}"), ("x-forwarded-for", "203.0.113.7"))
+        who = await SessionServiceStub(channel).WhoAmI(WhoAmIRequest(), metadata=stated, timeout=10)
+    return httpx.Response(200, text=who.username)
 
 
 async def from_an_allowed_address(target: Target) -> httpx.Response:
@@ -278,6 +297,12 @@ KEYS = (
         claims_an_allowed_address,
         (403, "KEY_ADDRESS_NOT_ALLOWED"),
         from_an_allowed_address,
+    ),
+    Attack(
+        "an address stated by a neighbour of the page",
+        states_an_address_as_a_neighbour,
+        (403, "KEY_ADDRESS_NOT_ALLOWED"),
+        states_an_address_as_the_page,
     ),
     Attack("key in the query", key_in_the_query, (400, "INVALID_REQUEST"), key_in_its_header),
     Attack(

@@ -14,6 +14,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey
 
 from services.rpc.principal import ALGORITHM, TOKEN_TYPE
+from services.rpc.tls import TlsFiles
 from tests.edge.front import Front
 
 PASSWORD = "correct horse battery staple"
@@ -49,12 +50,14 @@ def bearer(credential: str) -> dict[str, str]:
 
 @dataclass
 class Target:
-    """The platform under attack, and people to attack it as."""
+    """The platform under attack, people to attack it as, and identities of the page and of a neighbour."""
 
     edge: Front
     folder: Path
     client: httpx.AsyncClient
     people: dict[str, Person]
+    page: TlsFiles
+    neighbour: TlsFiles
 
     def __getattr__(self, name: str) -> Person:
         """`target.viewer` is the person of that name."""

@@ -245,7 +245,7 @@ class Auth:
 def check_request(key: str | None, address: str = "192.0.2.1") -> external_auth_pb2.CheckRequest:
     request = external_auth_pb2.CheckRequest()
     request.attributes.request.http.headers["x-request-id"] = "a-request-of-the-edge"
-    request.attributes.source.address.socket_address.address = address
+    request.attributes.request.http.headers["x-parley-client-address"] = address
     if key is not None:
         request.attributes.request.http.headers["x-parley-key"] = key
     return request

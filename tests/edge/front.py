@@ -19,6 +19,7 @@ import httpx
 from deploy.envoy.contract import load_contract
 from deploy.envoy.render import write
 from deploy.envoy.settings import EdgeSettings
+from services.rpc.tls import TlsFiles
 from tests.conftest import TokenMaker
 
 T = TypeVar("T")
@@ -77,13 +78,16 @@ class Front:
         roots = self.settings.tls_authority_path.read_bytes()
         return grpc.aio.secure_channel(self.address, grpc.ssl_channel_credentials(roots))
 
-    def tls(self) -> ssl.SSLContext:
-        """What callers outside trust."""
-        return ssl.create_default_context(cafile=str(self.settings.tls_authority_path))
+    def tls(self, as_service: TlsFiles | None = None) -> ssl.SSLContext:
+        """What callers outside trust; with a certificate of the mesh, should the edge ask for one."""
+        context = ssl.create_default_context(cafile=str(self.settings.tls_authority_path))
+        if as_service is not None:
+            context.load_cert_chain(as_service.certificate, as_service.private_key)
+        return context
 
-    def http(self) -> httpx.AsyncClient:
+    def http(self, as_service: TlsFiles | None = None) -> httpx.AsyncClient:
         """An HTTP/1.1 client of the edge."""
-        return httpx.AsyncClient(base_url=self.url, verify=self.tls(), timeout=20)
+        return httpx.AsyncClient(base_url=self.url, verify=self.tls(as_service), timeout=20)
 
 
 async def eventually(look: Callable[[], Awaitable[T | None]]) -> T:

@@ -162,8 +162,8 @@ async def test_a_key_works_for_json(edge: Front) -> None:
 
 async def test_little_more_than_the_key_is_shown_to_the_exchange(edge: Front, mesh: Mesh) -> None:
     await who(edge, ("x-api-key", GOOD_KEY), ("cookie", "session=secret"), ("x-forwarded-for", "192.0.2.7"))
-    assert set(mesh.exchange.asked) == {"x-parley-key", "x-request-id"}
-    assert mesh.exchange.address == "127.0.0.1"
+    assert set(mesh.exchange.asked) == {"x-parley-key", "x-request-id", "x-parley-client-address"}
+    assert mesh.exchange.asked["x-parley-client-address"] == "127.0.0.1"
     assert mesh.exchange.path == "/parley.auth.v1.SessionService/WhoAmI"
 
 

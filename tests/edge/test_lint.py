@@ -107,6 +107,21 @@ def _no_server_name(tree: Tree) -> None:
     del upstream_tls(tree)["sni"]
 
 
+def page_tls(tree: Tree) -> Tree:
+    chains = tree["static_resources"]["listeners"][0]["filter_chains"]
+    found: Tree = chains[1]["transport_socket"]["typed_config"]
+    return found
+
+
+def _page_without_certificate(tree: Tree) -> None:
+    del page_tls(tree)["require_client_certificate"]
+
+
+def _page_by_any_name(tree: Tree) -> None:
+    context = page_tls(tree)["common_tls_context"]["combined_validation_context"]
+    del context["default_validation_context"]["match_typed_subject_alt_names"]
+
+
 def _no_tls(tree: Tree) -> None:
     del cluster(tree, "tools")["transport_socket"]
 
@@ -214,6 +229,8 @@ PLANTED: dict[Callable[[Tree], None], str] = {
     _prefix_name: "cluster auth: accepts any certificate",
     _no_client_certificate: "cluster auth: shows no certificate",
     _no_server_name: "cluster auth: sends no server name",
+    _page_without_certificate: "listener public: believes a caller whose certificate it does not demand",
+    _page_by_any_name: "listener public: believes a caller whose certificate it does not demand",
     _no_tls: "cluster tools: shows no certificate",
     _default_limits: "cluster tools: keeps the default of 1,024 calls",
     _stream_with_timeout: f"route {CHAT}: is a stream with timeout 60s",

@@ -100,7 +100,6 @@ class ToyKeyExchange(external_auth_pb2_grpc.AuthorizationServicer):
         headers = request.attributes.request.http.headers
         self.asked = dict(headers)
         self.path = request.attributes.request.http.path
-        self.address = request.attributes.source.address.socket_address.address
         key = headers.get("x-parley-key", "")
         if key == HUNG_KEY:
             await self.seen.wait()

@@ -62,6 +62,7 @@ class ScriptedEdge(
         refreshed: How often a token was renewed.
         ended: True: sessions are over; tokens and refreshes are refused.
         permissions: What everybody may do.
+        stated: Where the person is, as the last call said.
         one_time: Whether the password is a one-time password.
         auth: The services of the administration.
     """
@@ -80,6 +81,7 @@ class ScriptedEdge(
     models: list[model_pb2.Model] = field(default_factory=list)
     tools: list[tool_pb2.Tool] = field(default_factory=list)
     permissions: tuple[str, ...] = ()
+    stated: str = ""
     one_time: bool = False
     auth: ScriptedAuth = field(default_factory=ScriptedAuth)
 
@@ -140,6 +142,7 @@ class ScriptedEdge(
     async def Login(
         self, request: session_service_pb2.LoginRequest, context: grpc.aio.ServicerContext
     ) -> session_service_pb2.LoginResponse:
+        self.stated = _stated(context)
         if request.password != PASSWORD:
             await _refuse(context, "The user name or the password is wrong.", "CREDENTIALS_INVALID")
         return session_service_pb2.LoginResponse(tokens=self._pair(), must_change_password=self.one_time)
@@ -147,6 +150,7 @@ class ScriptedEdge(
     async def Refresh(
         self, request: session_service_pb2.RefreshRequest, context: grpc.aio.ServicerContext
     ) -> session_service_pb2.RefreshResponse:
+        self.stated = _stated(context)
         if self.ended or request.refresh_token != f"refresh-{self.refreshed}":
             await _refuse(context, "The refresh token is not good.", "REFRESH_TOKEN_INVALID")
         self.refreshed += 1
@@ -180,9 +184,14 @@ class ScriptedEdge(
         )
 
     async def _check(self, context: grpc.aio.ServicerContext) -> None:
+        self.stated = _stated(context)
         bearer = dict(context.invocation_metadata() or ()).get("authorization")
         if self.ended or bearer != f"Bearer access-{self.refreshed}":
             await _refuse(context, "The token is not good.", "TOKEN_INVALID")
+
+
+def _stated(context: grpc.aio.ServicerContext) -> str:
+    return str(dict(context.invocation_metadata() or ()).get("x-forwarded-for", ""))
 
 
 async def _refuse(context: grpc.aio.ServicerContext, message: str, reason: str) -> None:

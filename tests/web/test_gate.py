@@ -219,6 +219,22 @@ async def test_browsers_keep_assets_and_nothing_else(door: Door) -> None:
         assert (await browser.get(path)).headers["cache-control"] == "no-store"
 
 
+async def test_calls_state_where_the_person_is_by_the_edge_s_word(door: Door) -> None:
+    said = {"x-parley-client-address": "2001:db8::7"}
+    await door.browser.post("/login", data=CREDENTIALS, headers=said)
+    assert door.house.edge.stated == "2001:db8::7"
+    # Logging out is a call of the person, who has moved meanwhile.
+    await door.browser.post("/logout", headers={"x-parley-client-address": "192.0.2.9"})
+    assert door.house.edge.stated == "192.0.2.9"
+
+
+@pytest.mark.parametrize("said", ["", "127.0.0.1, 192.0.2.9", "localhost", "x" * 500])
+async def test_what_is_no_address_is_not_stated(door: Door, said: str) -> None:
+    headers = {"x-parley-client-address": said, "x-forwarded-for": "192.0.2.9"}
+    await door.browser.post("/login", data=CREDENTIALS, headers=headers)
+    assert door.house.edge.stated == ""
+
+
 async def test_over_tls_the_cookie_is_bound_to_the_host(door: Door) -> None:
     async with httpx.AsyncClient(transport=door.house.transport, base_url="https://parley.test") as browser:
         answer = await browser.post("/login", data=CREDENTIALS)
