@@ -40,7 +40,7 @@ from services.ledger.lease import LeaseLife
 from services.ledger.ledger import Ledger, open_store
 from services.ledger.remote_limits import LimitSource
 from services.rpc.audit import AuditSink
-from services.rpc.channel import open_channel
+from services.rpc.channel import RotatingChannel, open_channel
 from services.rpc.pages import PageTokens
 from services.rpc.revocations import Revocations
 from services.rpc.server import RpcServer
@@ -184,6 +184,11 @@ class InferenceProcess:
 Replica = Callable[..., Any]
 
 
+def as_edge(tls: TlsFiles, port: int) -> RotatingChannel:
+    """A channel to a replica, as the edge opens it."""
+    return open_channel(f"127.0.0.1:{port}", tls=tls, service="inference", trust_domain="parley.local")
+
+
 @pytest.fixture
 def replica(identity: Identity, tokens: TokenMaker, tools_stub: Any, store: Redis) -> Replica:
     """Starts an inference service with this engine: `async with replica(engine) as process`."""
@@ -225,14 +230,7 @@ def replica(identity: Identity, tokens: TokenMaker, tools_stub: Any, store: Redi
             await asyncio.wait_for(mailbox.wait_until_listening(), 5)
             port = await server.start()
             stack.push_async_callback(server.stop)
-            channel = await stack.enter_async_context(
-                open_channel(
-                    f"127.0.0.1:{port}",
-                    tls=identity("edge"),
-                    service="inference",
-                    trust_domain="parley.local",
-                )
-            )
+            channel = await stack.enter_async_context(as_edge(identity("edge"), port))
             stub = InferenceServiceStub(channel)
             yield InferenceProcess(models, runs, server, stub, mailbox, catalogue, port)
 
