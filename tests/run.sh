@@ -2,7 +2,7 @@
 # Runs the tests under coverage, the processes that they start included, and
 # fails below the limit. Arguments go to pytest; with some, the limit is off.
 # A worker per processor runs them, four at most; what shares a platform stays
-# on one (tests/conftest.py).
+# on one (tests/scheduling.py).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 BIN=.venv/bin
@@ -17,6 +17,6 @@ export PARLEY_PASS_VARIABLES=COVERAGE_PROCESS_CONFIG
 export GRPC_VERBOSITY=ERROR
 
 "$BIN/coverage" erase
-"$BIN/coverage" run -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup "$@"
+"$BIN/coverage" run -m pytest --numprocesses auto --maxprocesses 4 "$@"
 "$BIN/coverage" combine --quiet
 "$BIN/coverage" report "${limit[@]}"
