@@ -15,11 +15,16 @@ import pytest
 import pytest_asyncio
 
 from cli.preflight import free_port
+from parley_client.errors import ParleyError
 from services.auth.__main__ import serving
 from services.auth.settings import AuthSettings
 from tests.edge.answers import refusal
 from tests.edge.conftest import Identity, Mesh, edge_settings
 from tests.edge.front import Front, eventually, front
+from web.edge import Edge, as_page
+
+FREE_FAILURES = 20
+"""Failures of one address before it waits (decision 0012)."""
 
 BUF = Path(sys.executable).with_name("buf")
 
@@ -49,7 +54,7 @@ async def whole_edge(
     )
     folder = tmp_path_factory.mktemp("whole")
     async with serving(settings) as (_, port):
-        told = {**mesh.upstreams(), "auth_addresses": [f"127.0.0.1:{port}"]}
+        told = {**mesh.upstreams(), "auth_addresses": [f"127.0.0.1:{port}"], "web_address": "127.0.0.1:1"}
         edge = edge_settings(identity("edge"), folder, listen_address=f"127.0.0.1:{free_port()}", **told)
         async with front(edge, folder) as running:
             yield running
@@ -61,6 +66,34 @@ async def logged_in(client: httpx.AsyncClient, folder: Path) -> dict[str, str]:
     answer = await client.post("/api/v1/sessions:login", json={"username": "admin", "password": password})
     assert answer.status_code == 200, answer.text
     return {"authorization": f"Bearer {answer.json()['tokens']['accessToken']}"}
+
+
+async def test_logins_through_the_page_count_for_the_person(
+    whole_edge: Front, auth_folder: Path, identity: Identity
+) -> None:
+    """A guesser waits, who is elsewhere does not, and session and audit have each one's address."""
+    page = Edge(as_page(whole_edge.address, identity("web"), "parley.local"))
+    guesser, honest = "203.0.113.5", "203.0.113.6"
+    reasons = set()
+    for number in range(FREE_FAILURES + 2):
+        with pytest.raises(ParleyError) as refused:
+            await page.login(f"nobody-{number}", "a guess", guesser)
+        reasons.add(refused.value.reason)
+    assert reasons == {"CREDENTIALS_INVALID", "LOGIN_THROTTLED"}
+    password = (auth_folder / "admin-password").read_text().strip()
+    admin = (await page.login("admin", password, honest)).client
+    async with whole_edge.http() as client:
+        headers = dict(await admin.credentials.metadata())
+        sessions = (await client.get("/api/v1/sessions", headers=headers)).json()["sessions"]
+        assert [session["address"] for session in sessions if session.get("current")] == [honest]
+
+        async def audited() -> bool | None:
+            found = (await client.get("/api/v1/audit/records", headers=headers)).json().get("records", [])
+            told = {(it["event"].get("clientAddress"), it["event"].get("reason")) for it in found}
+            return {(guesser, "LOGIN_THROTTLED"), (guesser, "CREDENTIALS_INVALID")} <= told or None
+
+        assert await eventually(audited)
+    await page.close()
 
 
 async def test_a_login_a_key_and_its_end(whole_edge: Front, auth_folder: Path) -> None:
