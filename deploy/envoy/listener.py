@@ -8,7 +8,7 @@ from deploy.envoy.filters import Scope, http_filters, jwks_filters, strip_identi
 from deploy.envoy.refusals import local_replies
 from deploy.envoy.routes import jwks_route_configuration, route_configuration
 from deploy.envoy.settings import EdgeSettings
-from deploy.envoy.tls import EDGE, SecretFiles, downstream, downstream_of
+from deploy.envoy.tls import SecretFiles, downstream, downstream_of
 from deploy.envoy.tree import Tree, address_of, extension, seconds
 
 MANAGER = "envoy.filters.network.http_connection_manager"
@@ -29,9 +29,8 @@ def public_listener(scope: Scope, files: SecretFiles) -> Tree:
     """
     chains = [_chain(scope, downstream(files), scope.settings.trusted_hops)]
     if scope.settings.web_address:
-        domain = scope.settings.trust_domain
-        page = _chain(scope, downstream_of(files, WEB, domain), PAGE_HOPS)
-        chains.append({"filter_chain_match": {"server_names": [f"{EDGE}.{domain}"]}, **page})
+        page = _chain(scope, downstream_of(files, WEB, scope.settings.trust_domain), PAGE_HOPS)
+        chains.append({"filter_chain_match": {"server_names": [scope.settings.mesh_name]}, **page})
     return {
         "name": "public",
         "address": address_of(scope.settings.listen_address),

@@ -13,6 +13,8 @@ from pydantic_settings import BaseSettings
 from services.rpc.settings import settings_config
 
 UNIX = "unix:"
+EDGE = "edge"
+"""The edge's own name in the mesh."""
 
 
 class Endpoint(NamedTuple):
@@ -133,7 +135,14 @@ class EdgeSettings(BaseSettings):
             raise ValueError(f"default_model {self.default_model!r} is not in models")
         if (self.public_certificate_path is None) != (self.public_private_key_path is None):
             raise ValueError("public_certificate_path and public_private_key_path go together")
+        if self.mesh_name in (name.lower() for name in self.public_names):
+            raise ValueError(f"public_names: {self.mesh_name} is where the page calls; choose another name")
         return self
+
+    @property
+    def mesh_name(self) -> str:
+        """The edge's server name in the mesh, under which it lets nobody in but the page."""
+        return f"{EDGE}.{self.trust_domain}".lower()
 
     @property
     def default_pool(self) -> str:

@@ -8,9 +8,6 @@ from pathlib import Path
 from deploy.envoy.settings import EdgeSettings
 from deploy.envoy.tree import Tree, extension, typed
 
-EDGE = "edge"
-"""The edge's own name in the mesh."""
-
 IDENTITY = "edge-identity"
 PUBLIC = "edge-public"
 AUTHORITY = "mesh-authority"

@@ -49,6 +49,7 @@ def test_what_is_no_address_is_refused(address: str) -> None:
         {"admin_address": "0.0.0.0:9901"},
         {"admin_address": "localhost:9901"},
         {"public_certificate_path": "public.pem"},
+        {"public_names": ["Edge.Parley.local"]},
         {"max_body_bytes": 0},
         {"no_such_setting": 1},
     ],
