@@ -194,6 +194,14 @@ async def test_an_unknown_method_is_a_typed_error(mesh: ToyMesh, tokens: Any) ->
     assert reason(caught.value) == "policy.parley/METHOD_UNKNOWN"
 
 
+async def test_a_method_that_its_servicer_lacks_is_a_typed_error(mesh: ToyMesh) -> None:
+    channel = mesh.connect("edge")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await health_pb2_grpc.HealthStub(channel).List(health_pb2.HealthListRequest())
+    await channel.close()
+    assert reason(caught.value).startswith("policy.parley/")
+
+
 async def test_a_method_without_a_permission_does_not_start(toy: Any, settings: Any, tokens: Any) -> None:
     server = RpcServer(settings, tokens.verifier())
     server.add(toy.add_LawlessServiceServicer_to_server, object.__new__(toy.LawlessServiceServicer))

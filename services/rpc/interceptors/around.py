@@ -61,8 +61,7 @@ class Chain(AsyncServerInterceptor):
             request_or_iterator = self._looked_at(request_or_iterator)
         else:
             request = request_or_iterator
-        # Neither shape runs anything before it is awaited or iterated.
-        response = method(request_or_iterator, context)
+        response = _begun(method, request_or_iterator, context)
         surrounded = self._surrounded(request, context, method_name)
         if hasattr(response, "__aiter__"):
             return self._stream(response, surrounded)
@@ -111,3 +110,19 @@ class Chain(AsyncServerInterceptor):
                 except StopAsyncIteration:
                     return
                 yield response
+
+
+def _begun(method: Callable[..., Any], request_or_iterator: Any, context: Context) -> Any:
+    """The servicer's answer or stream, of which nothing runs before it is awaited or iterated.
+
+    A method that a servicer does not have is a plain function, which raises at once; it is to raise
+    where interceptors see it.
+    """
+    try:
+        return method(request_or_iterator, context)
+    except Exception as error:
+        return _raise(error)
+
+
+async def _raise(error: Exception) -> None:
+    raise error
