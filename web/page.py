@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,8 +65,10 @@ def build_page(seats: Seats) -> gr.Blocks:
                 catalogue = gr.HTML(elem_id="catalogue", apply_default_css=False)
             administration = AdministrationDesk(seats)
             playground = build_playground(PlaygroundDesk(seats, administration))
-            build_rooms(page, administration, playground)
-        _connect(page, Controls(**side, **main, catalogue=catalogue), Desk(seats))
+            tabs = build_rooms(administration, playground)
+        controls, desk = Controls(**side, **main, catalogue=catalogue), Desk(seats)
+        _load(page, controls, tabs, desk, administration)
+        _connect(controls, desk)
         page.unload(seats.leave)
     page.queue(default_concurrency_limit=None, max_size=1024, api_open=False)
     return page
@@ -138,13 +141,28 @@ def _chat() -> dict[str, Any]:
     }
 
 
-def _connect(page: gr.Blocks, on: Controls, desk: Desk) -> None:
+def _load(
+    page: gr.Blocks, on: Controls, tabs: list[gr.Tab], desk: Desk, administration: AdministrationDesk
+) -> None:
+    """Fill a page that was just loaded, by one event.
+
+    With two at once a page was seen, on a busy machine, to wait for the answer
+    to one of them for as long as anybody looked.
+    """
+
+    async def fill(request: gr.Request) -> tuple[Any, ...]:
+        shown, seen = await asyncio.gather(desk.open(request), administration.open(request))
+        return (*shown, *seen)
+
+    filled = [on.chat, on.history, on.model, on.status, on.catalogue, on.account, on.approvals]
+    page.load(fill, None, [*filled, *tabs], show_progress="hidden", api_visibility="private")
+
+
+def _connect(on: Controls, desk: Desk) -> None:
     """Tie controls to handlers. None of them is an API of its own."""
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     shown = [on.chat, on.history, on.status, on.approvals]
     answered = [on.chat, on.composer, on.history, on.status, on.approvals]
-    filled = [on.chat, on.history, on.model, on.status, on.catalogue, on.account, on.approvals]
-    page.load(desk.open, None, filled, **quiet)
     on.composer.submit(desk.ask, [on.composer, on.model], answered, **quiet)
     on.composer.stop(desk.stop, None, None, queue=False, **quiet)
     on.chat.example_select(desk.ask_example, [on.model], answered, **quiet)

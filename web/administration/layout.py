@@ -25,8 +25,8 @@ def room_html(element_id: str | None = None, classes: str | None = "room") -> gr
     )
 
 
-def build_rooms(page: gr.Blocks, desk: AdministrationDesk, playground: gr.Tab) -> None:
-    """Add a tab for each room, which is seen by those whom it lets in. Call it among tabs."""
+def build_rooms(desk: AdministrationDesk, playground: gr.Tab) -> list[gr.Tab]:
+    """Add a tab for each room; gives what `AdministrationDesk.open` shows or hides. Call it among tabs."""
     tabs = [playground]
     for room in ROOMS:
         with gr.Tab(room.label, id=room.name, elem_id=f"{room.name}-room", visible=False) as tab:
@@ -34,4 +34,4 @@ def build_rooms(page: gr.Blocks, desk: AdministrationDesk, playground: gr.Tab) -
         tabs.append(tab)
         tab.select(desk.entering(room), None, [shown], show_progress="hidden", api_visibility="private")
         shown.submit(desk.acting(room), None, [shown], show_progress="hidden", api_visibility="private")
-    page.load(desk.open, None, tabs, show_progress="hidden", api_visibility="private")
+    return tabs
