@@ -43,6 +43,7 @@ class Approval:
         permission: The tool's permission.
         expires_at: When the call lapses, in UTC.
         sent: Whether the person's decision is on its way.
+        trouble: Why the last decision was not taken; None where it was.
         outcome: What was decided; None until then.
         note: What the decider had to say.
     """
@@ -51,6 +52,7 @@ class Approval:
     permission: str
     expires_at: datetime
     sent: bool = False
+    trouble: ParleyError | None = None
     outcome: chat_pb2.ApprovalOutcome.ValueType | None = None
     note: str = ""
 

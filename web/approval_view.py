@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from html import escape
 
-from parley_client.errors import ParleyError
 from web.advice import alert
 from web.answer import Answer, Approval, Call
 from web.catalogue_view import level_badge
 from web.markup import from_json
 
 
-def approvals(answer: Answer | None, trouble: ParleyError | None = None) -> str:
+def approvals(answer: Answer) -> str:
     """A card for each call that waits for the person; nothing where none does."""
-    waiting = answer.asking if answer is not None and answer.running else []
+    waiting = answer.asking if answer.running else []
     cards = "".join(_card(call, call.approval) for call in waiting if call.approval is not None)
-    said = alert(trouble) if trouble is not None else ""
-    return f'<div class="p-approvals a-frame">{said}{cards}</div>' if cards or said else ""
+    return f'<div class="p-approvals a-frame">{cards}</div>' if cards else ""
 
 
 def _card(call: Call, approval: Approval) -> str:
@@ -26,7 +24,9 @@ def _card(call: Call, approval: Approval) -> str:
         f'<p role="status"><strong>May <span class="p-tool-name">{name}</span> run?</strong> '
         f"{level_badge(approval.safety_level)}</p>{from_json(call.arguments or '{}')}"
         f'<p class="p-facts">needs <code>{escape(approval.permission)}</code> · '
-        f"lapses at {approval.expires_at:%H:%M:%S} UTC</p>{_buttons(call_id, name, approval)}</section>"
+        f"lapses at {approval.expires_at:%H:%M:%S} UTC</p>"
+        f"{alert(approval.trouble) if approval.trouble is not None else ''}"
+        f"{_buttons(call_id, name, approval)}</section>"
     )
 
 

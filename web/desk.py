@@ -121,23 +121,27 @@ class Desk:
         if seat.tab.run is not None:
             await seat.tab.run.stop()
 
-    async def decide(self, event: gr.EventData, request: gr.Request) -> str:
-        """Approve or deny a call that waits; gives approvals."""
+    async def decide(self, event: gr.EventData, request: gr.Request) -> None:
+        """Approve or deny a call that waits.
+
+        Whoever shows the answer shows what comes of it, too: of two writers the
+        slower would draw what is no longer so.
+        """
         approve = _VERDICTS.get(event._data.get("act"))
         call_id = Fields.sent(event._data.get("fields")).text("call")
         seat = await self._seats.seat(request)
-        answer = seat.tab.run.answer if seat.tab.run is not None else None
-        waiting = answer.waiting(call_id) if answer is not None else None
-        if answer is None or waiting is None or waiting.sent or approve is None:
-            return approvals(answer)
-        waiting.sent = True
+        run = seat.tab.run
+        waiting = run.answer.waiting(call_id) if run is not None else None
+        if run is None or waiting is None or waiting.sent or approve is None:
+            return
+        waiting.sent, waiting.trouble = True, None
+        run.changed()
         try:
-            await seat.session.client.decide_approval(answer.run_id, call_id, approve=approve)
+            await seat.session.client.decide_approval(run.answer.run_id, call_id, approve=approve)
         except ParleyError as error:
-            waiting.sent = False
+            waiting.sent, waiting.trouble = False, error
+            run.changed()
             await self._seats.let_go(seat.session, error)
-            return approvals(answer, error)
-        return approvals(answer)
 
     async def begin(self, model: str | None, request: gr.Request) -> tuple[Update, ...]:
         """Show a new conversation; gives chat, history, status and approvals."""

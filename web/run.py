@@ -95,6 +95,10 @@ class Run(Generic[Answered]):
             await asyncio.wait({self._reader}, timeout=FRAME_SECONDS)
         yield self.answer
 
+    def changed(self) -> None:
+        """Something else than an event changed the answer: show it."""
+        self._changed.set()
+
     async def stop(self) -> None:
         """End the call at the edge, which frees the engine. Stopping twice changes nothing."""
         self._reader.cancel()

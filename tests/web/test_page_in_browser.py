@@ -111,6 +111,22 @@ async def test_dangerous_calls_wait_for_the_person(page: Page, stand: Stand) -> 
     assert await page.title() == "Parley"
 
 
+async def test_what_waits_scrolls_and_never_lies_under_the_composer(page: Page, stand: Stand) -> None:
+    await page.set_viewport_size({"width": 1280, "height": 560})
+    await ask(page, "Run two programs")
+    await expect(page.locator(".p-approval")).to_have_count(2)
+    waiting = await page.locator("#approvals").bounding_box()
+    composer = await page.locator("#composer").bounding_box()
+    assert waiting is not None
+    assert composer is not None
+    assert waiting["y"] + waiting["height"] <= composer["y"]
+    await page.get_by_role("button", name="Deny python_run").last.click()
+    await expect(page.locator(".p-approval")).to_have_count(1)
+    await page.get_by_role("button", name="Stop").click()
+    async with asyncio.timeout(CANCEL_SECONDS):
+        assert await stand.edge.cancelled.get() == "Run two programs"
+
+
 async def test_a_refused_decision_can_be_made_again(page: Page, stand: Stand) -> None:
     stand.edge.refusal = status(grpc.StatusCode.PERMISSION_DENIED, "Not you.", "PERMISSION_MISSING")
     await ask(page, "Run two programs")
