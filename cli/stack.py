@@ -34,6 +34,9 @@ STORE_MEMORY = "64mb"
 ADMIN_SOCKET = "edge-admin.sock"
 EDGE_THREADS = 4
 """More than one machine's replicas can keep busy; Envoy would take one per core."""
+START_SECONDS = 180.0
+"""The first start after the set-up compiles every library, beside an engine that loads."""
+
 ENGINE_START_SECONDS = 900.0
 """A named model may have to be downloaded first."""
 
@@ -234,7 +237,7 @@ class Stack:
         *,
         name: str = "",
         machine: Mapping[str, str] | None = None,
-        seconds: float = 60.0,
+        seconds: float = START_SECONDS,
         stop_rank: int = 0,
     ) -> ChildSpec:
         """A gRPC service of the mesh, ready when it says SERVING."""
@@ -256,7 +259,7 @@ class Stack:
         ready: probes.Probe,
         address: str,
         *,
-        seconds: float = 60.0,
+        seconds: float = START_SECONDS,
         stop_rank: int = 0,
     ) -> ChildSpec:
         return ChildSpec(
