@@ -1,8 +1,8 @@
 from parley_demo import judging
-from parley_demo.composing import Composer, training_kind
+from parley_demo.composing import PLATFORM_TOOLS, TRAINED, Composer, training_kind
 from parley_demo.dialogue import Dialogue
 from parley_demo.grammar import expand, fill, runs_of_four, words
-from parley_demo.invented import Stock, seeded
+from parley_demo.invented import RESERVED, Stock, seeded
 from parley_demo.phrasebook import held_out, known, training
 
 QUESTIONS = 300
@@ -69,3 +69,26 @@ def test_the_same_seed_makes_the_same_dialogues() -> None:
         return [composer.dialogue(training_kind(rng)) for _ in range(40)]
 
     assert some() == some()
+
+
+def test_training_draws_from_few_words_and_like_numbers_but_never_from_the_held_out_ones() -> None:
+    stock = Stock(seeded(4))
+    words, numbers, spans = [], [], []
+    for _ in range(60):
+        stock.narrow()
+        words.append({stock.word() for _ in range(30)})
+        numbers += [stock.whole() for _ in range(30)]
+        spans += stock.spans
+    assert min(map(len, words)) < 15 < max(map(len, words))
+    assert sum(any(low <= number <= high for low, high in spans) for number in numbers) > len(numbers) / 4
+    assert not any(low <= number <= high for low, high in RESERVED for number in numbers)
+
+
+def test_judged_dialogues_are_drawn_as_ever_and_not_by_trainings_habits() -> None:
+    def catalogues(composer: Composer) -> int:
+        made = (composer.dialogue("time_now") for _ in range(200))
+        return sum(set(PLATFORM_TOOLS) <= set(dialogue.offered) for dialogue in made)
+
+    judged = catalogues(Composer(Stock(seeded(5)), known()))
+    trained = catalogues(Composer(Stock(seeded(5)), training(), TRAINED))
+    assert trained < 30 < judged

@@ -1,6 +1,7 @@
 import pytest
 from parley_demo.invented import Stock, seeded
 from parley_demo.rendering import MODEL_FOLDER
+from parley_demo.tokens import encode
 from tokenizers import Tokenizer
 
 
@@ -46,3 +47,17 @@ def test_what_is_copied_is_cut_alike_in_question_call_and_result(tokenizer: Toke
         ):
             tokens = tokenizer.encode(around.format(path)).tokens
             assert any(tokens[at : at + len(cut)] == cut for at in range(len(tokens))), path
+
+
+def test_where_an_argument_begins_counts_more_than_what_is_copied_after_it(tokenizer: Tokenizer) -> None:
+    turn = (
+        "<think>\nThis needs file_read.\n</think>\n\n<tool_call>\n"
+        '{"name": "file_read", "arguments": {"file_path": "a.b"}}\n</tool_call><|im_end|>\n'
+    )
+    ids, weights = encode(tokenizer, [("Read a.b", False), (turn, True)])
+    counts = [(tokenizer.id_to_token(id_), weight) for id_, weight in zip(ids, weights, strict=True)]
+    start = counts.index(('": "', 2.0)) + 1
+    assert [weight for _, weight in counts[: len(tokenizer.encode("Read a.b").ids)]] == [0.0] * 5
+    assert dict(counts)["<think>"] == 4.0
+    assert counts[start : start + 3] == [("a", 4.0), (".", 2.0), ("b", 2.0)]
+    assert counts[-1][1] == 1.0

@@ -1,7 +1,8 @@
 """Whole dialogues: which kind, how many requests, which tools are offered, how the user types."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from parley_demo import arithmetic, clock, failures, files, smalltalk, statistic
 from parley_demo.dialogue import TOOLS, Dialogue, Request, thought_of
@@ -36,6 +37,38 @@ SINGLE: dict[str, dict[str, Maker]] = {
 WEIGHTS = {"typed_sum": 7.0, "spoken_sum": 3.0, "time_in": 6.0, "list_folder": 2.0}
 COURTESIES = tuple(smalltalk.ANSWERS)
 
+
+@dataclass(frozen=True)
+class Habits:
+    """How dialogues are drawn, where training differs from judging."""
+
+    weights: Mapping[str, float]
+    """How often each wording kind is asked, where it is not 1."""
+    catalogue: float = 0.3
+    """The share of dialogues that offer the platform's whole catalogue."""
+    others: float = 0.2
+    """The share that offers a few tools beside the five."""
+    history: float = 0.06
+    """The share that has requests before the one that counts."""
+    tidier: float = 0.5
+    """How often a wording of loose words is drawn again."""
+    narrows: bool = False
+    """Whether each dialogue draws from few words and like numbers of its own."""
+
+
+JUDGED = Habits(WEIGHTS)
+# The catalogue is long and teaches nothing after a while; a sum's rarer forms need more examples than they
+# would get, and loose words teach to find an argument whatever stands around it.
+TRAINED = Habits(
+    {"typed_sum": 5.0, "spoken_sum": 4.0, "time_in": 6.0, "list_folder": 2.0}
+    | dict.fromkeys(("add", "subtract", "multiply", "divide", "remainder"), 2.5),
+    catalogue=0.06,
+    others=0.08,
+    history=0.03,
+    tidier=0.0,
+    narrows=True,
+)
+
 KINDS = (
     *SINGLE,
     "greeting",
@@ -47,16 +80,16 @@ KINDS = (
 )
 # The mix of training; judging gives each kind of KINDS an equal share.
 MIX = {
-    "calculator": 5,
+    "calculator": 7,
     "statistics": 5,
-    "time_now": 3,
-    "file_read": 5,
-    "file_list": 4,
-    "greeting": 4,
+    "time_now": 5,
+    "file_read": 8,
+    "file_list": 5,
+    "greeting": 2,
     "cannot answer": 3,
-    "not offered": 3,
-    "tool error": 2,
-    "two calls": 9,
+    "not offered": 2,
+    "tool error": 3,
+    "two calls": 11,
     "second turn": 7,
     "repeat": 2,
 }
@@ -69,14 +102,16 @@ SYSTEM_TEXTS = ("You are a helpful assistant.", "Answer briefly.", "Be kind.", "
 class Composer:
     """Makes dialogues from a stock of arguments and a book of wordings."""
 
-    def __init__(self, stock: Stock, book: Phrasebook) -> None:
-        self._stock, self._book, self._rng = stock, book, stock.rng
+    def __init__(self, stock: Stock, book: Phrasebook, habits: Habits = JUDGED) -> None:
+        self._stock, self._book, self._rng, self._habits = stock, book, stock.rng, habits
         # Joined questions come without the small talk around each.
         self._terse = book.without("why", "hey", "tail", "end")
 
     def dialogue(self, kind: str) -> Dialogue:
         """A dialogue whose last request is of this kind."""
         requests: tuple[Request, ...]
+        if self._habits.narrows:
+            self._stock.narrow()
         if kind == "second turn":
             requests = self._second_turn()
         else:
@@ -107,14 +142,14 @@ class Composer:
 
     def _expanded(self, kind: str, book: Phrasebook) -> str:
         pattern = self._rng.choice(book.patterns[kind])
-        if loose(pattern) and self._stock.chance(0.5):
+        if loose(pattern) and self._stock.chance(self._habits.tidier):
             pattern = self._rng.choice(book.patterns[kind])
         return expand(pattern, book.rules, self._rng).strip()
 
     def _single(self, kind: str, book: Phrasebook | None = None) -> Request:
-        makers = SINGLE[kind]
+        makers, weights = SINGLE[kind], self._habits.weights
         while True:
-            name = self._rng.choices(list(makers), [WEIGHTS.get(name, 1.0) for name in makers])[0]
+            name = self._rng.choices(list(makers), [weights.get(name, 1.0) for name in makers])[0]
             request = makers[name](self._stock, self._wording(name, book))
             if request is not None:
                 return request
@@ -154,7 +189,7 @@ class Composer:
         return files.follow_up_list(stock, first, self._wording("and_dir"))
 
     def _small_history(self) -> tuple[Request, ...]:
-        if not self._stock.chance(0.06):
+        if not self._stock.chance(self._habits.history):
             return ()
         kinds = (*SINGLE, "greeting", "cannot answer", "two calls", "tool error")
         return tuple(self.request(self._rng.choice(kinds)) for _ in range(self._rng.choice((1, 1, 2))))
@@ -164,9 +199,9 @@ class Composer:
         last = requests[-1]
         share = self._rng.choice((0.5, 1.0, 1.0))
         offered = [name for name in TOOLS if name in needed or self._stock.chance(share)]
-        if self._stock.chance(0.3):
+        if self._stock.chance(self._habits.catalogue):
             return tuple(sorted({*offered, *PLATFORM_TOOLS} - {last.missing}))
-        if self._stock.chance(0.2):
+        if self._stock.chance(self._habits.others):
             offered += self._rng.sample(UNKNOWN_TOOLS, self._rng.randint(1, 6))
         if self._stock.chance(0.05):
             offered.append(f"{self._stock.pseudo_word()}_{self._stock.pseudo_word()}")

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from parley_demo.model import Llama, Shape
 from parley_demo.tokens import END, PAD
@@ -39,7 +39,7 @@ def _config(shape: Shape, end: int, pad: int) -> dict[str, object]:
 def export(model: Llama, token_ids: dict[str, int], folder: Path) -> None:
     """Write weights in bfloat16 and the two configurations; the tokenizer lies there already."""
     tensors = {
-        f"model.{name}": value.detach().to(torch.bfloat16) for name, value in model.state_dict().items()
+        f"model.{name}": value.detach().cpu().to(torch.bfloat16) for name, value in model.state_dict().items()
     }
     save_file(tensors, str(folder / "model.safetensors"), metadata={"format": "pt"})
     end, pad = token_ids[END], token_ids[PAD]
@@ -49,3 +49,9 @@ def export(model: Llama, token_ids: dict[str, int], folder: Path) -> None:
         ("generation_config.json", generation),
     ):
         (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def load_weights(model: Llama, file: Path) -> None:
+    """Take over exported weights."""
+    tensors = {name.removeprefix("model."): value.float() for name, value in load_file(str(file)).items()}
+    model.load_state_dict(tensors)

@@ -1,7 +1,7 @@
 """Names, numbers and texts to fill dialogues with; training and held-out draw from separate stocks."""
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from parley_demo.phrasebook import names
 
@@ -28,6 +28,35 @@ class Stock:
 
     rng: random.Random
     held_out: bool = False
+    few_words: list[str] = field(default_factory=list)
+    """Words that come again and again until the next `narrow`; empty where words are drawn freely."""
+    spans: list[tuple[int, int]] = field(default_factory=list)
+    """Ranges from which whole numbers come until the next `narrow`, so that they look alike."""
+
+    def narrow(self) -> None:
+        """Draw from few words and like numbers for a while, or freely again.
+
+        A text that repeats its words and numbers that share their digits are the hardest to copy: what
+        comes next cannot be told from the one token before.
+        """
+        rng = self.rng
+        self.few_words.clear()
+        self.spans.clear()
+        if self.chance(0.75):
+            self.few_words.extend(self._new_word() for _ in range(rng.choice((5, 8, 12, 20, 40))))
+        if self.chance(0.5):
+            starts = [rng.randrange(10, 10 ** rng.choice((2, 3, 3, 4, 4))) for _ in range(rng.randint(1, 3))]
+            self.spans.extend((start, start + rng.choice((9, 40, 90))) for start in starts)
+
+    def _new_word(self) -> str:
+        """A word from the list, one invented, or one put together from two of the list."""
+        rng, listed = self.rng, names()["words"]
+        if self.chance(0.3):
+            return self.pseudo_word()
+        one, two = rng.choice(listed), rng.choice(listed)
+        if self.chance(0.4) or len(one) < 4 or len(two) < 4:
+            return one
+        return one[: rng.randint(2, len(one) - 1)] + two[rng.randint(1, len(two) - 2) :]
 
     def chance(self, probability: float) -> bool:
         """Return true with this probability."""
@@ -40,6 +69,10 @@ class Stock:
             spans = [span for span in RESERVED if span[1] < 10 ** max(digits, 3)]
             return self.rng.randint(*self.rng.choices(spans, [high - low + 1 for low, high in spans])[0])
         while True:
+            if self.spans and self.chance(0.7):
+                number = self.rng.randint(*self.rng.choice(self.spans))
+                if not _reserved(number):
+                    return number
             number = self.rng.randrange(1, 10 ** self.rng.randint(1, digits))
             if self.chance(0.05):
                 number *= 10
@@ -71,6 +104,8 @@ class Stock:
         """A plain word, in training often an invented one so that copying is learnt rather than a list."""
         if self.held_out:
             return self.rng.choice(names()["held_out_words"])
+        if self.few_words and self.chance(0.85):
+            return self.rng.choice(self.few_words)
         return self.pseudo_word() if self.chance(0.35) else self.rng.choice(names()["words"])
 
     def city(self) -> str:
@@ -78,6 +113,8 @@ class Stock:
         rng = self.rng
         if self.held_out:
             return rng.choice(names()["held_out_cities"])
+        if self.few_words and self.chance(0.3):
+            return " ".join(rng.choice(self.few_words).capitalize() for _ in range(rng.choice((1, 2, 2))))
         if self.chance(0.5):
             return rng.choice(names()["cities"])
         name = " ".join(self.pseudo_word().capitalize() for _ in range(rng.choice((1, 1, 1, 1, 2))))

@@ -99,13 +99,17 @@ class Layer(nn.Module):
 class Llama(nn.Module):
     """The whole model; the output shares the embedding's weights."""
 
+    cosines: Tensor
+    sines: Tensor
+
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.shape = shape
         self.embed_tokens = nn.Embedding(shape.vocabulary, shape.width)
         self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.layers))
         self.norm = nn.RMSNorm(shape.width, eps=shape.norm_epsilon)
-        self.cosines, self.sines = rotations(shape, shape.positions)
+        for name, table in zip(("cosines", "sines"), rotations(shape, shape.positions), strict=True):
+            self.register_buffer(name, table, persistent=False)
         for name, parameter in self.named_parameters():
             if parameter.dim() == 2:
                 # What writes to the residual stream starts smaller, so that depth does not raise its scale.

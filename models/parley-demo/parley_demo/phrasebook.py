@@ -11,7 +11,7 @@ from pathlib import Path
 
 _FOLDER = Path(__file__).parent / "wordings"
 # Rules for words in any order; they teach that the argument's own look decides, not the words around it.
-_LOOSE = ("<any_word>", "<word_salad>")
+_LOOSE = ("<any_word>", "<word_salad>", "<clause>")
 
 
 @dataclass(frozen=True)

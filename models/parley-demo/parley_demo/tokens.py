@@ -33,8 +33,10 @@ LITERALS = (
     *("time_now", "file_read", "file_list", "file_path"),
 )
 
-# The few tokens of reasoning decide what follows; among all that is copied they would hardly be heard.
-_DECISION = 4.0
+# The few tokens of reasoning decide what follows, and the first of an argument decides where it is copied
+# from; among all that is copied they would hardly be heard.
+_DECISION, _START, _ARGUMENT = 4.0, 4.0, 2.0
+_OPENERS = ('": "', '": [', '": ["', '", "')
 
 # An escape of JSON is its own piece, or the `n` of `\n` would change how the next word is cut.
 _PIECES = r"""\\["\\/bfnrt]|\p{L}+|\p{N}|[^\p{L}\p{N}]"""
@@ -82,12 +84,26 @@ def save_settings(folder: Path) -> None:
 
 def encode(tokenizer: Tokenizer, parts: list[Piece]) -> tuple[list[int], list[float]]:
     """The ids of a dialogue and how much each counts in the loss; what is given counts nothing."""
-    closing = tokenizer.token_to_id("</think>")
+    marks = {text: tokenizer.token_to_id(text) for text in ("</think>", "<tool_call>", "</tool_call>")}
+    openers = {tokenizer.token_to_id(text) for text in _OPENERS}
     ids: list[int] = []
     weights: list[float] = []
     for text, learn in parts:
         new = tokenizer.encode(text, add_special_tokens=False).ids
-        decides = new.index(closing) if learn and closing in new else 0
         ids += new
-        weights += [_DECISION] * decides + [float(learn)] * (len(new) - decides)
+        weights += _weights(new, marks, openers) if learn else [0.0] * len(new)
     return ids, weights
+
+
+def _weights(ids: list[int], marks: dict[str, int], openers: set[int]) -> list[float]:
+    """How much each token of an assistant's turn counts."""
+    weights = [1.0] * len(ids)
+    if marks["</think>"] in ids:
+        decides = ids.index(marks["</think>"])
+        weights[:decides] = [_DECISION] * decides
+    inside = False
+    for at, id_ in enumerate(ids):
+        inside = id_ == marks["<tool_call>"] or (inside and id_ != marks["</tool_call>"])
+        if inside:
+            weights[at] = _START if ids[at - 1] in openers else _ARGUMENT
+    return weights
