@@ -126,15 +126,20 @@ async def after_another_streams_call(target: ToolTarget) -> Outcome:
 
 
 async def an_id_twice(target: ToolTarget) -> Outcome:
-    ended = await target.many("user", [asks("calculator", SUM, "1"), asks("file_list", {}, "1")])
+    ended = await target.many("user", [slow("1"), asks("file_list", {}, "1")])
     return ended["1"]
+
+
+def slow(call_id: str) -> tool_service_pb2.ExecuteManyRequest:
+    """A call that takes a while, so that what the stream is asked for next comes before its end."""
+    code = "import threading; threading.Event().wait(1)"
+    return asks("python_run", {"code": code, "files": []}, call_id)
 
 
 async def more_than_a_stream_takes(target: ToolTarget) -> Outcome:
     """One call that takes a while, and all others wait for it."""
-    slow = asks("python_run", {"code": "import threading; threading.Event().wait(1)", "files": []}, "slow")
     waiting = [asks("calculator", SUM, str(number), after=["slow"]) for number in range(OPEN_CALLS)]
-    ended = await target.many("user", [slow, *waiting])
+    ended = await target.many("user", [slow("slow"), *waiting])
     assert ended["0"].code == OK
     return ended[str(OPEN_CALLS - 1)]
 

@@ -16,6 +16,7 @@ from services.auth.usage.consumer import GROUP, UsageConsumer
 from services.auth.usage.history import StoredHistory
 from services.ledger.ledger import USAGE
 from services.rpc.errors import DependencyUnavailable
+from services.rpc.tasks import end_task
 from tests.auth.usage.conftest import ADA, BOB, TENANT, record, spend
 
 ALL = UsageSelection(TENANT, date(2026, 11, 1), date(2026, 11, 30))
@@ -130,8 +131,7 @@ async def test_a_running_consumer_survives_a_store_that_lost_everything(
                     await asyncio.sleep(0)
             await store.flushall()
     finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        await end_task(running)
     assert (await total(database)).requests == 2
 
 
