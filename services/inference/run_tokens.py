@@ -6,21 +6,16 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Protocol
 
-import grpc
-import structlog
-
-from parley.auth.v1 import token_service_pb2
-from services.rpc.call import current_call, current_principal, onward_metadata
-from services.rpc.errors import TokenRevoked, error_info, status_of
+from services.rpc.call import current_call, current_principal
+from services.rpc.errors import DependencyUnavailable
+from services.rpc.token_exchange import exchange_token
 
 if TYPE_CHECKING:
     # The stub as grpc.aio makes it; it exists for type checkers alone.
     from parley.auth.v1.token_service_pb2_grpc import TokenServiceAsyncStub
 
-EXCHANGE_SECONDS = 2.0
 # A call of a tool begins a little after its token was looked at.
 MARGIN_SECONDS = 5.0
-REVOKED = "TOKEN_REVOKED"
 
 
 class RunTokens(Protocol):
@@ -51,7 +46,6 @@ class ExchangedTokens:
     def __init__(self, stub: TokenServiceAsyncStub) -> None:
         """Ask this service."""
         self._stub = stub
-        self._log = structlog.get_logger("parley.inference")
 
     async def cover(self, until: float) -> None:
         """See `RunTokens.cover`. Without an answer the run goes on with its caller's token."""
@@ -59,16 +53,8 @@ class ExchangedTokens:
         principal = current_principal()
         if principal.expires_at.timestamp() - time.time() >= seconds:
             return
-        request = token_service_pb2.ExchangeTokenRequest(subject_token=principal.token)
-        request.life.FromNanoseconds(int(seconds * 1e9))
         try:
-            answer = await self._stub.ExchangeToken(
-                request, metadata=onward_metadata()[:1], timeout=EXCHANGE_SECONDS
-            )
-        except grpc.aio.AioRpcError as error:
-            info = error_info(status_of(error))
-            if info is not None and info.reason == REVOKED:
-                raise TokenRevoked from None
-            self._log.warning("no token for the run", code=error.code().name)
+            token = await exchange_token(self._stub, principal.token, seconds)
+        except DependencyUnavailable:
             return
-        current_call().onward_token = answer.access_token
+        current_call().onward_token = token

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Literal
 
 import grpc
 
-from parley.auth.v1 import token_service_pb2
 from parley.inference.v1 import chat_pb2
 from services.rpc.call import AUTHORIZATION, onward_metadata
-from services.rpc.errors import DependencyUnavailable, TokenRevoked, error_info, status_of
+from services.rpc.errors import DependencyUnavailable, error_info, status_of
 from services.rpc.principal import Principal
+from services.rpc.token_exchange import exchange_token
 from services.tools.errors import ModelRefused
 from services.tools.events import Output, Reporter
 
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     # The stubs as grpc.aio makes them; they exist for type checkers alone.
     from parley.auth.v1.token_service_pb2_grpc import TokenServiceAsyncStub
     from parley.inference.v1.inference_service_pb2_grpc import InferenceServiceAsyncStub
-
-EXCHANGE_SECONDS = 2.0
-REVOKED = "TOKEN_REVOKED"
 
 AnswerEnd = Literal["stop", "length", "budget"]
 
@@ -83,7 +80,8 @@ class NestedChats:
             TokenRevoked: The caller's token was revoked.
             DependencyUnavailable: Inference or auth does not answer.
         """
-        metadata = (*onward_metadata()[:1], (AUTHORIZATION, f"Bearer {await self._token(caller, seconds)}"))
+        token = await exchange_token(self._tokens, caller.token, seconds)
+        metadata = (*onward_metadata()[:1], (AUTHORIZATION, f"Bearer {token}"))
         call = self._inference.Chat(request, metadata=metadata, timeout=seconds)
         try:
             return await _answer(tool, call, report)
@@ -91,20 +89,6 @@ class NestedChats:
             raise _refusal(tool, error) from None
         finally:
             call.cancel()
-
-    async def _token(self, caller: Principal, seconds: float) -> str:
-        request = token_service_pb2.ExchangeTokenRequest(subject_token=caller.token)
-        request.life.FromNanoseconds(int(seconds * 1e9))
-        try:
-            answer = await self._tokens.ExchangeToken(
-                request, metadata=onward_metadata()[:1], timeout=EXCHANGE_SECONDS
-            )
-        except grpc.aio.AioRpcError as error:
-            info = error_info(status_of(error))
-            if info is not None and info.reason == REVOKED:
-                raise TokenRevoked from None
-            raise DependencyUnavailable("auth") from error
-        return answer.access_token
 
 
 async def _answer(
