@@ -17,6 +17,6 @@ export PARLEY_PASS_VARIABLES=COVERAGE_PROCESS_CONFIG
 export GRPC_VERBOSITY=ERROR
 
 "$BIN/coverage" erase
-"$BIN/coverage" run -m pytest --numprocesses auto --maxprocesses 4 "$@"
+"$BIN/coverage" run -m pytest --numprocesses auto --maxprocesses 4 --durations 30 "$@"
 "$BIN/coverage" combine --quiet
 "$BIN/coverage" report "${limit[@]}"

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 FRESH_SECONDS = 5.0
 STALE_SECONDS = 600.0
 FETCH_SECONDS = 2.0
+# With nothing to fall back on, a slow answer is better than a chat without its tools.
+FIRST_FETCH_SECONDS = 15.0
 REMEMBERED = 256
 PAGE_SIZE = 1000
 MAX_TOOLS = 4096
@@ -77,6 +79,8 @@ class Catalogue:
         *,
         fresh_seconds: float = FRESH_SECONDS,
         stale_seconds: float = STALE_SECONDS,
+        fetch_seconds: float = FETCH_SECONDS,
+        first_fetch_seconds: float = FIRST_FETCH_SECONDS,
     ) -> None:
         """Ask through this stub.
 
@@ -84,10 +88,14 @@ class Catalogue:
             stub: The tools service.
             fresh_seconds: How long an answer is not asked for again.
             stale_seconds: How long it serves while the service is down.
+            fetch_seconds: How long a new answer is waited for where an old one can serve.
+            first_fetch_seconds: How long it is waited for where none can.
         """
         self._stub = stub
         self._fresh = fresh_seconds
         self._stale = stale_seconds
+        self._fetch_seconds = fetch_seconds
+        self._first_fetch_seconds = first_fetch_seconds
         self._known: OrderedDict[Key, _Known] = OrderedDict()
         self._log = structlog.get_logger("parley.inference")
 
@@ -106,10 +114,11 @@ class Catalogue:
         known, now = self._known.get(key), asyncio.get_running_loop().time()
         if known is not None and now - known.at < self._fresh:
             return known.tools
+        serves = known is not None and now - known.at < self._stale
         try:
-            tools = await self._fetch()
+            tools = await self._fetch(self._fetch_seconds if serves else self._first_fetch_seconds)
         except (grpc.RpcError, TimeoutError) as error:
-            if known is None or now - known.at >= self._stale:
+            if known is None or not serves:
                 raise DependencyUnavailable("tools") from error
             return known.tools
         self._remember(key, _Known(tools, now))
@@ -121,25 +130,25 @@ class Catalogue:
         while len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
 
-    async def _fetch(self) -> Tools:
-        """All that can be called. A caller who may not even list the tools has none."""
+    async def _fetch(self, seconds: float) -> Tools:
+        """All that can be called, in this time. A caller who may not even list the tools has none."""
         try:
-            async with asyncio.timeout(FETCH_SECONDS):
-                return await self._pages()
+            async with asyncio.timeout(seconds):
+                return await self._pages(seconds)
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.PERMISSION_DENIED:
                 return {}
             self._log.warning("tool catalogue not fetched", code=error.code().name)
             raise
 
-    async def _pages(self) -> Tools:
+    async def _pages(self, seconds: float) -> Tools:
         tools: dict[str, ServerTool] = {}
         token, metadata = "", onward_metadata()
         while True:
             page = await self._stub.ListTools(
                 tool_service_pb2.ListToolsRequest(page_size=PAGE_SIZE, page_token=token),
                 metadata=metadata,
-                timeout=FETCH_SECONDS,
+                timeout=seconds,
             )
             tools.update((tool.name, _server_tool(tool)) for tool in page.tools if not tool.unavailable)
             token = page.next_page_token

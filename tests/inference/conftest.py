@@ -90,9 +90,12 @@ class ScriptedToolService(ToolServiceServicer):
         self.arguments: list[str] = []
         self.calls: list[execution_pb2.ToolInvocation] = []
         self.breaks_off = False
+        self.lists = asyncio.Event()
+        self.lists.set()
 
     async def ListTools(self, request: Any, context: Any) -> tool_service_pb2.ListToolsResponse:
         self.listed += 1
+        await self.lists.wait()
         names = ["broken", "calculator", "danger", "off", "slow"]
         at = names.index(request.page_token) if request.page_token else 0
         tool = tool_pb2.Tool(name=names[at], description="A tool.", parameters_schema='{"type":"object"}')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -69,6 +70,26 @@ async def test_an_old_answer_serves_while_the_service_is_away(
     known = await catalogue.tools()
     await tools_process.server.stop()
     assert await catalogue.tools() == known
+
+
+async def test_an_old_answer_serves_while_the_service_is_slow(
+    tools_stub: Any, tools_process: ToolsProcess, call_as: Any
+) -> None:
+    call_as(*ALLOWED)
+    catalogue = Catalogue(tools_stub, fresh_seconds=0, fetch_seconds=0.05, first_fetch_seconds=30)
+    known = await catalogue.tools()
+    tools_process.service.lists.clear()
+    assert await catalogue.tools() == known
+
+
+async def test_a_slow_first_answer_is_waited_for(
+    tools_stub: Any, tools_process: ToolsProcess, call_as: Any
+) -> None:
+    call_as(*ALLOWED)
+    catalogue = Catalogue(tools_stub, fetch_seconds=0.05, first_fetch_seconds=30)
+    tools_process.service.lists.clear()
+    asyncio.get_running_loop().call_later(0.2, tools_process.service.lists.set)
+    assert "calculator" in await catalogue.tools()
 
 
 async def test_an_answer_can_grow_too_old(tools_stub: Any, tools_process: ToolsProcess, call_as: Any) -> None:

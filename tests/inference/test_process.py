@@ -210,6 +210,7 @@ async def test_a_whole_run_then_sigterm(
         assert await gone(children) == []
     kinds = [event.WhichOneof("event") for event in events]
     assert kinds[0] == "started"
+    assert not events[0].started.HasField("tools_error"), events[0].started.tools_error
     assert kinds.count("tool_result") == 1
     answer = "".join(event.content_delta.text for event in events)
     assert answer == "It is three hundred and ninety-one."
