@@ -27,7 +27,6 @@ from services.auth.revocations import RevocationLog
 from services.auth.settings import AuthSettings
 from services.auth.signing_keys import SigningKeys
 from services.auth.store.backup import back_up
-from services.auth.store.database import Database, parse_url
 from services.auth.store.schema import migrate
 from services.auth.usage.consumer import UsageConsumer
 from services.auth.usage.history import StoredHistory
@@ -38,6 +37,7 @@ from services.rpc.server import RpcServer, run
 from services.rpc.settings import SettingsError, load
 from services.rpc.tasks import end_task
 from services.rpc.telemetry import configure_logging, serve_metrics
+from services.sql.database import Database, parse_url
 
 
 @asynccontextmanager

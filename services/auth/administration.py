@@ -12,7 +12,6 @@ from services.auth.passwords import Passwords
 from services.auth.role_servicer import RoleServicer
 from services.auth.signing_key_servicer import SigningKeyServicer
 from services.auth.signing_keys import SigningKeys
-from services.auth.store.database import Database
 from services.auth.tenant_roles import TenantRoles
 from services.auth.tenant_servicer import TenantServicer
 from services.auth.tenants import Tenants
@@ -21,6 +20,7 @@ from services.auth.user_servicer import UserServicer
 from services.auth.users import Users
 from services.rpc.pages import PageTokens
 from services.rpc.server import RpcServer
+from services.sql.database import Database
 
 
 def add_administration(

@@ -40,7 +40,6 @@ from services.auth.session_servicer import SessionServicer
 from services.auth.sessions import Sessions
 from services.auth.settings import AuthSettings
 from services.auth.signing_keys import SigningKeys
-from services.auth.store.database import Database
 from services.auth.throttle import LoginThrottle
 from services.auth.token_servicer import TokenServicer
 from services.auth.tokens import AccessTokens
@@ -49,6 +48,7 @@ from services.ledger.ledger import Ledger
 from services.rpc.pages import PageTokens
 from services.rpc.server import RpcServer
 from services.rpc.verifier import JwksVerifier
+from services.sql.database import Database
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,13 @@ from services.auth.audit.proof import Fault, Proof
 from services.auth.audit.verification import verify
 from services.auth.delegation import is_root, require_root
 from services.auth.errors import RootTenantOnly
-from services.auth.listing import Listing
 from services.auth.store.audit import AuditQuery, AuditRecords
 from services.auth.store.audit_models import AuditRow
-from services.auth.store.database import Database
 from services.rpc.call import current_call, current_principal
 from services.rpc.interceptors.around import Context
+from services.rpc.listing import Listing
 from services.rpc.pages import PageTokens
+from services.sql.database import Database
 
 SHOWN_FAULTS = 100
 WATCH_BATCH = 100

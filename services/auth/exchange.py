@@ -17,9 +17,9 @@ from services.auth.errors import KeyAddressNotAllowed, KeyInvalid
 from services.auth.grants import Grant, key_grant
 from services.auth.keys import PresentedKey, parse
 from services.auth.last_use import LastUse
-from services.auth.store.database import Database
 from services.auth.store.keys import KeyRecords
 from services.auth.tokens import AccessToken, AccessTokens
+from services.sql.database import Database
 
 # A revocation by any replica takes effect within one second; this leaves time for the answer.
 TRUST_SECONDS = 0.8

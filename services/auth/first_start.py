@@ -14,10 +14,10 @@ from services.auth.names import canonical
 from services.auth.passwords import Passwords, one_time_password
 from services.auth.private_files import replace
 from services.auth.roles import ADMIN
-from services.auth.store.database import Database
 from services.auth.store.models import Tenant, User, UserRole
 from services.auth.store.tenants import TenantRecords
 from services.auth.store.users import UserRecords
+from services.sql.database import Database
 
 TENANT_NAME = "default"
 PASSWORD_FILE = "admin-password"  # noqa: S105 - a file's name

@@ -13,13 +13,13 @@ from services.auth.clock import Clock
 from services.auth.last_use import LastUse
 from services.auth.signing_keys import SigningKeys
 from services.auth.store.attempts import AttemptRecords
-from services.auth.store.database import Database
 from services.auth.store.revocations import RevocationRecords
 from services.auth.store.served import ServedRecords
 from services.auth.store.sessions import SessionRecords
 from services.auth.store.usage import UsageRecords
 from services.auth.throttle import FORGET_AFTER
 from services.rpc.errors import ServiceError
+from services.sql.database import Database
 
 FLUSH_SECONDS = 5.0
 TIDY_SECONDS = 600.0

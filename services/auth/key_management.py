@@ -20,11 +20,11 @@ from services.auth.keys import PresentedKey, mint
 from services.auth.repeats import Repeat
 from services.auth.revocations import revoke
 from services.auth.roles import first_beyond
-from services.auth.store.database import Database
 from services.auth.store.keys import KeyRecords
 from services.auth.store.models import ApiKey, User, UserKind
 from services.auth.store.revocation_models import RevocationKind
 from services.rpc.principal import Principal
+from services.sql.database import Database
 
 WRITE_USERS = "auth.users.write"
 EVERYONE = "-"

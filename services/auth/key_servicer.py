@@ -10,13 +10,13 @@ from services.auth.addresses import parse_networks
 from services.auth.clock import Clock
 from services.auth.exchange import KeyExchange
 from services.auth.key_management import KeyManagement, NewKey
-from services.auth.listing import Listing
 from services.auth.names import require_printable
 from services.auth.repeats import Repeat
 from services.auth.store.models import ApiKey
 from services.auth.timestamps import duration, timestamp
 from services.rpc.call import current_call, current_principal
 from services.rpc.interceptors.around import Context
+from services.rpc.listing import Listing
 from services.rpc.pages import PageTokens
 
 DEFAULT_OVERLAP = timedelta(days=1)

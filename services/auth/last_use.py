@@ -7,8 +7,8 @@ from datetime import datetime
 from cachetools import LRUCache
 
 from services.auth.clock import Clock
-from services.auth.store.database import Database
 from services.auth.store.keys import KeyRecords
+from services.sql.database import Database
 
 CAPACITY = 100_000
 

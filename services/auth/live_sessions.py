@@ -10,10 +10,10 @@ from services.auth.clock import Clock
 from services.auth.delegation import colleague, owner_asked_for, require_held
 from services.auth.errors import SessionNotFound, SessionRequired
 from services.auth.grants import rights
-from services.auth.store.database import Database
 from services.auth.store.models import LoginSession
 from services.auth.store.sessions import SessionRecords
 from services.rpc.principal import Principal
+from services.sql.database import Database
 
 WRITE_SESSIONS = "auth.sessions.write"
 

@@ -8,13 +8,13 @@ from services.auth.clock import Clock
 from services.auth.errors import PasswordWrong, SessionRequired, UserNotFound
 from services.auth.names import canonical
 from services.auth.passwords import Passwords
-from services.auth.store.database import Database
 from services.auth.store.models import User
 from services.auth.store.sessions import SessionRecords
 from services.auth.store.users import UserRecords
 from services.auth.throttle import LoginThrottle
 from services.rpc.errors import FieldViolation, InvalidRequest
 from services.rpc.principal import Principal
+from services.sql.database import Database
 
 log = structlog.get_logger("parley.auth")
 

@@ -22,9 +22,9 @@ from ulid import ULID
 from services.auth.clock import utc_now
 from services.auth.keys import mint
 from services.auth.settings import AuthSettings
-from services.auth.store.database import Database, parse_url
 from services.auth.store.models import ApiKey, Tenant, User
 from services.rpc.settings import load
+from services.sql.database import Database, parse_url
 
 ROWS_AT_ONCE = 1000
 

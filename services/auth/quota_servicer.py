@@ -8,7 +8,6 @@ from parley.auth.v1 import quota_pb2
 from parley.auth.v1 import quota_service_pb2 as pb2
 from parley.auth.v1.quota_service_pb2_grpc import QuotaServiceServicer
 from services.auth.clock import Clock
-from services.auth.listing import Listing
 from services.auth.quotas import Quotas
 from services.ledger.ledger import Ledger, LedgerUnavailable, Standing
 from services.ledger.limits import Payer
@@ -16,6 +15,7 @@ from services.ledger.quotas import DIMENSION_MESSAGES, subject_from, subject_tex
 from services.rpc.call import current_principal
 from services.rpc.errors import DependencyUnavailable
 from services.rpc.interceptors.around import Context
+from services.rpc.listing import Listing
 from services.rpc.pages import PageTokens
 from services.rpc.quota_errors import QuotaUnavailable
 

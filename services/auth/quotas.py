@@ -12,7 +12,6 @@ from services.auth.clock import Clock
 from services.auth.delegation import require_root
 from services.auth.errors import QuotaNotFound, QuotaSubjectNotFound
 from services.auth.roles import BUILT_IN
-from services.auth.store.database import Database
 from services.auth.store.models import ApiKey, Role, User
 from services.auth.store.quota_models import Quota
 from services.auth.store.quotas import QuotaRecords
@@ -20,6 +19,7 @@ from services.auth.timestamps import timestamp
 from services.ledger.limits import DIMENSIONS, Payer
 from services.ledger.quotas import subject_from, subject_text
 from services.rpc.principal import Principal
+from services.sql.database import Database
 
 log = structlog.get_logger("parley.auth")
 

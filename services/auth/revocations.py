@@ -12,12 +12,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from parley.auth.v1 import revocation_service_pb2 as pb2
 from services.auth.clock import Clock
-from services.auth.store.database import Database
 from services.auth.store.revocation_models import Revocation as Row
 from services.auth.store.revocation_models import RevocationKind
 from services.auth.store.revocations import RevocationRecords
 from services.rpc.errors import ServiceError
 from services.rpc.revocations import Revocation, Revocations, Subject
+from services.sql.database import Database
 
 # A revocation by any replica takes effect everywhere within one second; this is the first part of it.
 POLL_SECONDS = 0.25

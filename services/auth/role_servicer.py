@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from parley.auth.v1 import role_service_pb2 as pb2
 from parley.auth.v1.role_service_pb2_grpc import RoleServiceServicer
-from services.auth.listing import Listing
 from services.auth.names import require_printable
 from services.auth.repeats import Repeat
 from services.auth.tenant_roles import NamedRole, RoleChanges, TenantRoles
@@ -13,6 +12,7 @@ from services.auth.updates import etag_of, masked_fields
 from services.rpc.call import current_principal
 from services.rpc.errors import FieldViolation, InvalidRequest
 from services.rpc.interceptors.around import Context
+from services.rpc.listing import Listing
 from services.rpc.pages import PageTokens
 
 CHANGEABLE = ("description", "permissions")

@@ -11,13 +11,13 @@ import structlog
 from services.auth.clock import Clock
 from services.auth.revocations import RevocationLog
 from services.auth.roles import intersection
-from services.auth.store.database import Database
 from services.auth.store.keys import KeyRecords
 from services.auth.store.sessions import SessionRecords
 from services.auth.tokens import AccessToken, AccessTokens
 from services.rpc.errors import TokenRevoked
 from services.rpc.principal import Principal
 from services.rpc.verifier import Verifier
+from services.sql.database import Database
 
 
 @dataclass(frozen=True)

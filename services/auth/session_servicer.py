@@ -8,7 +8,6 @@ from services.auth.clock import Clock
 from services.auth.errors import ExternalLoginOff
 from services.auth.external.issuer import TokenKind
 from services.auth.external.logins import ExternalLogins
-from services.auth.listing import Listing
 from services.auth.live_sessions import LiveSessions
 from services.auth.sessions import Sessions, SessionTokens
 from services.auth.store.models import LoginSession
@@ -16,6 +15,7 @@ from services.auth.timestamps import duration, timestamp
 from services.auth.tokens import AccessTokens
 from services.rpc.call import current_call, current_principal
 from services.rpc.interceptors.around import Context
+from services.rpc.listing import Listing
 from services.rpc.pages import PageTokens
 
 TOKEN_KINDS = {

@@ -14,12 +14,12 @@ from services.auth.clock import Clock
 from services.auth.errors import CredentialsInvalid, RefreshTokenInvalid
 from services.auth.grants import session_grant
 from services.auth.passwords import Passwords
-from services.auth.store.database import Database
 from services.auth.store.models import ADDRESS_LENGTH, LoginSession, RefreshToken, User
 from services.auth.store.sessions import SessionRecords
 from services.auth.store.users import UserRecords
 from services.auth.throttle import LoginThrottle
 from services.auth.tokens import AccessToken, AccessTokens
+from services.sql.database import Database
 
 # 256 random bits: a digest of it needs no salt and no slow hash.
 REFRESH_TOKEN_BYTES = 32

@@ -13,8 +13,8 @@ from services.auth.external.rules import Algorithm, IssuerRules, check_url
 from services.auth.health import Replica, parse_replica
 from services.auth.passwords import PasswordCost
 from services.auth.sessions import SessionLife
-from services.auth.store.database import parse_url
 from services.rpc.settings import ServiceSettings, settings_config
+from services.sql.database import parse_url
 
 
 class AuthSettings(ServiceSettings):

@@ -8,10 +8,10 @@ from parley.auth.v1 import signing_key_service_pb2 as pb2
 from parley.auth.v1.signing_key_service_pb2_grpc import SigningKeyServiceServicer
 from services.auth.delegation import require_root
 from services.auth.signing_keys import SigningKey, SigningKeys
-from services.auth.store.database import Database
 from services.auth.timestamps import timestamp
 from services.rpc.call import current_principal
 from services.rpc.interceptors.around import Context
+from services.sql.database import Database
 
 log = structlog.get_logger("parley.auth")
 

@@ -16,7 +16,6 @@ from services.auth.errors import NameTaken, RoleBuiltIn, RoleInUse, RoleNotFound
 from services.auth.repeats import Repeat
 from services.auth.revocations import revoke
 from services.auth.roles import BUILT_IN, DESCRIPTIONS, first_beyond
-from services.auth.store.database import Database
 from services.auth.store.models import Role
 from services.auth.store.revocation_models import RevocationKind
 from services.auth.store.roles import RoleRecords
@@ -24,6 +23,7 @@ from services.auth.store.tenants import TenantRecords
 from services.auth.store.users import UserRecords
 from services.auth.updates import require_current
 from services.rpc.principal import Principal
+from services.sql.database import Database
 
 log = structlog.get_logger("parley.auth")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from parley.auth.v1 import tenant_service_pb2 as pb2
 from parley.auth.v1.tenant_service_pb2_grpc import TenantServiceServicer
-from services.auth.listing import Listing
 from services.auth.names import require_printable
 from services.auth.repeats import Repeat
 from services.auth.store.models import Tenant
@@ -14,6 +13,7 @@ from services.auth.updates import etag_of, masked_fields
 from services.rpc.call import current_principal
 from services.rpc.errors import FieldViolation, InvalidRequest
 from services.rpc.interceptors.around import Context
+from services.rpc.listing import Listing
 from services.rpc.pages import PageTokens
 
 

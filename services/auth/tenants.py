@@ -16,7 +16,6 @@ from services.auth.passwords import Passwords, one_time_password
 from services.auth.repeats import Repeat
 from services.auth.revocations import revoke
 from services.auth.roles import ADMIN, BUILT_IN
-from services.auth.store.database import Database
 from services.auth.store.models import Tenant
 from services.auth.store.revocation_models import RevocationKind
 from services.auth.store.tenants import TenantRecords
@@ -24,6 +23,7 @@ from services.auth.store.users import UserRecords
 from services.auth.updates import require_current
 from services.auth.users import NewUser
 from services.rpc.principal import Principal
+from services.sql.database import Database
 
 log = structlog.get_logger("parley.auth")
 

@@ -16,8 +16,8 @@ from services.auth.clock import Clock
 from services.auth.errors import LoginThrottled
 from services.auth.names import canonical
 from services.auth.store.attempts import AttemptRecords
-from services.auth.store.database import Database
 from services.auth.store.models import LoginAttempt
+from services.sql.database import Database
 
 FORGET_AFTER = timedelta(minutes=30)
 IPV6_SITE_BITS = 64

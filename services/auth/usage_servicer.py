@@ -16,14 +16,14 @@ from parley.auth.v1 import usage_service_pb2 as pb2
 from parley.auth.v1.usage_service_pb2_grpc import UsageServiceServicer
 from services.auth.clock import Clock
 from services.auth.delegation import require_root
-from services.auth.listing import Listing
-from services.auth.store.database import Database
 from services.auth.store.usage import UsageRecords, UsageSelection
 from services.auth.store.usage_models import AMOUNTS
 from services.rpc.call import current_principal
 from services.rpc.errors import FieldViolation, InvalidRequest, PageTokenInvalid
 from services.rpc.interceptors.around import Context
+from services.rpc.listing import Listing
 from services.rpc.pages import PageTokens
+from services.sql.database import Database
 
 READ = "auth.usage.read"
 DEFAULT_DAYS = timedelta(days=29)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from parley.auth.v1 import user_service_pb2 as pb2
 from parley.auth.v1.user_service_pb2_grpc import UserServiceServicer
-from services.auth.listing import Listing
 from services.auth.names import require_printable
 from services.auth.password_change import PasswordChange
 from services.auth.repeats import Repeat
@@ -15,6 +14,7 @@ from services.auth.updates import etag_of, masked_fields
 from services.auth.users import NewUser, UserChanges, Users
 from services.rpc.call import current_call, current_principal
 from services.rpc.interceptors.around import Context
+from services.rpc.listing import Listing
 from services.rpc.pages import PageTokens
 
 CHANGEABLE = ("display_name", "roles")

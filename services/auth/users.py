@@ -21,7 +21,6 @@ from services.auth.passwords import ONE_TIME_LIFE, Passwords, one_time_password
 from services.auth.repeats import Repeat
 from services.auth.revocations import revoke
 from services.auth.roles import ADMIN, first_beyond
-from services.auth.store.database import Database
 from services.auth.store.models import User, UserKind, UserRole
 from services.auth.store.revocation_models import RevocationKind
 from services.auth.store.sessions import SessionRecords
@@ -30,6 +29,7 @@ from services.auth.store.users import UserFilter, UserRecords
 from services.auth.tenant_roles import permissions_within
 from services.auth.updates import require_current
 from services.rpc.principal import Principal
+from services.sql.database import Database
 
 log = structlog.get_logger("parley.auth")
 

@@ -27,12 +27,12 @@ from services.auth.__main__ import serving
 from services.auth.names import canonical
 from services.auth.passwords import PasswordCost, Passwords
 from services.auth.settings import AuthSettings
-from services.auth.store.database import Database, parse_url
 from services.auth.store.models import Tenant, User, UserRole
 from services.auth.store.schema import migrate
 from services.rpc.channel import RotatingChannel, open_channel
 from services.rpc.errors import error_info, status_of
 from services.rpc.tls import TlsFiles
+from services.sql.database import Database, parse_url
 
 TRUST_DOMAIN = "parley.local"
 CHEAP = PasswordCost(time_cost=1, memory_kib=16, lanes=1)

@@ -20,12 +20,12 @@ from services.auth.exchange import KeyExchange
 from services.auth.keys import RANDOM_CHARACTERS, checksum, mint, parse
 from services.auth.last_use import LastUse
 from services.auth.signing_keys import SigningKeys
-from services.auth.store.database import Database, parse_url
 from services.auth.store.models import User, UserRole
 from services.auth.tokens import AccessTokens
 from services.rpc.call import Call, enter_call
 from services.rpc.errors import DependencyUnavailable, error_info
 from services.rpc.interceptors.around import Context
+from services.sql.database import Database, parse_url
 from tests.auth.conftest import Auth, FakeClock, check_request, reason, token_of
 
 OVERWRITE = edge_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD

@@ -16,9 +16,9 @@ from services.auth.keys import PresentedKey, mint
 from services.auth.last_use import LastUse
 from services.auth.passwords import Passwords
 from services.auth.signing_keys import SigningKeys
-from services.auth.store.database import Database
 from services.auth.store.models import ApiKey, Tenant, User
 from services.auth.tokens import AccessTokens
+from services.sql.database import Database
 from tests.auth.conftest import FakeClock, add_user
 
 LIFE = timedelta(minutes=15)

@@ -13,8 +13,8 @@ from sqlalchemy.orm import joinedload
 from services.auth.errors import StartError
 from services.auth.first_start import make_first_admin
 from services.auth.passwords import Passwords
-from services.auth.store.database import Database
 from services.auth.store.models import User
+from services.sql.database import Database
 from tests.auth.conftest import FakeClock, add_user
 
 

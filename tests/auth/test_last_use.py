@@ -9,8 +9,8 @@ from ulid import ULID
 
 from services.auth.last_use import LastUse
 from services.auth.passwords import Passwords
-from services.auth.store.database import Database
 from services.auth.store.models import ApiKey
+from services.sql.database import Database
 from tests.auth.conftest import FakeClock, add_user
 
 

@@ -16,11 +16,11 @@ from sqlalchemy import inspect
 
 from parley.auth.v1 import session_service_pb2
 from parley.auth.v1.session_service_pb2_grpc import SessionServiceStub
-from services.auth.store.database import open_engine, parse_url
 from services.auth.store.models import Record
 from services.auth.store.schema import migrate
 from services.rpc.channel import open_channel
 from services.rpc.tls import TlsFiles
+from services.sql.database import open_engine, parse_url
 from tests.auth.conftest import TRUST_DOMAIN
 
 START_SECONDS = 60

@@ -17,12 +17,12 @@ from parley.auth.v1.revocation_service_pb2_grpc import RevocationServiceStub
 from services.auth.__main__ import serving
 from services.auth.revocations import revoke
 from services.auth.settings import AuthSettings
-from services.auth.store.database import Database
 from services.auth.store.revocation_models import Revocation, RevocationKind
 from services.auth.store.revocations import RevocationRecords
 from services.rpc.channel import open_channel
 from services.rpc.errors import error_info, status_of
 from services.rpc.tls import TlsFiles
+from services.sql.database import Database
 from tests.auth.conftest import Auth, FakeClock, bearer, reason, token_of
 
 SUBJECT = "01ARZ3NDEKTSV4RRFFQ69G5FAV"

@@ -11,10 +11,10 @@ from services.auth.errors import CredentialsInvalid
 from services.auth.passwords import Passwords
 from services.auth.sessions import SessionLife, Sessions
 from services.auth.signing_keys import SigningKeys
-from services.auth.store.database import Database
 from services.auth.store.users import UserRecords
 from services.auth.throttle import LoginThrottle
 from services.auth.tokens import AccessTokens
+from services.sql.database import Database
 from tests.auth.conftest import CHEAP, PASSWORD, FakeClock, add_user
 
 LIFE = timedelta(minutes=15)

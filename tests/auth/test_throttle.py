@@ -8,8 +8,8 @@ from datetime import timedelta
 import pytest
 
 from services.auth.errors import LoginThrottled
-from services.auth.store.database import Database
 from services.auth.throttle import FORGET_AFTER, Backoff, LoginThrottle
+from services.sql.database import Database
 from tests.auth.conftest import FakeClock
 
 PER_NAME = Backoff(free=2, longest=timedelta(seconds=60))

@@ -21,10 +21,10 @@ from parley.auth.v1.usage_service_pb2_grpc import UsageServiceServicer, add_Usag
 from services.auth.audit.chain import AuditChain, Position
 from services.auth.audit.checkpoints import Checkpoint, CheckpointFile, CheckpointKind, CheckpointSigner
 from services.auth.clock import utc_now
-from services.auth.store.database import Database, parse_url
 from services.auth.store.schema import migrate
 from services.rpc.audit import stamped
 from services.rpc.tls import TlsFiles
+from services.sql.database import Database, parse_url
 from tests.cli.conftest import Run
 from tests.client.toy_platform import Keys, ToyPlatform
 

@@ -30,7 +30,6 @@ from services.auth.__main__ import serving
 from services.auth.descriptors import CONTRACTS
 from services.auth.passwords import Passwords
 from services.auth.settings import AuthSettings
-from services.auth.store.database import Database, parse_url
 from services.auth.store.models import Tenant
 from services.rpc.channel import open_channel
 from services.rpc.errors import error_info, status_of
@@ -38,6 +37,7 @@ from services.rpc.principal import permits
 from services.rpc.server import RpcServer
 from services.rpc.settings import ServiceSettings
 from services.rpc.verifier import JwksVerifier, remote_keys
+from services.sql.database import Database, parse_url
 from tests.auth.conftest import CHEAP, PASSWORD, TRUST_DOMAIN, add_user
 from tests.edge.conftest import Identity, edge_settings
 from tests.edge.front import Front, front

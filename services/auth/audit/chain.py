@@ -11,7 +11,7 @@ from parley.auth.v1 import audit_pb2
 from services.auth.audit.body import Body, genesis, link
 from services.auth.store.audit import AuditRecords
 from services.auth.store.audit_models import AuditChainHead
-from services.auth.store.database import Database
+from services.sql.database import Database
 
 # So many in one transaction: making their texts holds everyone else up for some milliseconds.
 BATCH = 100

@@ -15,9 +15,9 @@ from services.auth.audit.chain import AuditChain, Position
 from services.auth.audit.checkpoints import Checkpoint, CheckpointFile, CheckpointKind, CheckpointSigner
 from services.auth.clock import Clock
 from services.auth.store.audit import AuditRecords
-from services.auth.store.database import Database
 from services.rpc.audit import AuditSink, stamped
 from services.rpc.errors import ServiceError
+from services.sql.database import Database
 
 PRUNE_SECONDS = 3600.0
 PRUNE_BATCH = 2000

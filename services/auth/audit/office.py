@@ -15,9 +15,9 @@ from services.auth.audit.checkpoints import CheckpointFile, CheckpointSigner
 from services.auth.audit.keeper import AuditKeeper
 from services.auth.clock import Clock
 from services.auth.settings import AuthSettings
-from services.auth.store.database import Database
 from services.rpc.audit import AuditQueue, delivering
 from services.rpc.tasks import end_task
+from services.sql.database import Database
 
 OWN = "auth"
 EDGE = "edge"

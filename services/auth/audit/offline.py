@@ -21,8 +21,8 @@ from pathlib import Path
 from services.auth.audit.checkpoints import CheckpointFile, public_key
 from services.auth.audit.proof import Proof
 from services.auth.audit.verification import verify
-from services.auth.store.database import Database, parse_url
 from services.rpc.errors import ServiceError
+from services.sql.database import Database, parse_url
 
 DATABASE = "PARLEY_AUTH_DATABASE_URL"
 

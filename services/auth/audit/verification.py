@@ -9,7 +9,7 @@ from services.auth.audit.checkpoints import CheckpointFile
 from services.auth.audit.proof import Fault, Proof
 from services.auth.store.audit import AuditQuery, AuditRecords
 from services.auth.store.audit_models import AuditRow
-from services.auth.store.database import Database
+from services.sql.database import Database
 
 BATCH = 1000
 

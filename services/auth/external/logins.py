@@ -16,7 +16,6 @@ from services.auth.names import unprintable
 from services.auth.revocations import revoke
 from services.auth.roles import first_beyond
 from services.auth.sessions import Sessions, SessionTokens
-from services.auth.store.database import Database
 from services.auth.store.external import ExternalRecords
 from services.auth.store.external_models import ExternalIdentity
 from services.auth.store.models import Tenant, User, UserRole
@@ -25,6 +24,7 @@ from services.auth.store.tenants import TenantRecords
 from services.auth.store.users import UserRecords
 from services.auth.tenant_roles import permissions_within
 from services.auth.users import NewUser
+from services.sql.database import Database
 
 MAX_NAME_CHARACTERS = 96
 SUFFIX_CHARACTERS = 8

@@ -11,7 +11,7 @@ from sqlalchemy import URL
 
 from services.auth.errors import StartError
 from services.auth.private_files import write_new
-from services.auth.store.database import SQLITE
+from services.sql.database import SQLITE
 
 PAGES = 1024
 PAUSE_SECONDS = 0.01
@@ -23,7 +23,7 @@ def back_up(url: URL, target: Path) -> None:
     Writers go on meanwhile: the copy begins again where they got in between.
 
     Args:
-        url: As `services.auth.store.database.parse_url` gives it.
+        url: As `services.sql.database.parse_url` gives it.
         target: A file that does not exist yet; readable by its owner alone.
 
     Raises:

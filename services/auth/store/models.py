@@ -6,13 +6,11 @@ that no row can refer to a row of another one.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 
 from sqlalchemy import (
     JSON,
-    DateTime,
-    Dialect,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
@@ -20,11 +18,12 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     String,
-    TypeDecorator,
     UniqueConstraint,
     and_,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, foreign, mapped_column, relationship
+
+from services.sql.columns import NAMES, UtcTime
 
 ULID_LENGTH = 26
 NAME_LENGTH = 128
@@ -34,36 +33,10 @@ ADDRESS_LENGTH = 64
 DIGEST_BYTES = 32
 
 
-class UtcTime(TypeDecorator[datetime]):
-    """A point in time; SQLite, which knows no zones, holds it in UTC."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Refuse a naive time; store UTC."""
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError("a stored time needs its zone")
-        return value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Give UTC."""
-        return value if value is None or value.tzinfo else value.replace(tzinfo=UTC)
-
-
 class Record(DeclarativeBase):
     """A row. Constraints have names, so that migrations can refer to them."""
 
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
+    metadata = MetaData(naming_convention=NAMES)
     type_annotation_map = {datetime: UtcTime, bytes: LargeBinary(DIGEST_BYTES)}  # noqa: RUF012 - read by SQLAlchemy
 
 

@@ -1,79 +1,25 @@
-"""Brings the database's schema to the revision that the program knows, forward or back."""
+"""The schema of the auth service's database."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import URL, Connection, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import URL
 
 from services.auth.errors import StartError
-from services.auth.store.database import open_engine
+from services.sql.schema import HEAD, Schema, SchemaError
+from services.sql.schema import migrate as migrate_schema
 
-HEAD = "head"
-NONE = "base"
-# Any number will do, as long as every replica takes the same lock.
-ADVISORY_LOCK = 0x7061726C6579
+SCHEMA = Schema(Path(__file__).parent / "migrations", "alembic_version")
 
 
 async def migrate(url: URL, target: str = HEAD) -> None:
-    """Bring the schema to a revision, all steps in one transaction.
-
-    Replicas that start together wait for each other.
-
-    Args:
-        url: As `services.auth.store.database.parse_url` gives it.
-        target: A revision, `HEAD` or `NONE`.
+    """Bring the schema to a revision; see `services.sql.schema.migrate`.
 
     Raises:
         StartError: The database does not answer, or was written by a newer program.
     """
-    engine = open_engine(url, foreign_keys=False)
     try:
-        async with engine.execution_options(writes=True).begin() as connection:
-            await connection.run_sync(_migrate, target)
-    except (SQLAlchemyError, OSError) as error:
-        raise StartError(
-            f"the database at {url.render_as_string()} cannot be used: {_first_line(error)}"
-        ) from error
-    finally:
-        await engine.dispose()
-
-
-def _migrate(connection: Connection, target: str) -> None:
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": ADVISORY_LOCK})
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    config.attributes["connection"] = connection
-    scripts = ScriptDirectory.from_config(config)
-    present = MigrationContext.configure(connection).get_current_revision()
-    known = [script.revision for script in scripts.walk_revisions()]
-    if present is not None and present not in known:
-        raise StartError(
-            f"the database's schema is at revision {present}, which this program does not know: "
-            "it was written by a newer Parley, so start that one"
-        )
-    if target not in (HEAD, NONE, *known):
-        raise StartError(f"there is no revision {target}: choose one of {', '.join((HEAD, NONE, *known))}")
-    if _is_back(known, present, target):
-        command.downgrade(config, target)
-    else:
-        command.upgrade(config, target)
-
-
-def _is_back(known: list[str], present: str | None, target: str) -> bool:
-    """Whether the target lies before the present revision; `known` is newest first."""
-    if present is None or target == HEAD:
-        return False
-    return target == NONE or known.index(target) > known.index(present)
-
-
-def _first_line(error: BaseException) -> str:
-    """What the driver said, without SQLAlchemy's framing."""
-    cause = getattr(error, "orig", None) or error
-    return (str(cause).splitlines() or [type(cause).__name__])[0]
+        await migrate_schema(SCHEMA, url, target)
+    except SchemaError as error:
+        raise StartError(str(error)) from error

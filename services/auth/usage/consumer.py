@@ -21,11 +21,11 @@ from redis.exceptions import RedisError, ResponseError
 from ulid import ULID
 
 from parley.auth.v1.usage_pb2 import UsageRecord
-from services.auth.store.database import Database
 from services.auth.store.usage import UsageRecords
 from services.auth.store.usage_models import AMOUNTS
 from services.ledger.ledger import USAGE
 from services.rpc.errors import ServiceError
+from services.sql.database import Database
 
 GROUP = "auth"
 BATCH = 500

@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from services.auth.quota_upkeep import AccountUse
-from services.auth.store.database import Database
 from services.auth.store.usage import UsageRecords
 from services.ledger.limits import NANOS_PER_MICRO
+from services.sql.database import Database
 
 
 class StoredHistory:

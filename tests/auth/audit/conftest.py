@@ -16,8 +16,8 @@ from services.auth.audit.checkpoints import CheckpointFile, CheckpointSigner
 from services.auth.audit.keeper import AuditKeeper, KeepingRules
 from services.auth.audit.proof import Fault, FaultKind, Proof
 from services.auth.audit.verification import verify
-from services.auth.store.database import Database
 from services.rpc.audit import stamped
+from services.sql.database import Database
 from tests.auth.conftest import FakeClock
 
 DAY = timedelta(days=1)

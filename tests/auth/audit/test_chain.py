@@ -14,8 +14,8 @@ from sqlalchemy.exc import DBAPIError
 
 from services.auth.audit.body import Body, genesis
 from services.auth.store.audit import AuditQuery, AuditRecords
-from services.auth.store.database import Database, parse_url
 from services.rpc.errors import DependencyUnavailable
+from services.sql.database import Database, parse_url
 from tests.auth.audit.conftest import Ledger, event
 from tests.auth.conftest import FakeClock
 

@@ -16,11 +16,11 @@ from parley.auth.v1.session_service_pb2_grpc import SessionServiceStub
 from services.auth.__main__ import serving
 from services.auth.external.logins import display_name
 from services.auth.settings import AuthSettings
-from services.auth.store.database import Database, parse_url
 from services.auth.store.external_models import ExternalIdentity
 from services.auth.store.models import Tenant, User
 from services.rpc.channel import open_channel
 from services.rpc.tls import TlsFiles
+from services.sql.database import Database, parse_url
 from tests.auth.conftest import bearer, reason
 from tests.auth.external.local_issuer import CLIENT, LocalIssuer, local_issuer
 

@@ -15,9 +15,9 @@ from sqlalchemy import make_url
 from services.auth.errors import StartError
 from services.auth.passwords import Passwords
 from services.auth.store.backup import back_up
-from services.auth.store.database import Database, parse_url
 from services.auth.store.schema import migrate
 from services.auth.store.users import UserRecords
+from services.sql.database import Database, parse_url
 from tests.auth.audit.conftest import Ledger, event
 from tests.auth.audit.conftest import make_ledger as make_ledger
 from tests.auth.conftest import FakeClock, add_user

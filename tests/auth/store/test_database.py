@@ -1,4 +1,4 @@
-"""The connection, its rules, and the borders between tenants, on both databases."""
+"""Transactions, and the borders between tenants, on both databases."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from ulid import ULID
 
 from services.auth.passwords import Passwords
-from services.auth.store.database import Database, parse_url
 from services.auth.store.models import (
     ApiKey,
     LoginAttempt,
@@ -23,37 +22,10 @@ from services.auth.store.models import (
 )
 from services.auth.store.users import UserRecords
 from services.rpc.errors import DependencyUnavailable
+from services.sql.database import Database, parse_url
 from tests.auth.conftest import add_user
 
 NOW = datetime.now(UTC)
-
-
-@pytest.mark.parametrize(
-    ("url", "message"),
-    [
-        ("", "not a database URL"),
-        ("mysql://parley:sesame@host/db", "begins with"),
-        ("sqlite:///auth.db", "begins with"),
-        ("sqlite+aiosqlite://", "names no database"),
-        ("postgresql+asyncpg://parley:sesame@host", "names no database"),
-        ("postgresql+asyncpg://parley:sesame@host:port/db", "not a database URL"),
-    ],
-)
-def test_a_bad_url_is_refused_without_its_password(url: str, message: str) -> None:
-    with pytest.raises(ValueError, match=message) as caught:
-        parse_url(url)
-    assert "sesame" not in str(caught.value)
-
-
-async def test_sqlite_runs_with_the_pragmas_we_rely_on(tmp_path: object) -> None:
-    database = Database(parse_url(f"sqlite+aiosqlite:///{tmp_path}/auth.db"))
-    async with database.reading() as session:
-        values = [
-            await session.scalar(text(f"PRAGMA {name}"))
-            for name in ("journal_mode", "foreign_keys", "busy_timeout", "synchronous")
-        ]
-    await database.close()
-    assert values == ["wal", 1, 5000, 2]
 
 
 async def test_an_error_undoes_the_transaction(database: Database) -> None:

@@ -11,9 +11,10 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, inspect, text
 
 from services.auth.errors import StartError
-from services.auth.store.database import Database, open_engine, parse_url
 from services.auth.store.models import Record
-from services.auth.store.schema import HEAD, NONE, migrate
+from services.auth.store.schema import migrate
+from services.sql.database import Database, open_engine, parse_url
+from services.sql.schema import HEAD, NONE
 
 OLD_ROWS = (
     "INSERT INTO tenants (tenant_id, name, create_time) VALUES"

@@ -11,9 +11,9 @@ from redis.asyncio import Redis
 from ulid import ULID
 
 from parley.auth.v1.usage_pb2 import UsageRecord
-from services.auth.store.database import Database
 from services.auth.usage.consumer import UsageConsumer
 from services.ledger.ledger import USAGE, open_store
+from services.sql.database import Database
 
 TENANT, ADA, BOB = (str(ULID()) for _ in range(3))
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)

@@ -10,13 +10,13 @@ import pytest
 from redis.asyncio import Redis
 from ulid import ULID
 
-from services.auth.store.database import Database, parse_url
 from services.auth.store.usage import UsageRecords, UsageSelection
 from services.auth.usage.consumer import GROUP, UsageConsumer
 from services.auth.usage.history import StoredHistory
 from services.ledger.ledger import USAGE
 from services.rpc.errors import DependencyUnavailable
 from services.rpc.tasks import end_task
+from services.sql.database import Database, parse_url
 from tests.auth.usage.conftest import ADA, BOB, TENANT, record, spend
 
 ALL = UsageSelection(TENANT, date(2026, 11, 1), date(2026, 11, 30))

@@ -1,8 +1,6 @@
-"""Runs migrations on the connection that `services.auth.store.schema` hands over."""
+"""Runs migrations of the auth service's tables."""
 
 from __future__ import annotations
-
-from alembic import context
 
 # Imported to put their tables into the metadata.
 from services.auth.store import (  # noqa: F401
@@ -13,19 +11,6 @@ from services.auth.store import (  # noqa: F401
     usage_models,
 )
 from services.auth.store.models import Record
+from services.sql.migrations import run_migrations
 
-
-def run() -> None:
-    """Run them in the transaction that the connection is in."""
-    context.configure(
-        connection=context.config.attributes["connection"],
-        target_metadata=Record.metadata,
-        # SQLite cannot alter most things: its tables are rebuilt.
-        render_as_batch=True,
-        transactional_ddl=True,
-    )
-    with context.begin_transaction():
-        context.run_migrations()
-
-
-run()
+run_migrations(Record.metadata)
