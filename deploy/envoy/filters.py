@@ -8,6 +8,7 @@ from pathlib import Path
 from deploy.envoy.clusters import JWKS, pool
 from deploy.envoy.contract import Contract
 from deploy.envoy.flood import flood_limit
+from deploy.envoy.openai import body_model
 from deploy.envoy.settings import EdgeSettings
 from deploy.envoy.tree import Tree, extension, seconds, typed
 
@@ -67,6 +68,7 @@ def http_filters(scope: Scope) -> list[Tree]:
         bodies(settings),  # before the transcoder, which measures nothing
         credentials(),  # before the checks that it sorts requests for
         statuses(),  # before the transcoder, whose answers it mends on their way out
+        body_model(),  # before the transcoder, which has the route chosen anew
         transcoder(scope),  # before the checks: from here on every call is gRPC, with one path
         flood_limit(),  # guards the routes without checks; by now JSON calls have their method's route
         client_address(),  # before the key exchange, which is shown it

@@ -19,6 +19,8 @@ from deploy.envoy.filters import (
     event_stream_transcoder,
 )
 from deploy.envoy.flood import FLOOD_LIMIT, limited
+from deploy.envoy.openai import PREFIX as OPENAI_PREFIX
+from deploy.envoy.openai import names_model, openai_errors, reads_model
 from deploy.envoy.settings import EdgeSettings
 from deploy.envoy.tree import Tree, seconds, typed
 
@@ -103,6 +105,7 @@ def _routes(scope: Scope) -> Iterator[Tree]:
         yield from _method_routes(method, scope.settings)
     yield _unknown("/", headers=[GRPC])
     yield from _api(scope)
+    yield _openai(scope)
     yield from _own_paths(scope)
     yield _unknown(WELL_KNOWN_PREFIX)
     yield _page() if scope.settings.web_address else _unknown("/")
@@ -118,6 +121,12 @@ def _api(scope: Scope) -> Iterator[Tree]:
     yield _unknown(API_PREFIX, per_filter=measured)
 
 
+def _openai(scope: Scope) -> Tree:
+    """The route of OpenAI's paths before the transcoder, which reads the body to know the model."""
+    measured = _measured(scope.settings)
+    return _unknown(OPENAI_PREFIX, per_filter={STATUSES: openai_errors(), MEASURE: measured, **reads_model()})
+
+
 def _own_paths(scope: Scope) -> Iterator[Tree]:
     """The routes of protocols that have a path of their own, before the transcoder."""
     per_filter = {STATUSES: asked_status()}
@@ -128,11 +137,11 @@ def _own_paths(scope: Scope) -> Iterator[Tree]:
 
 
 def _bound_outside_the_api(scope: Scope) -> dict[str, set[str]]:
-    """The verbs of each path that belongs to a method and is neither the API's nor well known."""
+    """The verbs of each path that belongs to a method and to none of the surfaces with a prefix."""
     found: dict[str, set[str]] = {}
     for method in scope.contract.methods:
         for binding in method.bindings:
-            if not binding.template.startswith((API_PREFIX, WELL_KNOWN_PREFIX)):
+            if not binding.template.startswith((API_PREFIX, OPENAI_PREFIX, WELL_KNOWN_PREFIX)):
                 found.setdefault(binding.template, set()).add(binding.verb)
     return found
 
@@ -162,11 +171,17 @@ def _measured(settings: EdgeSettings) -> Tree:
 def _method_routes(method: Method, settings: EdgeSettings) -> Iterator[Tree]:
     """A method's routes: for inference one per model and one for calls that name none we know.
 
-    A replica of the default pool tells the caller which models there are.
+    A replica of the default pool tells the caller which models there are. What
+    a body names comes before what a header does.
     """
     if method.server != "inference":
         yield _method_route(method, method.server, settings)
         return
+    if _is_openai(method):
+        for model in settings.models:
+            by_body = _method_route(method, pool(model), settings)
+            by_body["match"]["dynamic_metadata"] = [names_model(model)]
+            yield by_body
     for model in settings.models:
         named = {"name": MODEL_HEADER, "string_match": {"exact": model}}
         yield _method_route(method, pool(model), settings, named)
@@ -179,11 +194,17 @@ def _method_route(method: Method, cluster: str, settings: EdgeSettings, *headers
         "match": {"path": method.path, "headers": [GRPC, *headers]},
         "route": _action(method, cluster, settings),
     }
-    if method.speaks_http:
+    if _is_openai(method):
+        route["typed_per_filter_config"] = {STATUSES: openai_errors()}
+    elif method.speaks_http:
         route["typed_per_filter_config"] = {STATUSES: asked_status()}
     if method.needs_token:
         return route
     return {**route, "typed_per_filter_config": {**_without_checks(), FLOOD_LIMIT: limited(settings)}}
+
+
+def _is_openai(method: Method) -> bool:
+    return any(binding.template.startswith(OPENAI_PREFIX) for binding in method.bindings)
 
 
 def _action(method: Method, cluster: str, settings: EdgeSettings) -> Tree:

@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from parley.auth.v1.quota_service_pb2_grpc import QuotaServiceStub
 from parley.auth.v1.token_service_pb2_grpc import TokenServiceStub
 from parley.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
+from parley.inference.v1.openai_service_pb2_grpc import add_OpenAIServiceServicer_to_server
 from parley.tools.v1.tool_service_pb2_grpc import ToolServiceStub
 from services.inference.answering import Answering
 from services.inference.catalogue import Catalogue
@@ -24,6 +25,7 @@ from services.inference.engine import Engine
 from services.inference.lifecycle import EngineDiedError, ModelLife
 from services.inference.mailbox import StoreMailbox
 from services.inference.models import Models
+from services.inference.openai_compat.servicer import OpenAIServicer
 from services.inference.preflight import StartError, check_model
 from services.inference.run_tokens import ExchangedTokens
 from services.inference.runs import RunRegistry
@@ -78,6 +80,7 @@ async def main() -> None:
         converse = partial(Conversation, answering, server.stopping)
         servicer = InferenceServicer(answering, converse, models, runs, mailbox, PageTokens())
         server.add(add_InferenceServiceServicer_to_server, servicer)
+        server.add(add_OpenAIServiceServicer_to_server, OpenAIServicer(answering, models))
         await server.start()
         stack.push_async_callback(server.stop)
 

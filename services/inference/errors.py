@@ -9,6 +9,9 @@ from parley.inference.v1 import error_reason_pb2
 from services.rpc.errors import ServiceError
 
 RESTART_TIME = timedelta(seconds=5)
+# What callers wrote comes back in trailers, whose size is bounded.
+MAX_PARAMETER_CHARACTERS = 128
+MAX_FAULT_CHARACTERS = 512
 
 
 class InferenceError(ServiceError):
@@ -233,4 +236,36 @@ class ConversationFull(InferenceError):
             f"The conversation would have more than {limit_messages} messages or {limit_bytes} bytes; "
             "begin another stream with what still matters.",
             metadata={"limit_messages": str(limit_messages), "limit_bytes": str(limit_bytes)},
+        )
+
+
+class BodyInvalid(InferenceError):
+    """A body that should be JSON is none."""
+
+    reason = error_reason_pb2.ERROR_REASON_BODY_INVALID
+
+    def __init__(self, fault: str) -> None:
+        super().__init__(f"The body cannot be read: {fault}.")
+
+
+class ParameterInvalid(InferenceError):
+    """A field of an OpenAI request has a value that it does not take."""
+
+    reason = error_reason_pb2.ERROR_REASON_PARAMETER_INVALID
+
+    def __init__(self, parameter: str, fault: str) -> None:
+        shown = parameter[:MAX_PARAMETER_CHARACTERS]
+        super().__init__(f"{shown}: {fault[:MAX_FAULT_CHARACTERS]}", metadata={"parameter": shown})
+
+
+class ParameterUnsupported(InferenceError):
+    """A field of an OpenAI request that would change the answer is not served."""
+
+    reason = error_reason_pb2.ERROR_REASON_PARAMETER_UNSUPPORTED
+
+    def __init__(self, parameter: str) -> None:
+        shown = parameter[:MAX_PARAMETER_CHARACTERS]
+        super().__init__(
+            f"{shown} is not served here, or not with this value: leave it out.",
+            metadata={"parameter": shown},
         )

@@ -66,6 +66,19 @@ class Models:
         """The model's engine stopped."""
         self._models[name].state = ModelState.FAILED
 
+    def find(self, name: str, caller: Principal) -> ServedModel:
+        """A model, for a caller.
+
+        Raises:
+            ModelNotFound: There is no such model.
+            PermissionMissing: The caller may not use it.
+        """
+        served = self._models.get(name)
+        if served is None:
+            raise ModelNotFound(name, (permitted.name for permitted in self.permitted(caller)))
+        caller.require(served.permission)
+        return served
+
     def engine(self, name: str, caller: Principal) -> Engine:
         """The engine of a model, for a caller; an empty name means the default.
 
@@ -74,10 +87,7 @@ class Models:
             PermissionMissing: The caller may not use it.
             ModelNotReady: It is loading, or its engine stopped.
         """
-        served = self._models.get(name or self._default)
-        if served is None:
-            raise ModelNotFound(name, (permitted.name for permitted in self.permitted(caller)))
-        caller.require(served.permission)
+        served = self.find(name or self._default, caller)
         if served.engine is None or served.state is not ModelState.READY:
             raise ModelNotReady(served.name)
         return served.engine

@@ -45,11 +45,14 @@ class ClientTools:
         tools: The tools.
         waits: Whether the run waits for the client's answers; else it ends.
         seconds: How long an answer is waited for.
+        unchecked: Whether calls whose arguments are no JSON object are the
+            client's, too; else they go back to the model.
     """
 
     tools: tuple[ToolSpec, ...] = ()
     waits: bool = False
     seconds: float = ANSWER_SECONDS
+    unchecked: bool = False
 
     @property
     def names(self) -> frozenset[str]:

@@ -12,14 +12,15 @@ from parley.inference.v1 import chat_pb2, converse_pb2, inference_service_pb2
 from parley.inference.v1.inference_service_pb2_grpc import InferenceServiceServicer
 from services.inference import translate
 from services.inference.answering import Answering
+from services.inference.call_end import at_the_end, ends_with
 from services.inference.conversation import Conversation
 from services.inference.errors import CallNotWaiting, RunNotFound
 from services.inference.events import FinishReason
 from services.inference.mailbox import Mailbox
 from services.inference.models import Models
-from services.inference.runs import Owner, Run, RunRegistry
+from services.inference.runs import Owner, RunRegistry
 from services.inference.waiting_calls import Answer, Outcome
-from services.rpc.call import current_call, current_principal
+from services.rpc.call import current_principal
 from services.rpc.errors import PermissionMissing
 from services.rpc.pages import PageTokens, page_size
 
@@ -60,13 +61,7 @@ class InferenceServicer(InferenceServiceServicer):
         self, request: chat_pb2.ChatRequest, context: Context
     ) -> AsyncGenerator[chat_pb2.ChatResponse, None]:
         """See `InferenceService.Chat`."""
-
-        def opened(run: Run) -> None:
-            # A client that vanishes while it is being written to leaves no other trace.
-            context.add_done_callback(_at_the_end(lambda: run.end(FinishReason.CANCELLED)))
-            current_call().when_revoked = lambda: run.end(FinishReason.REVOKED)
-
-        async with self._answering.begin(translate.chat_order(request), opened) as answer:
+        async with self._answering.begin(translate.chat_order(request), ends_with(context)) as answer:
             if answer.headers:
                 await context.send_initial_metadata(answer.headers)
             async with aclosing(answer.responses()) as responses:
@@ -78,7 +73,7 @@ class InferenceServicer(InferenceServiceServicer):
     ) -> AsyncGenerator[converse_pb2.ConverseResponse, None]:
         """See `InferenceService.Converse`."""
         conversation = self._converse()
-        context.add_done_callback(_at_the_end(conversation.leave))
+        context.add_done_callback(at_the_end(conversation.leave))
         async with aclosing(conversation.responses(request_iterator)) as responses:
             async for response in responses:
                 yield response
@@ -147,12 +142,3 @@ class InferenceServicer(InferenceServiceServicer):
             models=[translate.model(served) for served in page],
             next_page_token=self._page_tokens.encode(page[-1].name, request, owner) if more else "",
         )
-
-
-def _at_the_end(do: Callable[[], None]) -> Any:
-    """Does this when a call is over; grpc's stubs type such callbacks as no function can be."""
-
-    def end(_context: Context) -> None:
-        do()
-
-    return end

@@ -101,7 +101,8 @@ class ToolRound:
         asks = self._needs_approval(call.name)
         if asks and self._order.approvals.policy is ApprovalPolicy.DENY:
             return ApprovalRequired(call.name)
-        if (asks or call.name not in self._offered) and not is_object(call.arguments):
+        checked = asks or (call.name not in self._offered and not self._order.client_tools.unchecked)
+        if checked and not is_object(call.arguments):
             # Nobody outside is bothered with what cannot run.
             return ToolArgumentsRejected(call.name, f"The arguments of {call.name!r} are no JSON object.")
         return None

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from deploy.envoy.clusters import pool
-from deploy.envoy.contract import load_contract
+from deploy.envoy.contract import Method, load_contract
 from deploy.envoy.filters import Scope
 from deploy.envoy.render import bootstrap, main, write
 from deploy.envoy.settings import EdgeSettings
@@ -64,12 +64,15 @@ def test_every_method_has_its_routes_and_its_model_s() -> None:
         clusters = [
             route["route"]["cluster"] for route in routes(tree) if route["match"].get("path") == method.path
         ]
-        expected = (
-            [pool("demo"), pool("org/Large-2"), pool("demo")]
-            if method.server == "inference"
-            else [method.server]
-        )
-        assert clusters == expected, method.path
+        assert clusters == expected_clusters(method), method.path
+
+
+def expected_clusters(method: Method) -> list[str]:
+    if method.server != "inference":
+        return [method.server]
+    models = [pool("demo"), pool("org/Large-2")]
+    by_body = models if method.service.endswith(".OpenAIService") else []
+    return [*by_body, *models, pool("demo")]
 
 
 def test_streams_have_no_timeout_and_unary_calls_have_one() -> None:
@@ -121,7 +124,20 @@ def test_only_methods_that_speak_http_set_the_status_of_their_answer() -> None:
         for entry in routes(tree)
         if statuses in entry.get("typed_per_filter_config", {}) and "path" in entry["match"]
     }
-    assert setting == {method.path for method in CONTRACT.methods if method.speaks_http} != set()
+    openai = {method.path for method in CONTRACT.methods if method.service.endswith(".OpenAIService")}
+    assert setting - openai == {
+        method.path for method in CONTRACT.methods if method.speaks_http and method.path not in openai
+    }
+    assert openai < setting
+
+
+def test_the_bodies_of_openais_paths_alone_are_read_for_their_model() -> None:
+    reader = "envoy.filters.http.json_to_metadata"
+    tree = rendered()
+    reading = [entry["match"] for entry in routes(tree) if reader in entry.get("typed_per_filter_config", {})]
+    assert [match["prefix"] for match in reading] == ["/v1/"]
+    manager = tree["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    assert [entry["disabled"] for entry in manager["http_filters"] if entry["name"] == reader] == [True]
 
 
 def test_every_service_is_asked_for_its_own_name() -> None:

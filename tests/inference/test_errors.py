@@ -37,6 +37,9 @@ def test_every_error_makes_a_status_in_our_domain() -> None:
         errors.ToolArgumentsRejected("t", "no"),
         errors.TurnQueueFull(8),
         errors.ConversationFull(1, 2),
+        errors.BodyInvalid("no"),
+        errors.ParameterInvalid("p", "no"),
+        errors.ParameterUnsupported("p"),
     ]
     assert {type(error) for error in made} == concrete()
     assert {error.domain() for error in made} == {"inference.parley"}

@@ -93,6 +93,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The conversation is as long as a stream may keep it; begin another with what
     of it still matters. Metadata: `limit_messages`, `limit_bytes`.
     """
+    ERROR_REASON_BODY_INVALID: _ErrorReason.ValueType  # 41
+    """A body that should be JSON is none, repeats a key, has NaN or Infinity, nests
+    deeper than 200 levels, or is no object. The message says where.
+    """
+    ERROR_REASON_PARAMETER_INVALID: _ErrorReason.ValueType  # 42
+    """A field of an OpenAI request has a value that it does not take. Metadata:
+    `parameter`, its path.
+    """
+    ERROR_REASON_PARAMETER_UNSUPPORTED: _ErrorReason.ValueType  # 43
+    """A field of an OpenAI request that would change the answer is not served
+    here. Metadata: `parameter`, its path.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons that the inference service gives, in the domain `inference.parley`."""
@@ -167,5 +179,17 @@ answered. Metadata: `limit`.
 ERROR_REASON_CONVERSATION_FULL: ErrorReason.ValueType  # 30
 """The conversation is as long as a stream may keep it; begin another with what
 of it still matters. Metadata: `limit_messages`, `limit_bytes`.
+"""
+ERROR_REASON_BODY_INVALID: ErrorReason.ValueType  # 41
+"""A body that should be JSON is none, repeats a key, has NaN or Infinity, nests
+deeper than 200 levels, or is no object. The message says where.
+"""
+ERROR_REASON_PARAMETER_INVALID: ErrorReason.ValueType  # 42
+"""A field of an OpenAI request has a value that it does not take. Metadata:
+`parameter`, its path.
+"""
+ERROR_REASON_PARAMETER_UNSUPPORTED: ErrorReason.ValueType  # 43
+"""A field of an OpenAI request that would change the answer is not served
+here. Metadata: `parameter`, its path.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

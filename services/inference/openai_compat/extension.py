@@ -1,0 +1,35 @@
+"""The extension `parley` of a body: what `Chat` takes and OpenAI has no word for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from google.protobuf import json_format
+
+from parley.inference.v1 import chat_pb2
+from services.inference.errors import ParameterInvalid, ParameterUnsupported
+from services.inference.openai_compat.parameters import EXTENSION
+
+FIELDS = ("approvals", "conversation_id", "limits", "server_tools")
+
+
+def extended(given: Any) -> chat_pb2.ChatRequest:
+    """A chat with what the extension says; its fields are those of `ChatRequest`, as JSON.
+
+    Raises:
+        ParameterInvalid: It is no object, or a field of it is not what the contract says.
+        ParameterUnsupported: It has a field that is set otherwise, or not at all.
+    """
+    request = chat_pb2.ChatRequest()
+    if given is None:
+        return request
+    if not isinstance(given, dict):
+        raise ParameterInvalid(EXTENSION, "it is no object")
+    for name in given:
+        if name not in FIELDS:
+            raise ParameterUnsupported(f"{EXTENSION}.{name}")
+    try:
+        json_format.ParseDict(given, request)
+    except (json_format.ParseError, TypeError, ValueError) as error:
+        raise ParameterInvalid(EXTENSION, str(error)) from None
+    return request

@@ -1,0 +1,144 @@
+"""The OpenAI surface behind the real edge: the real servicer and runs, on engines that follow a script."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+
+from cli.preflight import free_port
+from parley.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
+from parley.inference.v1.openai_service_pb2_grpc import add_OpenAIServiceServicer_to_server
+from services.inference.answering import Answering
+from services.inference.mailbox import StoreMailbox
+from services.inference.models import Models
+from services.inference.openai_compat.servicer import OpenAIServicer
+from services.inference.run_tokens import OwnTokens
+from services.inference.runs import RunRegistry
+from services.inference.servicer import InferenceServicer
+from services.ledger.admission import Admission
+from services.ledger.lease import LeaseLife
+from services.ledger.ledger import Ledger, open_store
+from services.rpc.pages import PageTokens
+from services.rpc.server import RpcServer
+from tests.conftest import TokenMaker
+from tests.edge.conftest import Identity, edge_settings, service
+from tests.edge.front import Front, front
+from tests.edge.toys import GOOD_KEY, Seen, add_auth
+from tests.inference.scripted import CARD, Line, NoLimits, ScriptedEngine, ScriptedToolbox, tool
+
+MARKS = [
+    pytest.mark.slow,
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.filterwarnings("default"),  # what vLLM and torch say when they are imported
+]
+SECONDS = 60
+LEASES = LeaseLife(slice_tokens=8, seconds=30.0)
+MODEL, LARGE = "scripted", "org/Large-2"
+MAX_BODY_BYTES = 2**21
+
+
+@dataclass
+class Surface:
+    """The edge, and two models behind it.
+
+    Attributes:
+        edge: The edge.
+        engine: The engine of `scripted`, the default.
+        large: The engine of `org/Large-2`.
+        toolbox: The platform's tools: `add`, `wipe`.
+        limits: What callers are held to.
+        runs: The runs of the default model's replica.
+        tokens: Makes tokens that the edge takes.
+    """
+
+    edge: Front
+    engine: ScriptedEngine
+    large: ScriptedEngine
+    toolbox: ScriptedToolbox
+    limits: NoLimits
+    runs: RunRegistry
+    tokens: TokenMaker
+
+    def script(self, *turns: Sequence[Line]) -> ScriptedEngine:
+        """What the default model says next."""
+        self.engine.script(*turns)
+        self.engine.rendered.clear()
+        return self.engine
+
+    def client(self, key: str = GOOD_KEY) -> AsyncOpenAI:
+        """The official client with an API key."""
+        http = DefaultAsyncHttpxClient(verify=self.edge.tls())
+        return AsyncOpenAI(
+            base_url=f"{self.edge.url}/v1", api_key=key, http_client=http, max_retries=0, timeout=SECONDS
+        )
+
+    async def post(self, path: str, content: bytes | str, **headers: str) -> httpx.Response:
+        """One POST with a good key, whatever its body."""
+        every = {"authorization": f"Bearer {GOOD_KEY}", "content-type": "application/json", **headers}
+        async with self.edge.http() as http:
+            return await http.post(path, content=content, headers=every, timeout=SECONDS)
+
+
+async def replica(
+    model: str, engine: ScriptedEngine, server: RpcServer, store: Any, surface: dict[str, Any]
+) -> str:
+    """Serve a model; the address."""
+    models, runs, toolbox, limits = Models(model), surface["runs"], surface["toolbox"], surface["limits"]
+    models.ready(model, engine)
+    admission = Admission(Ledger(store), limits, service="inference.parley", life=LEASES)
+    answering = Answering(models, runs, toolbox, admission, OwnTokens())
+    mailbox = StoreMailbox(store, runs)
+    servicer = InferenceServicer(answering, lambda: None, models, runs, mailbox, PageTokens())
+    server.add(add_InferenceServiceServicer_to_server, servicer)
+    server.add(add_OpenAIServiceServicer_to_server, OpenAIServicer(answering, models))
+    return f"127.0.0.1:{await server.start()}"
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def surface(
+    identity: Identity, tokens: TokenMaker, store_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Surface]:
+    folder: Path = tmp_path_factory.mktemp("openai")
+    parts: dict[str, Any] = {
+        "runs": RunRegistry(),
+        "toolbox": ScriptedToolbox((tool("add"), tool("wipe"))),
+        "limits": NoLimits(),
+    }
+    engines = {MODEL: ScriptedEngine(), LARGE: ScriptedEngine(card=replace(CARD, name=LARGE))}
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(open_store(store_url))
+        auth = service("auth", identity, tokens)
+        add_auth(auth, tokens, Seen())
+        auth_address = f"127.0.0.1:{await auth.start()}"
+        stack.push_async_callback(auth.stop)
+        await auth.set_serving(True)
+        pools = {}
+        for model, engine in engines.items():
+            server = service("inference", identity, tokens)
+            pools[model] = [await replica(model, engine, server, store, parts)]
+            stack.push_async_callback(server.stop)
+            await server.set_serving(True)
+        settings = edge_settings(
+            identity("edge"),
+            folder,
+            listen_address=f"127.0.0.1:{free_port()}",
+            auth_addresses=[auth_address],
+            models=pools,
+            max_body_bytes=MAX_BODY_BYTES,
+        )
+        edge = await stack.enter_async_context(front(settings, folder))
+        yield Surface(edge, engines[MODEL], engines[LARGE], tokens=tokens, **parts)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def client(surface: Surface) -> AsyncIterator[AsyncOpenAI]:
+    async with surface.client() as client:
+        yield client
