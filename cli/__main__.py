@@ -7,6 +7,7 @@ from cli import (
     bench,
     certs,
     chat,
+    conversations,
     doctor,
     keys,
     login,
@@ -45,6 +46,7 @@ app.command()(login.login)
 app.command()(logout.logout)
 app.command()(password.password)
 app.command()(chat.chat)
+app.add_typer(conversations.app, name="conversations")
 app.add_typer(models.app, name="models")
 app.add_typer(tools.app, name="tools")
 app.add_typer(mcp.app, name="mcp")

@@ -181,7 +181,9 @@ class Stack:
         return self._service("tools", TOOLS, own, stop_rank=1)
 
     def _inference(self, name: str, cores: CoreShare) -> ChildSpec:
+        database = self._plan.home.folder("inference") / "conversations.db"
         own = {
+            "DATABASE_URL": f"sqlite+aiosqlite:///{database}",
             "AUTH_ADDRESS": self._addresses["auth"],
             "TOOLS_ADDRESS": self._addresses["tools"],
             "STORE_URL": self._store_url,

@@ -33,6 +33,7 @@ from parley.tools.v1.tool_service_pb2_grpc import ToolServiceStub
 from parley_client.administration import Administration
 from parley_client.caller import Caller, nothing, pages
 from parley_client.conversation import Call, ConversationStream, approval_decision
+from parley_client.conversations import Conversations
 from parley_client.credentials import AccessToken, Anonymous, Credentials, Login, Metadata, Tokens
 from parley_client.stream import EventStream
 
@@ -75,6 +76,8 @@ class Client:
         self._caller = Caller(credentials or Anonymous(), beside)
         self.administration = Administration(channel, self._caller)
         """What administers the deployment, with the same credentials."""
+        self.conversations = Conversations(channel, self._caller)
+        """The caller's stored conversations."""
         self._inference = InferenceServiceStub(channel)
         self._tools = ToolServiceStub(channel)
         self._keys = KeyServiceStub(channel)

@@ -1,12 +1,18 @@
-"""A real PostgreSQL for a session of tests."""
+"""A real PostgreSQL for a session of tests, and databases for each of them."""
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+import asyncpg
+from sqlalchemy import make_url
 
 END_SECONDS = 30
 
@@ -52,3 +58,22 @@ def running_postgresql() -> Iterator[str]:
             process.stdin.close()
             process.stdout.close()
             process.wait(END_SECONDS)
+
+
+def new_database(server: str, template: str = "template1") -> str:
+    """Make a database on this server; gives its URL as Parley's services take it."""
+    name = f"parley_{uuid.uuid4().hex}"
+
+    async def create() -> None:
+        connection = await asyncpg.connect(server)
+        await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        await connection.close()
+
+    asyncio.run(create())
+    url = make_url(server).set(drivername="postgresql+asyncpg", database=name)
+    return url.render_as_string(hide_password=False)
+
+
+def sqlite_url(path: Path) -> str:
+    """The URL of a SQLite file as Parley's services take it."""
+    return f"sqlite+aiosqlite:///{path}"

@@ -33,6 +33,7 @@ BUILT_IN: Mapping[str, frozenset[str]] = {
         {
             "auth.keys",
             "inference.chat",
+            "inference.conversations.*",
             "inference.models",
             "models.*",
             "tools.execute",

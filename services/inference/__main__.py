@@ -15,17 +15,23 @@ from redis.asyncio import Redis
 
 from parley.auth.v1.quota_service_pb2_grpc import QuotaServiceStub
 from parley.auth.v1.token_service_pb2_grpc import TokenServiceStub
+from parley.inference.v1.conversation_service_pb2_grpc import add_ConversationServiceServicer_to_server
 from parley.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
 from parley.inference.v1.openai_service_pb2_grpc import add_OpenAIServiceServicer_to_server
 from parley.tools.v1.tool_service_pb2_grpc import ToolServiceStub
 from services.inference.answering import Answering
 from services.inference.catalogue import Catalogue
 from services.inference.conversation import Conversation
+from services.inference.conversations.continuing import Continuing
+from services.inference.conversations.library import ConversationLibrary
+from services.inference.conversations.schema import migrate
+from services.inference.conversations.servicer import ConversationServicer
 from services.inference.engine import Engine
 from services.inference.lifecycle import EngineDiedError, ModelLife
 from services.inference.mailbox import StoreMailbox
 from services.inference.models import Models
 from services.inference.openai_compat.servicer import OpenAIServicer
+from services.inference.page_key import shared_page_key
 from services.inference.preflight import StartError, check_model
 from services.inference.run_tokens import ExchangedTokens
 from services.inference.runs import RunRegistry
@@ -44,6 +50,8 @@ from services.rpc.server import RpcServer, run
 from services.rpc.settings import SettingsError, load
 from services.rpc.telemetry import configure_logging, serve_metrics
 from services.rpc.verifier import JwksVerifier, remote_keys
+from services.sql.database import Database, parse_url
+from services.sql.schema import SchemaError
 
 CHILD_SECONDS = 1.0
 LEDGER_HEALTH = "parley.ledger"
@@ -76,11 +84,14 @@ async def main() -> None:
         await stack.enter_async_context(RevocationFeed(auth, revocations, server.report).following())
         admission = await stack.enter_async_context(_admission(settings, auth, server))
         run_tokens = ExchangedTokens(TokenServiceStub(auth))
-        answering = Answering(models, runs, toolbox, admission, run_tokens)
+        library = await stack.enter_async_context(_library(settings))
+        answering = Answering(models, runs, toolbox, admission, run_tokens, Continuing(library))
         converse = partial(Conversation, answering, server.stopping)
-        servicer = InferenceServicer(answering, converse, models, runs, mailbox, PageTokens())
+        pages = PageTokens(await shared_page_key(store))
+        servicer = InferenceServicer(answering, converse, models, runs, mailbox, pages)
         server.add(add_InferenceServiceServicer_to_server, servicer)
         server.add(add_OpenAIServiceServicer_to_server, OpenAIServicer(answering, models))
+        server.add(add_ConversationServiceServicer_to_server, ConversationServicer(library, pages))
         await server.start()
         stack.push_async_callback(server.stop)
 
@@ -104,6 +115,28 @@ async def _admission(
 
         async with admission.keeping(report):
             yield admission
+
+
+@asynccontextmanager
+async def _library(settings: InferenceSettings) -> AsyncIterator[ConversationLibrary | None]:
+    """The stored conversations, with the schema that this program knows; None without a database.
+
+    Raises:
+        StartError: The database cannot be used.
+    """
+    if not settings.database_url.get_secret_value():
+        yield None
+        return
+    url = parse_url(settings.database_url.get_secret_value())
+    try:
+        await migrate(url)
+    except SchemaError as error:
+        raise StartError(str(error)) from error
+    database = Database(url)
+    try:
+        yield ConversationLibrary(database)
+    finally:
+        await database.close()
 
 
 async def serve(server: RpcServer, life: ModelLife, load_seconds: float) -> None:

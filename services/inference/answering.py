@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 
 from parley.inference.v1 import chat_pb2
 from services.inference import translate
 from services.inference.agent_loop import AgentLoop
+from services.inference.conversations.continuing import Continuation, Continuing
 from services.inference.engine import Engine, Message
-from services.inference.events import FinishReason
+from services.inference.events import Finished, FinishReason
 from services.inference.messages import check_order
 from services.inference.metrics import observed
 from services.inference.models import Models
@@ -33,12 +35,15 @@ DEADLINE_MARGIN_SECONDS = (0.02, 0.5)
 class ChatAnswer:
     """The answer to one chat, by a run that is prepared."""
 
-    def __init__(self, run: Run, engine: Engine, loop: AgentLoop, purse: RunPurse) -> None:
+    def __init__(
+        self, run: Run, engine: Engine, loop: AgentLoop, purse: RunPurse, continuation: Continuation
+    ) -> None:
         """Answer; `Answering.begin` does this."""
         self._run = run
         self._engine = engine
         self._loop = loop
         self._purse = purse
+        self._continuation = continuation
 
     @property
     def headers(self) -> tuple[tuple[str, str], ...]:
@@ -54,21 +59,52 @@ class ChatAnswer:
         """The run's events, numbered. Failures are in the last one."""
         async with aclosing(observed(self._engine.card.name, self._loop.events())) as events:
             async for event in events:
+                if isinstance(event, Finished):
+                    event = await self._kept(event)
                 yield translate.chat_response(self._run.next_sequence(), self._run.run_id, event)
+
+    async def _kept(self, finished: Finished) -> Finished:
+        """The end of a run whose conversation has what was said.
+
+        The client's answers to calls are still to come, in a request that asks the same again.
+        """
+        said = () if finished.reason is FinishReason.TOOL_CALLS else self._loop.said
+        error = await self._continuation.keep(self._run.run_id, self._engine.card.name, said)
+        return replace(finished, conversation_error=error)
+
+    async def keep(self) -> None:
+        """Keep what was said to a client that left before the end."""
+        await self._continuation.keep(self._run.run_id, self._engine.card.name, self._loop.said)
 
 
 class Answering:
     """Opens runs: with their limits, their quota, their tools and the token for those."""
 
     def __init__(
-        self, models: Models, runs: RunRegistry, toolbox: Toolbox, admission: Admission, run_tokens: RunTokens
+        self,
+        models: Models,
+        runs: RunRegistry,
+        toolbox: Toolbox,
+        admission: Admission,
+        run_tokens: RunTokens,
+        continuing: Continuing,
     ) -> None:
-        """Answer with these models and tools, for those who are admitted."""
+        """Answer with these models and tools, for those who are admitted.
+
+        Args:
+            models: The models.
+            runs: The runs of this replica.
+            toolbox: The platform's tools.
+            admission: Who may run what, as far as quotas go.
+            run_tokens: Covers a run that outlives its caller's token.
+            continuing: The conversations that chats go on with.
+        """
         self._models = models
         self._runs = runs
         self._toolbox = toolbox
         self._admission = admission
         self._run_tokens = run_tokens
+        self._continuing = continuing
 
     def engine(self, model: str) -> Engine:
         """The engine of a model, for the current caller; see `Models.engine`."""
@@ -86,21 +122,32 @@ class Answering:
             ServiceError: It cannot begin.
         """
         engine = self.engine(order.model)
-        check_order(order.messages)
         # That of a run before, on the same stream, may be over.
         current_call().onward_token = ""
-        with self._runs.open(Owner.of(current_principal()), _limit(order)) as run:
-            opened(run)
-            nested = current_principal().actor != ""
-            purse = RunPurse(self._admission, run.run_id, _payer(engine), nested=nested)
-            loop = AgentLoop(run, order, engine, self._toolbox, purse)
-            try:
-                await _prepare(loop)
-                if order.tools != ToolSelection():
-                    await self._run_tokens.cover(run.limit.at)
-                yield ChatAnswer(run, engine, loop, purse)
-            finally:
-                await purse.close(loop.used, loop.calls)
+        async with self._continuing.continuation(order) as continuation:
+            check_order(continuation.order.messages)
+            with self._runs.open(Owner.of(current_principal()), _limit(order)) as run:
+                opened(run)
+                async with self._answer(run, engine, continuation) as answer:
+                    yield answer
+
+    @asynccontextmanager
+    async def _answer(
+        self, run: Run, engine: Engine, continuation: Continuation
+    ) -> AsyncIterator[ChatAnswer]:
+        """The answer of a run that was opened."""
+        order, nested = continuation.order, current_principal().actor != ""
+        purse = RunPurse(self._admission, run.run_id, _payer(engine), nested=nested)
+        loop = AgentLoop(run, order, engine, self._toolbox, purse)
+        answer = ChatAnswer(run, engine, loop, purse, continuation)
+        try:
+            await _prepare(loop)
+            if order.tools != ToolSelection():
+                await self._run_tokens.cover(run.limit.at)
+            yield answer
+        finally:
+            await purse.close(loop.used, loop.calls)
+            await answer.keep()
 
 
 def last_moment() -> float | None:

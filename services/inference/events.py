@@ -140,10 +140,17 @@ class RunUsage:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The run is over; `error` comes with `FinishReason.ERROR` alone."""
+    """The run is over.
+
+    Attributes:
+        reason: Why.
+        error: Comes with `FinishReason.ERROR` alone.
+        conversation_error: Why what was said is not kept in its conversation.
+    """
 
     reason: FinishReason
     error: status_pb2.Status | None = None
+    conversation_error: status_pb2.Status | None = None
 
 
 CallUpdate = CallProgress | CallResult

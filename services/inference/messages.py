@@ -11,8 +11,22 @@ from services.inference.errors import MessagesInvalid
 def check_order(messages: Sequence[Message]) -> None:
     """Refuse messages that no chat template could make sense of.
 
-    The last one must be what is to be answered, every tool message must answer
-    a call, and every call must be answered before anyone else speaks.
+    The last one must be what is to be answered, and every call be answered.
+
+    Raises:
+        MessagesInvalid: The first message at fault is named.
+    """
+    check_answers(messages)
+    if messages[-1].role not in (Role.USER, Role.TOOL):
+        last = len(messages) - 1
+        raise MessagesInvalid(f"messages[{last}]: the last message must be the user's or a tool's.")
+
+
+def check_answers(messages: Sequence[Message]) -> None:
+    """Refuse messages of which no conversation can be made up.
+
+    Every tool message must answer a call, and every call must be answered
+    before anyone else speaks.
 
     Raises:
         MessagesInvalid: The first message at fault is named.
@@ -26,9 +40,6 @@ def check_order(messages: Sequence[Message]) -> None:
         if message.role is Role.ASSISTANT:
             waiting = _call_ids(at, message)
     _refuse_unanswered(len(messages), waiting)
-    if messages[-1].role not in (Role.USER, Role.TOOL):
-        last = len(messages) - 1
-        raise MessagesInvalid(f"messages[{last}]: the last message must be the user's or a tool's.")
 
 
 def _take_answer(at: int, call_id: str, waiting: set[str]) -> None:

@@ -101,3 +101,4 @@ class ChatOrder:
     client_tools: ClientTools = field(default_factory=ClientTools)
     approvals: Approvals = field(default_factory=Approvals)
     conversation_id: str = ""
+    continues: bool = False

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 
 from services.ledger.lease import LeaseLife
 from services.rpc.settings import ServiceSettings, settings_config
+from services.sql.database import parse_url
 
 Dtype = Literal["auto", "bfloat16", "float16", "float32"]
 
@@ -62,6 +63,11 @@ class InferenceSettings(ServiceSettings):
         SecretStr(""),
         description="redis:// URL of the store that counts usage, which must never evict; default: STORE_URL",
     )
+    database_url: SecretStr = Field(
+        SecretStr(""),
+        description="sqlite+aiosqlite:///PATH or postgresql+asyncpg://… of stored conversations, the auth "
+        "service's or another; empty: none are stored; a secret",
+    )
     quota_slice_tokens: int = Field(
         64, ge=1, le=4096, description="tokens of answer that a run has granted and not used, at most"
     )
@@ -83,6 +89,14 @@ class InferenceSettings(ServiceSettings):
     tool_parser: str = Field("", description="parser of tool calls; default: by the model's family")
     reasoning_parser: str = Field("", description="parser of reasoning; default: by the model's family")
     load_seconds: float = Field(1800, gt=0, description="time that loading and warming up may take")
+
+    @field_validator("database_url")
+    @classmethod
+    def _check_database_url(cls, value: SecretStr) -> SecretStr:
+        """Refuse what is no database URL, without repeating it."""
+        if value.get_secret_value():
+            parse_url(value.get_secret_value())
+        return value
 
     @property
     def ledger(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 
 from google.protobuf import duration_pb2, timestamp_pb2
@@ -31,7 +32,8 @@ def chat_order(request: chat_pb2.ChatRequest) -> ChatOrder:
         ClientToolInvalid: A tool of the client cannot be offered.
     """
     asks = request.approvals.policy == chat_pb2.APPROVAL_POLICY_ASK
-    return _order(request, waits=request.client_tools.mode == chat_pb2.CLIENT_TOOL_MODE_WAIT, asks=asks)
+    waits = request.client_tools.mode == chat_pb2.CLIENT_TOOL_MODE_WAIT
+    return replace(_order(request, waits=waits, asks=asks), continues=request.continue_conversation)
 
 
 def conversation_order(setup: converse_pb2.ConverseSetup) -> ChatOrder:
@@ -65,6 +67,17 @@ def message(given: message_pb2.Message) -> engine.Message:
         content=text(given.content),
         reasoning=given.reasoning,
         tool_calls=tuple(engine.ToolCall(call.id, call.name, call.arguments) for call in given.tool_calls),
+        tool_call_id=given.tool_call_id,
+    )
+
+
+def stored(given: engine.Message) -> message_pb2.Message:
+    """A message of the conversation, to be kept."""
+    return message_pb2.Message(
+        role=next(role for role, named in ROLES.items() if named is given.role),
+        content=[message_pb2.ContentPart(text=given.content)] if given.content else (),
+        reasoning=given.reasoning,
+        tool_calls=map(_tool_call, given.tool_calls),
         tool_call_id=given.tool_call_id,
     )
 
@@ -181,10 +194,10 @@ def _fill(target: chat_pb2.ChatEvent, run_id: str, event: events.RunEvent) -> No
             )
         case events.Started():
             target.started.CopyFrom(_started(run_id, event))
-        case events.Finished(reason, error):
-            name = f"FINISH_REASON_{reason.name}"
+        case events.Finished(reason, error, conversation_error):
+            value = chat_pb2.FinishReason.Value(f"FINISH_REASON_{reason.name}")
             target.finished.CopyFrom(
-                chat_pb2.ChatFinished(reason=chat_pb2.FinishReason.Value(name), error=error)
+                chat_pb2.ChatFinished(reason=value, error=error, conversation_error=conversation_error)
             )
 
 

@@ -39,14 +39,18 @@ class Listing:
         self.after = pages.decode(request.page_token, request, self._owner)
         self.fetched = self._size + 1
 
-    def cut(self, rows: Sequence[T], position: Callable[[T], str]) -> tuple[Sequence[T], str]:
+    def cut(
+        self, rows: Sequence[T], position: Callable[[T], str], *, fits: int | None = None
+    ) -> tuple[Sequence[T], str]:
         """The rows of the page, and the token of the next one, empty after the last.
 
         Args:
             rows: What was read, at most `fetched`.
             position: Where a row stands in the list's order.
+            fits: How many rows a message can hold, one at least; None where all can be held.
         """
-        if len(rows) <= self._size:
+        size = self._size if fits is None else min(self._size, fits)
+        if len(rows) <= size:
             return rows, ""
-        token = self._pages.encode(position(rows[self._size - 1]), self._request, self._owner)
-        return rows[: self._size], token
+        token = self._pages.encode(position(rows[size - 1]), self._request, self._owner)
+        return rows[:size], token

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import grpc
 import pytest
 from google.protobuf import descriptor_pool, message_factory
@@ -33,6 +31,7 @@ from services.rpc.channel import RotatingChannel, open_channel
 from services.rpc.errors import error_info, status_of
 from services.rpc.tls import TlsFiles
 from services.sql.database import Database, parse_url
+from tests.postgresql import new_database, sqlite_url
 
 TRUST_DOMAIN = "parley.local"
 CHEAP = PasswordCost(time_cost=1, memory_kib=16, lanes=1)
@@ -66,8 +65,8 @@ def clock() -> FakeClock:
 def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of an empty database, once of each kind."""
     if request.param == "sqlite":
-        return _sqlite_url(tmp_path / "auth.db")
-    return _new_postgresql_database(request.getfixturevalue("postgresql"))
+        return sqlite_url(tmp_path / "auth.db")
+    return new_database(request.getfixturevalue("postgresql"))
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -77,42 +76,25 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     It is copied: making it by the migrations takes longer than most tests.
     """
     if request.param == "sqlite":
-        return _sqlite_url(shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "auth.db"))
+        return sqlite_url(shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "auth.db"))
     template = request.getfixturevalue("postgresql_template")
-    return _new_postgresql_database(request.getfixturevalue("postgresql"), template)
+    return new_database(request.getfixturevalue("postgresql"), template)
 
 
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file with the present schema."""
     path = tmp_path_factory.mktemp("template") / "auth.db"
-    asyncio.run(migrate(parse_url(_sqlite_url(path))))
+    asyncio.run(migrate(parse_url(sqlite_url(path))))
     return path
 
 
 @pytest.fixture(scope="session")
 def postgresql_template(postgresql: str) -> str:
     """The name of a database with the present schema."""
-    url = _new_postgresql_database(postgresql)
+    url = new_database(postgresql)
     asyncio.run(migrate(parse_url(url)))
     return str(make_url(url).database)
-
-
-def _sqlite_url(path: Path) -> str:
-    return f"sqlite+aiosqlite:///{path}"
-
-
-def _new_postgresql_database(server: str, template: str = "template1") -> str:
-    name = f"auth_{uuid.uuid4().hex}"
-
-    async def create() -> None:
-        connection = await asyncpg.connect(server)
-        await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-        await connection.close()
-
-    asyncio.run(create())
-    url = make_url(server).set(drivername="postgresql+asyncpg", database=name)
-    return url.render_as_string(hide_password=False)
 
 
 @pytest.fixture

@@ -14,6 +14,10 @@ import pytest
 from google.rpc import code_pb2, status_pb2
 from redis.asyncio import Redis
 
+from parley.inference.v1.conversation_service_pb2_grpc import (
+    ConversationServiceStub,
+    add_ConversationServiceServicer_to_server,
+)
 from parley.inference.v1.inference_service_pb2_grpc import (
     InferenceServiceStub,
     add_InferenceServiceServicer_to_server,
@@ -27,6 +31,9 @@ from parley.tools.v1.tool_service_pb2_grpc import (
 from services.inference.answering import Answering
 from services.inference.catalogue import Catalogue
 from services.inference.conversation import Conversation
+from services.inference.conversations.continuing import Continuing
+from services.inference.conversations.library import ConversationLibrary
+from services.inference.conversations.servicer import ConversationServicer
 from services.inference.engine import Engine
 from services.inference.mailbox import StoreMailbox
 from services.inference.models import Models
@@ -178,6 +185,7 @@ class InferenceProcess:
     runs: RunRegistry
     server: RpcServer
     stub: Any
+    conversations: Any
     mailbox: StoreMailbox
     catalogue: Catalogue
     port: int
@@ -206,6 +214,7 @@ def replica(identity: Identity, tokens: TokenMaker, tools_stub: Any, store: Redi
         run_tokens: RunTokens | None = None,
         idle_seconds: float = 60.0,
         audit: AuditSink | None = None,
+        library: ConversationLibrary | None = None,
     ) -> AsyncIterator[InferenceProcess]:
         models, runs = Models("scripted", "another"), RunRegistry()
         if engine is not None:
@@ -221,10 +230,13 @@ def replica(identity: Identity, tokens: TokenMaker, tools_stub: Any, store: Redi
         toolbox = RemoteToolbox(tools_stub, catalogue)
         counts = open_store(ledger_url) if ledger_url else store
         admission = Admission(Ledger(counts), limits or NoLimits(), service="inference.parley", life=LEASES)
-        answering = Answering(models, runs, toolbox, admission, run_tokens or OwnTokens())
+        continuing = Continuing(library)
+        answering = Answering(models, runs, toolbox, admission, run_tokens or OwnTokens(), continuing)
         converse = partial(Conversation, answering, server.stopping, idle_seconds=idle_seconds)
-        servicer = InferenceServicer(answering, converse, models, runs, mailbox, PageTokens())
+        pages = PageTokens()
+        servicer = InferenceServicer(answering, converse, models, runs, mailbox, pages)
         server.add(add_InferenceServiceServicer_to_server, servicer)
+        server.add(add_ConversationServiceServicer_to_server, ConversationServicer(library, pages))
         async with AsyncExitStack() as stack:
             if counts is not store:
                 stack.push_async_callback(counts.aclose)
@@ -234,7 +246,7 @@ def replica(identity: Identity, tokens: TokenMaker, tools_stub: Any, store: Redi
             port = await server.start()
             stack.push_async_callback(server.stop)
             channel = await stack.enter_async_context(as_edge(identity("edge"), port))
-            stub = InferenceServiceStub(channel)
-            yield InferenceProcess(models, runs, server, stub, mailbox, catalogue, port)
+            stubs = InferenceServiceStub(channel), ConversationServiceStub(channel)
+            yield InferenceProcess(models, runs, server, *stubs, mailbox, catalogue, port)
 
     return start

@@ -15,6 +15,7 @@ from joserfc.jwk import KeySet
 from parley.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
 from services.inference.answering import Answering
 from services.inference.conversation import Conversation
+from services.inference.conversations.continuing import Continuing
 from services.inference.engine import (
     ContentDelta,
     ModelCard,
@@ -143,7 +144,7 @@ async def serve() -> None:
         admission = Admission(Ledger(store), limits, service="inference.parley", life=LIFE)
         async with admission.keeping():
             mailbox = StoreMailbox(store, runs)
-            answering = Answering(models, runs, ScriptedToolbox(), admission, OwnTokens())
+            answering = Answering(models, runs, ScriptedToolbox(), admission, OwnTokens(), Continuing(None))
             converse = partial(Conversation, answering, server.stopping)
             servicer = InferenceServicer(answering, converse, models, runs, mailbox, PageTokens())
             server.add(add_InferenceServiceServicer_to_server, servicer)

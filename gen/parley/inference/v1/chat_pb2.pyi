@@ -203,6 +203,7 @@ class ChatRequest(_message.Message):
     CLIENT_TOOLS_FIELD_NUMBER: _builtins.int
     APPROVALS_FIELD_NUMBER: _builtins.int
     CONVERSATION_ID_FIELD_NUMBER: _builtins.int
+    CONTINUE_CONVERSATION_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name, as `ListModels` gives it. 0 to 256 characters.
     Default: the deployment's default model. Clients repeat it as the metadata
@@ -212,6 +213,12 @@ class ChatRequest(_message.Message):
     """The conversation that the question belongs to: the platform's tools find a
     folder of its own beneath the user's workspace. Up to 128 characters.
     Default: the user's workspace itself.
+    """
+    continue_conversation: _builtins.bool
+    """Go on with the stored conversation that `conversation_id` names: what it
+    holds stands before `messages`, which need only be what is said now. When
+    the run ends, however it does, both are added to the conversation, before
+    `finished` is sent; a run that said nothing adds nothing. Default: false.
     """
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[_message_pb2.Message]:
@@ -259,10 +266,11 @@ class ChatRequest(_message.Message):
         client_tools: Global___ClientTools | None = ...,
         approvals: Global___ApprovalOptions | None = ...,
         conversation_id: _builtins.str = ...,
+        continue_conversation: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "client_tools", b"client_tools", "limits", b"limits", "reasoning", b"reasoning", "sampling", b"sampling", "server_tools", b"server_tools"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "client_tools", b"client_tools", "conversation_id", b"conversation_id", "limits", b"limits", "messages", b"messages", "model", b"model", "reasoning", b"reasoning", "sampling", b"sampling", "server_tools", b"server_tools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "client_tools", b"client_tools", "continue_conversation", b"continue_conversation", "conversation_id", b"conversation_id", "limits", b"limits", "messages", b"messages", "model", b"model", "reasoning", b"reasoning", "sampling", b"sampling", "server_tools", b"server_tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1099,21 +1107,29 @@ class ChatFinished(_message.Message):
 
     REASON_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    CONVERSATION_ERROR_FIELD_NUMBER: _builtins.int
     reason: Global___FinishReason.ValueType
     """Why."""
     @_builtins.property
     def error(self) -> _status_pb2.Status:
         """With FINISH_REASON_ERROR: code, message and `google.rpc.ErrorInfo`."""
 
+    @_builtins.property
+    def conversation_error(self) -> _status_pb2.Status:
+        """With `ChatRequest.continue_conversation`: set where what was said could not
+        be added to the conversation. Code, message and `google.rpc.ErrorInfo`.
+        """
+
     def __init__(
         self,
         *,
         reason: Global___FinishReason.ValueType = ...,
         error: _status_pb2.Status | None = ...,
+        conversation_error: _status_pb2.Status | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["conversation_error", b"conversation_error", "error", b"error"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation_error", b"conversation_error", "error", b"error", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

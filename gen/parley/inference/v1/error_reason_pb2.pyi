@@ -105,6 +105,26 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """A field of an OpenAI request that would change the answer is not served
     here. Metadata: `parameter`, its path.
     """
+    ERROR_REASON_CONVERSATION_NOT_FOUND: _ErrorReason.ValueType  # 59
+    """The caller has no conversation of this id. Metadata: `conversation_id`."""
+    ERROR_REASON_CONVERSATION_BUSY: _ErrorReason.ValueType  # 60
+    """A run is adding to the conversation. Wait for its end, or end it.
+    Metadata: `conversation_id`.
+    """
+    ERROR_REASON_MESSAGE_NOT_FOUND: _ErrorReason.ValueType  # 61
+    """The conversation has no such message. Metadata: `conversation_id`,
+    `message_id`.
+    """
+    ERROR_REASON_TOO_MANY_CONVERSATIONS: _ErrorReason.ValueType  # 62
+    """The caller has as many conversations as a user may have. Delete some.
+    Metadata: `limit`.
+    """
+    ERROR_REASON_CONVERSATION_CHANGED: _ErrorReason.ValueType  # 63
+    """The conversation does not end with the message that the caller knows last.
+    Metadata: `conversation_id`, `last_message_id`.
+    """
+    ERROR_REASON_CONVERSATIONS_OFF: _ErrorReason.ValueType  # 64
+    """This deployment stores no conversations: it was given no database."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons that the inference service gives, in the domain `inference.parley`."""
@@ -192,4 +212,24 @@ ERROR_REASON_PARAMETER_UNSUPPORTED: ErrorReason.ValueType  # 43
 """A field of an OpenAI request that would change the answer is not served
 here. Metadata: `parameter`, its path.
 """
+ERROR_REASON_CONVERSATION_NOT_FOUND: ErrorReason.ValueType  # 59
+"""The caller has no conversation of this id. Metadata: `conversation_id`."""
+ERROR_REASON_CONVERSATION_BUSY: ErrorReason.ValueType  # 60
+"""A run is adding to the conversation. Wait for its end, or end it.
+Metadata: `conversation_id`.
+"""
+ERROR_REASON_MESSAGE_NOT_FOUND: ErrorReason.ValueType  # 61
+"""The conversation has no such message. Metadata: `conversation_id`,
+`message_id`.
+"""
+ERROR_REASON_TOO_MANY_CONVERSATIONS: ErrorReason.ValueType  # 62
+"""The caller has as many conversations as a user may have. Delete some.
+Metadata: `limit`.
+"""
+ERROR_REASON_CONVERSATION_CHANGED: ErrorReason.ValueType  # 63
+"""The conversation does not end with the message that the caller knows last.
+Metadata: `conversation_id`, `last_message_id`.
+"""
+ERROR_REASON_CONVERSATIONS_OFF: ErrorReason.ValueType  # 64
+"""This deployment stores no conversations: it was given no database."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -1,0 +1,113 @@
+"""A chat that goes on with a stored conversation: what it is given before, and what is kept after."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import structlog
+from google.rpc import status_pb2
+
+from services.inference import translate
+from services.inference.conversations.library import ConversationLibrary, Hold
+from services.inference.conversations.messages import NewMessage
+from services.inference.engine import Message
+from services.inference.errors import ConversationFull, ConversationsOff
+from services.inference.history import MAX_BYTES, MAX_MESSAGES
+from services.inference.order import ChatOrder
+from services.inference.runs import Owner
+from services.rpc.call import current_principal
+from services.rpc.errors import ServiceError
+
+# A hold outlives the run, which needs time to end.
+MARGIN_SECONDS = 60.0
+
+
+class Continuation:
+    """One chat's part in its conversation.
+
+    Attributes:
+        order: What is asked for, with all that was said before.
+    """
+
+    def __init__(
+        self, order: ChatOrder, library: ConversationLibrary | None = None, hold: Hold | None = None
+    ) -> None:
+        """Go on with what is held; without a hold there is nothing to keep."""
+        self.order = order
+        self._asked = order.messages
+        self._library = library
+        self._hold = hold
+        self._log = structlog.get_logger("parley.inference")
+        if hold is not None:
+            before = tuple(map(translate.message, hold.messages))
+            self.order = replace(order, messages=(*before, *order.messages))
+
+    async def keep(self, run_id: str, model: str, said: tuple[Message, ...]) -> status_pb2.Status | None:
+        """Add what was asked and said to the conversation, once, and let others add to it.
+
+        Args:
+            run_id: The run that said it.
+            model: Its model.
+            said: What was said; where it is nothing, nothing is added.
+
+        Returns:
+            Why it could not be done; None where it was, or was not asked for.
+        """
+        hold, self._hold = self._hold, None
+        if hold is None or self._library is None:
+            return None
+        asked = [NewMessage(translate.stored(each)) for each in self._asked] if said else []
+        spoken = [NewMessage(translate.stored(each), run_id, model) for each in said]
+        try:
+            await self._library.release(hold, [*asked, *spoken])
+        except ServiceError as error:
+            self._log.warning("conversation not kept", run_id=run_id, reason=error.reason_name())
+            return error.to_status()
+        return None
+
+
+class Continuing:
+    """Begins chats within their conversations."""
+
+    def __init__(self, library: ConversationLibrary | None) -> None:
+        """Use these conversations; None where the deployment stores none."""
+        self._library = library
+
+    @asynccontextmanager
+    async def continuation(self, order: ChatOrder) -> AsyncIterator[Continuation]:
+        """The part of a chat in its conversation, which nobody else adds to until the block ends.
+
+        Raises:
+            ConversationsOff: The deployment stores none.
+            ConversationNotFound: The caller has none of this id.
+            ConversationBusy: Another run adds to it.
+            ConversationFull: It has no room.
+        """
+        if not order.continues:
+            yield Continuation(order)
+            return
+        if self._library is None:
+            raise ConversationsOff
+        owner = Owner.of(current_principal())
+        hold = await self._library.hold(
+            owner, order.conversation_id, order.limits.max_seconds + MARGIN_SECONDS
+        )
+        continuation = Continuation(order, self._library, hold)
+        try:
+            _refuse_full(hold, order)
+            yield continuation
+        finally:
+            await continuation.keep("", "", ())
+
+
+def _refuse_full(hold: Hold, order: ChatOrder) -> None:
+    """Refuse to ask what cannot be kept.
+
+    Raises:
+        ConversationFull: It has no room for what is asked and an answer.
+    """
+    size = sum(each.ByteSize() for each in hold.messages)
+    if len(hold.messages) + len(order.messages) >= MAX_MESSAGES or size >= MAX_BYTES:
+        raise ConversationFull(MAX_MESSAGES, MAX_BYTES)
