@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from parley.inference.v1 import error_reason_pb2
 from services.inference import errors
+from services.inference.conversations import errors as conversation_errors
 
 
 def concrete() -> set[type[errors.InferenceError]]:
@@ -40,6 +41,12 @@ def test_every_error_makes_a_status_in_our_domain() -> None:
         errors.BodyInvalid("no"),
         errors.ParameterInvalid("p", "no"),
         errors.ParameterUnsupported("p"),
+        conversation_errors.ConversationNotFound("c"),
+        conversation_errors.ConversationBusy("c"),
+        conversation_errors.ConversationChanged("c", "m"),
+        conversation_errors.MessageNotFound("c", "m"),
+        conversation_errors.TooManyConversations(1),
+        conversation_errors.ConversationsOff(),
     ]
     assert {type(error) for error in made} == concrete()
     assert {error.domain() for error in made} == {"inference.parley"}

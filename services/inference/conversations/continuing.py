@@ -10,10 +10,11 @@ import structlog
 from google.rpc import status_pb2
 
 from services.inference import translate
+from services.inference.conversations.errors import ConversationsOff
 from services.inference.conversations.library import ConversationLibrary, Hold
 from services.inference.conversations.messages import NewMessage
 from services.inference.engine import Message
-from services.inference.errors import ConversationFull, ConversationsOff
+from services.inference.errors import ConversationFull
 from services.inference.history import MAX_BYTES, MAX_MESSAGES
 from services.inference.order import ChatOrder
 from services.inference.runs import Owner

@@ -8,11 +8,11 @@ from google.protobuf import json_format
 
 from parley.inference.v1 import conversation_pb2, message_pb2
 from parley.inference.v1 import conversation_service_pb2 as pb2
+from services.inference.conversations.errors import ConversationNotFound
 from services.inference.conversations.library import ConversationLibrary
 from services.inference.conversations.messages import text
 from services.inference.conversations.models import StoredConversation
 from services.inference.conversations.show import conversation_message, stored_message
-from services.inference.errors import ConversationNotFound
 from services.inference.history import MAX_MESSAGES
 from services.inference.runs import Owner
 

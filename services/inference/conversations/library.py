@@ -11,16 +11,16 @@ from sqlalchemy.exc import IntegrityError
 from ulid import ULID
 
 from parley.inference.v1 import message_pb2
-from services.inference.conversations.messages import NewMessage, add, body, copied, folded
-from services.inference.conversations.models import StoredConversation, StoredMessage
-from services.inference.conversations.records import ConversationRecords
-from services.inference.errors import (
+from services.inference.conversations.errors import (
     ConversationBusy,
     ConversationChanged,
     ConversationNotFound,
     MessageNotFound,
     TooManyConversations,
 )
+from services.inference.conversations.messages import NewMessage, add, body, copied, folded
+from services.inference.conversations.models import StoredConversation, StoredMessage
+from services.inference.conversations.records import ConversationRecords
 from services.inference.runs import Owner
 from services.sql.database import Database
 
