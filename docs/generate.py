@@ -1,4 +1,4 @@
-"""Writes the pages of the guide that are made from the code: methods, permissions, errors and settings.
+"""Writes what of the guide is made from the code: methods, permissions, errors, settings, OpenAPI.
 
 Usage: generate.py [--check]
 
@@ -20,6 +20,8 @@ from pydantic.fields import FieldInfo
 
 from deploy.envoy.contract import PASSED_ON
 from deploy.envoy.settings import EdgeSettings
+from docs.openapi import FILE as OPENAPI
+from docs.openapi import openapi_text
 from docs.tool_pages import FOLDER, tool_pages
 from parley.auth.v1 import error_reason_pb2 as auth_reasons
 from parley.inference.v1 import error_reason_pb2 as inference_reasons
@@ -85,6 +87,7 @@ def pages() -> dict[str, str]:
         "permissions.md": page("Permissions", permission_lines()),
         "errors.md": page("Errors", error_lines()),
         "settings.md": page("Settings", settings_lines()),
+        OPENAPI: openapi_text(),
         **tool_pages(),
     }
 
