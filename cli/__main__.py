@@ -5,6 +5,7 @@ import typer
 from cli import (
     audit,
     bench,
+    cache,
     certs,
     chat,
     conversations,
@@ -48,6 +49,7 @@ app.command()(password.password)
 app.command()(chat.chat)
 app.add_typer(conversations.app, name="conversations")
 app.add_typer(models.app, name="models")
+app.add_typer(cache.app, name="cache")
 app.add_typer(tools.app, name="tools")
 app.add_typer(mcp.app, name="mcp")
 app.add_typer(keys.app, name="keys")

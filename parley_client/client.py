@@ -145,6 +145,16 @@ class Client:
 
         return [model async for answer in pages(page) for model in answer.models]
 
+    async def purge_cache(self, model: str = "") -> int:
+        """Forgets the cached turns of a model, for the caller's tenant; gives how many were deleted.
+
+        Args:
+            model: The model's name; empty for the default one.
+        """
+        request = inference_service_pb2.PurgeCacheRequest(model=model)
+        also = ((MODEL_KEY, model),)
+        return (await self._caller.unary(self._inference.PurgeCache, request, also=also)).deleted_turns
+
     async def list_tools(
         self, category: tool_pb2.Category.ValueType = tool_pb2.CATEGORY_UNSPECIFIED
     ) -> list[tool_pb2.Tool]:

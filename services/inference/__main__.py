@@ -38,6 +38,7 @@ from services.inference.runs import RunRegistry
 from services.inference.servicer import InferenceServicer
 from services.inference.settings import EngineSettings, InferenceSettings
 from services.inference.tool_calls import RemoteToolbox
+from services.inference.turn_cache.cache import TurnCache
 from services.ledger.admission import Admission
 from services.ledger.ledger import Ledger, open_store
 from services.ledger.remote_limits import RemoteLimits
@@ -85,10 +86,11 @@ async def main() -> None:
         admission = await stack.enter_async_context(_admission(settings, auth, server))
         run_tokens = ExchangedTokens(TokenServiceStub(auth))
         library = await stack.enter_async_context(_library(settings))
-        answering = Answering(models, runs, toolbox, admission, run_tokens, Continuing(library))
+        cache = await stack.enter_async_context(_cache(settings))
+        answering = Answering(models, runs, toolbox, admission, run_tokens, Continuing(library), cache)
         converse = partial(Conversation, answering, server.stopping)
         pages = PageTokens(await shared_page_key(store))
-        servicer = InferenceServicer(answering, converse, models, runs, mailbox, pages)
+        servicer = InferenceServicer(answering, converse, models, runs, mailbox, pages, cache)
         server.add(add_InferenceServiceServicer_to_server, servicer)
         server.add(add_OpenAIServiceServicer_to_server, OpenAIServicer(answering, models))
         server.add(add_ConversationServiceServicer_to_server, ConversationServicer(library, pages))
@@ -137,6 +139,19 @@ async def _library(settings: InferenceSettings) -> AsyncIterator[ConversationLib
         yield ConversationLibrary(database)
     finally:
         await database.close()
+
+
+@asynccontextmanager
+async def _cache(settings: InferenceSettings) -> AsyncIterator[TurnCache | None]:
+    """The answers that are kept and shared, until the block's end; None where nothing is."""
+    url = settings.cache_url.get_secret_value()
+    if not url:
+        yield None
+        return
+    async with open_store(url) as store:
+        cache = TurnCache(store, settings.cache_limits)
+        async with cache.sharing():
+            yield cache
 
 
 async def serve(server: RpcServer, life: ModelLife, load_seconds: float) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 import structlog
 
 from services.inference.corrections import Corrections
 from services.inference.engine import (
-    Engine,
+    CacheState,
     Message,
     ModelCard,
     Prompt,
@@ -18,6 +18,7 @@ from services.inference.engine import (
     ToolSpec,
     Turn,
     TurnEnd,
+    TurnSource,
 )
 from services.inference.errors import (
     ContextOverflow,
@@ -47,7 +48,9 @@ from services.rpc.errors import Internal, ServiceError
 class AgentLoop:
     """One run's loop. `prepare` does what may still fail as a call; `events` never raises."""
 
-    def __init__(self, run: Run, order: ChatOrder, engine: Engine, toolbox: Toolbox, purse: Purse) -> None:
+    def __init__(
+        self, run: Run, order: ChatOrder, engine: TurnSource, toolbox: Toolbox, purse: Purse
+    ) -> None:
         """Answer this order with this engine and these tools, as far as the purse reaches."""
         self._run = run
         self._order = order
@@ -112,10 +115,9 @@ class AgentLoop:
 
     async def events(self) -> AsyncGenerator[RunEvent, None]:
         """What happens, from `Started` to `Finished`. Failures are in the last event."""
-        tools = tuple(sorted(tool.name for tool in self._tools))
-        yield Started(self._engine.card.name, self._prompt.tokens, tools, self._offer.error)
         finished = Finished(FinishReason.STOP)
         try:
+            yield await self._started()
             async with aclosing(self._turns()) as events:
                 async for event in events:
                     if isinstance(event, Finished):
@@ -130,6 +132,14 @@ class AgentLoop:
             finished = self._internal_fault()
         yield self._meter.total
         yield finished
+
+    async def _started(self) -> Started:
+        """The first event; a run that is over by now is told so by the next."""
+        cache = CacheState.UNUSED
+        with suppress(RunEnded):
+            cache = await self._run.wait(self._engine.foresee(self._prompt, self._max_output_tokens()))
+        tools = tuple(sorted(tool.name for tool in self._tools))
+        return Started(self._engine.card.name, self._prompt.tokens, tools, self._offer.error, cache)
 
     async def _turns(self) -> AsyncGenerator[RunEvent, None]:
         """Turn after turn, up to and including `Finished`."""

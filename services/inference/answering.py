@@ -21,6 +21,8 @@ from services.inference.run_tokens import RunTokens
 from services.inference.runs import Limit, Owner, Run, RunEnded, RunRegistry
 from services.inference.spending import RunPurse
 from services.inference.tool_calls import Toolbox, ToolSelection
+from services.inference.turn_cache.cache import TurnCache
+from services.inference.turn_cache.source import SharedTurns
 from services.ledger.admission import Admission
 from services.ledger.limits import Payer
 from services.rpc.call import current_call, current_principal
@@ -88,6 +90,7 @@ class Answering:
         admission: Admission,
         run_tokens: RunTokens,
         continuing: Continuing,
+        cache: TurnCache | None = None,
     ) -> None:
         """Answer with these models and tools, for those who are admitted.
 
@@ -98,6 +101,7 @@ class Answering:
             admission: Who may run what, as far as quotas go.
             run_tokens: Covers a run that outlives its caller's token.
             continuing: The conversations that chats go on with.
+            cache: What was said before, and is being said; None where each run is answered by itself.
         """
         self._models = models
         self._runs = runs
@@ -105,6 +109,7 @@ class Answering:
         self._admission = admission
         self._run_tokens = run_tokens
         self._continuing = continuing
+        self._cache = cache
 
     def engine(self, model: str) -> Engine:
         """The engine of a model, for the current caller; see `Models.engine`."""
@@ -138,7 +143,8 @@ class Answering:
         """The answer of a run that was opened."""
         order, nested = continuation.order, current_principal().actor != ""
         purse = RunPurse(self._admission, run.run_id, _payer(engine), nested=nested)
-        loop = AgentLoop(run, order, engine, self._toolbox, purse)
+        turns = SharedTurns(engine, self._cache, run.owner.tenant_id, order.cache)
+        loop = AgentLoop(run, order, turns, self._toolbox, purse)
         answer = ChatAnswer(run, engine, loop, purse, continuation)
         try:
             await _prepare(loop)
@@ -146,6 +152,7 @@ class Answering:
                 await self._run_tokens.cover(run.limit.at)
             yield answer
         finally:
+            await turns.leave()
             await purse.close(loop.used, loop.calls)
             await answer.keep()
 

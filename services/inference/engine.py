@@ -99,10 +99,13 @@ class Prompt:
     Attributes:
         tokens: How many tokens it has.
         native: What the engine that rendered it needs to generate.
+        identity: Digest of all of it that the model is given; empty where the
+            engine cannot tell, and then its answer is not shared.
     """
 
     tokens: int
     native: object = field(default=None, repr=False)
+    identity: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +143,7 @@ class TurnUsage:
     completion_tokens: int = 0
     cached_prompt_tokens: int = 0
     reasoning_tokens: int = 0
+    reused_tokens: int = 0
 
 
 class StopReason(Enum):
@@ -188,6 +192,9 @@ class ModelCard:
             None allows what the context has left.
         supports_reasoning: Whether it reasons before it answers.
         supports_tools: Whether it can call tools.
+        fingerprint: Digest of what decides how it answers: weights, template,
+            parsers, number type, the engine's release. Empty where that is not
+            known, and then its answers are not shared.
     """
 
     name: str
@@ -195,6 +202,16 @@ class ModelCard:
     max_output_tokens: int | None = None
     supports_reasoning: bool = False
     supports_tools: bool = False
+    fingerprint: str = ""
+
+
+class CacheState(Enum):
+    """What the cache had of a turn."""
+
+    UNUSED = "unused"
+    MISS = "miss"
+    HIT = "hit"
+    SHARED = "shared"
 
 
 def no_ceiling() -> None:
@@ -254,4 +271,32 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """End the engine and its processes."""
+        ...
+
+
+class TurnSource(Protocol):
+    """What answers the turns of one run: an engine, or what it said before, or says for others."""
+
+    @property
+    def card(self) -> ModelCard:
+        """See `Engine.card`."""
+        ...
+
+    async def render(self, turn: Turn) -> Prompt:
+        """See `Engine.render`."""
+        ...
+
+    async def foresee(self, prompt: Prompt, max_output_tokens: int) -> CacheState:
+        """Tell where a turn will come from; `generate`, asked for the same, takes it from there."""
+        ...
+
+    def generate(
+        self,
+        prompt: Prompt,
+        *,
+        max_output_tokens: int,
+        request_id: str,
+        ceiling: Callable[[], int | None] = no_ceiling,
+    ) -> AsyncGenerator[Step, None]:
+        """See `Engine.generate`."""
         ...

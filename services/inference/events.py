@@ -8,7 +8,7 @@ from enum import Enum, auto
 
 from google.rpc import status_pb2
 
-from services.inference.engine import ContentDelta, ReasoningDelta, ToolCall, ToolCallDelta
+from services.inference.engine import CacheState, ContentDelta, ReasoningDelta, ToolCall, ToolCallDelta
 
 
 class FinishReason(Enum):
@@ -38,12 +38,14 @@ class Started:
         prompt_tokens: Tokens of the first turn's prompt.
         tools: Names of the tools that the model was offered, sorted.
         tools_error: Why tools that were asked for could not be offered.
+        cache: What the cache has of the first turn.
     """
 
     model: str
     prompt_tokens: int
     tools: tuple[str, ...] = ()
     tools_error: status_pb2.Status | None = None
+    cache: CacheState = CacheState.UNUSED
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,7 @@ class RunUsage:
     cached_prompt_tokens: int = 0
     reasoning_tokens: int = 0
     turns: int = 0
+    reused_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

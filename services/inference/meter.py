@@ -30,4 +30,5 @@ class Meter:
             before.cached_prompt_tokens + turn.cached_prompt_tokens,
             before.reasoning_tokens + turn.reasoning_tokens,
             before.turns,
+            before.reused_tokens + turn.reused_tokens,
         )

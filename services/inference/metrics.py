@@ -56,3 +56,4 @@ def _count(model: str, reason: FinishReason, usage: RunUsage) -> None:
     TOKENS.labels(model, "cached_prompt").inc(usage.cached_prompt_tokens)
     TOKENS.labels(model, "completion").inc(usage.completion_tokens)
     TOKENS.labels(model, "reasoning").inc(usage.reasoning_tokens)
+    TOKENS.labels(model, "reused").inc(usage.reused_tokens)

@@ -53,6 +53,11 @@ class Models:
         self._models = {name: ServedModel(name, name == names[0]) for name in sorted(names)}
         self._default = names[0]
 
+    @property
+    def default(self) -> str:
+        """The model that answers requests that name none."""
+        return self._default
+
     def permitted(self, caller: Principal) -> list[ServedModel]:
         """The models that a caller may use, by name."""
         return [served for served in self._models.values() if caller.may(served.permission)]

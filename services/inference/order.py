@@ -15,6 +15,14 @@ MIN_RESULT_BYTES = 256
 RESULT_BYTES_A_TOKEN = 2
 
 
+class CacheMode(Enum):
+    """Which turns the cache may answer, and keep."""
+
+    DETERMINISTIC = auto()
+    OFF = auto()
+    ON = auto()
+
+
 class ApprovalPolicy(Enum):
     """Whether somebody is asked about calls of dangerous tools."""
 
@@ -102,3 +110,4 @@ class ChatOrder:
     approvals: Approvals = field(default_factory=Approvals)
     conversation_id: str = ""
     continues: bool = False
+    cache: CacheMode = CacheMode.DETERMINISTIC

@@ -19,6 +19,7 @@ from services.inference.events import FinishReason
 from services.inference.mailbox import Mailbox
 from services.inference.models import Models
 from services.inference.runs import Owner, RunRegistry
+from services.inference.turn_cache.cache import TurnCache
 from services.inference.waiting_calls import Answer, Outcome
 from services.rpc.call import current_principal
 from services.rpc.errors import PermissionMissing
@@ -39,6 +40,7 @@ class InferenceServicer(InferenceServiceServicer):
         runs: RunRegistry,
         mailbox: Mailbox,
         page_tokens: PageTokens,
+        cache: TurnCache | None = None,
     ) -> None:
         """Serve these models.
 
@@ -49,6 +51,7 @@ class InferenceServicer(InferenceServiceServicer):
             runs: The runs of this replica.
             mailbox: Finds the runs that other replicas have.
             page_tokens: Seals the places in lists.
+            cache: What was answered before; None where nothing is kept.
         """
         self._answering = answering
         self._converse = converse
@@ -56,6 +59,7 @@ class InferenceServicer(InferenceServiceServicer):
         self._runs = runs
         self._mailbox = mailbox
         self._page_tokens = page_tokens
+        self._cache = cache
 
     async def Chat(
         self, request: chat_pb2.ChatRequest, context: Context
@@ -142,3 +146,13 @@ class InferenceServicer(InferenceServiceServicer):
             models=[translate.model(served) for served in page],
             next_page_token=self._page_tokens.encode(page[-1].name, request, owner) if more else "",
         )
+
+    async def PurgeCache(
+        self, request: inference_service_pb2.PurgeCacheRequest, context: Context
+    ) -> inference_service_pb2.PurgeCacheResponse:
+        """See `InferenceService.PurgeCache`."""
+        del context
+        caller = current_principal()
+        model = self._models.find(request.model or self._models.default, caller).name
+        deleted = 0 if self._cache is None else await self._cache.purge(caller.tenant_id, model)
+        return inference_service_pb2.PurgeCacheResponse(deleted_turns=deleted)

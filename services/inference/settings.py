@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator
 
+from services.inference.turn_cache.limits import CacheLimits
 from services.ledger.lease import LeaseLife
 from services.rpc.settings import ServiceSettings, settings_config
 from services.sql.database import parse_url
@@ -68,6 +69,17 @@ class InferenceSettings(ServiceSettings):
         description="sqlite+aiosqlite:///PATH or postgresql+asyncpg://… of stored conversations, the auth "
         "service's or another; empty: none are stored; a secret",
     )
+    cache_url: SecretStr = Field(
+        SecretStr(""),
+        description="redis:// URL of the store that keeps answers, which may evict; empty: no cache",
+    )
+    cache_seconds: float = Field(3600, ge=1, le=2_592_000, description="life of an answer in the cache")
+    cache_entry_bytes: int = Field(
+        262_144, ge=1024, le=16_777_216, description="a longer model turn, compressed, is not kept"
+    )
+    cache_tenant_bytes: int = Field(
+        33_554_432, ge=1024, description="what a tenant may add to the cache within CACHE_SECONDS"
+    )
     quota_slice_tokens: int = Field(
         64, ge=1, le=4096, description="tokens of answer that a run has granted and not used, at most"
     )
@@ -102,6 +114,11 @@ class InferenceSettings(ServiceSettings):
     def ledger(self) -> str:
         """The URL of the ledger's store; a secret."""
         return self.ledger_url.get_secret_value() or self.store_url.get_secret_value()
+
+    @property
+    def cache_limits(self) -> CacheLimits:
+        """How much the cache keeps, and for how long."""
+        return CacheLimits(self.cache_seconds, self.cache_entry_bytes, self.cache_tenant_bytes)
 
     @property
     def lease_life(self) -> LeaseLife:

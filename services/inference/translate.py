@@ -13,7 +13,7 @@ from parley.tools.v1 import tool_pb2
 from services.inference import engine, events
 from services.inference.client_tools import client_tool
 from services.inference.models import ModelState, ServedModel
-from services.inference.order import ApprovalPolicy, Approvals, ChatOrder, ClientTools, Limits
+from services.inference.order import ApprovalPolicy, Approvals, CacheMode, ChatOrder, ClientTools, Limits
 from services.inference.tool_calls import ToolSelection
 from services.inference.waiting_calls import Answer, ClientResult, Decision
 
@@ -22,6 +22,12 @@ ROLES = {
     message_pb2.ROLE_USER: engine.Role.USER,
     message_pb2.ROLE_ASSISTANT: engine.Role.ASSISTANT,
     message_pb2.ROLE_TOOL: engine.Role.TOOL,
+}
+CACHE_MODES = {
+    chat_pb2.CACHE_MODE_UNSPECIFIED: CacheMode.DETERMINISTIC,
+    chat_pb2.CACHE_MODE_DETERMINISTIC: CacheMode.DETERMINISTIC,
+    chat_pb2.CACHE_MODE_OFF: CacheMode.OFF,
+    chat_pb2.CACHE_MODE_ON: CacheMode.ON,
 }
 
 
@@ -57,6 +63,7 @@ def _order(given: chat_pb2.ChatRequest | converse_pb2.ConverseSetup, *, waits: b
         client_tools=client_tools(given.client_tools, waits=waits),
         approvals=approvals(given.approvals, asks=asks),
         conversation_id=given.conversation_id,
+        cache=CACHE_MODES[given.cache.mode],
     )
 
 
@@ -208,6 +215,7 @@ def _started(run_id: str, event: events.Started) -> chat_pb2.ChatStarted:
         prompt_tokens=event.prompt_tokens,
         tools=event.tools,
         tools_error=event.tools_error,
+        cache=chat_pb2.CacheState.Value(f"CACHE_STATE_{event.cache.name}"),
     )
 
 
@@ -218,6 +226,7 @@ def _usage(event: events.RunUsage) -> chat_pb2.Usage:
         cached_prompt_tokens=event.cached_prompt_tokens,
         reasoning_tokens=event.reasoning_tokens,
         turns=event.turns,
+        reused_completion_tokens=event.reused_tokens,
     )
 
 

@@ -17,6 +17,7 @@ from typing import Any, cast
 
 from services.inference.engine import ModelCard, Prompt, Step, Turn, no_ceiling
 from services.inference.errors import ContextOverflow, EngineFailed, MessagesInvalid
+from services.inference.fingerprint import fingerprint, prompt_identity
 from services.inference.parsers import Parsers, choose
 from services.inference.portions import cut
 from services.inference.preflight import StartError, check_memory, check_model
@@ -38,7 +39,8 @@ for _name, _value in {
 }.items():
     os.environ.setdefault(_name, _value)
 
-from vllm.config import ModelConfig, VllmConfig  # noqa: E402 - after the environment
+from vllm import __version__ as vllm_version  # noqa: E402 - after the environment
+from vllm.config import ModelConfig, VllmConfig  # noqa: E402
 from vllm.engine.arg_utils import AsyncEngineArgs  # noqa: E402
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest  # noqa: E402
 from vllm.entrypoints.serve.engine.protocol import ErrorResponse  # noqa: E402
@@ -134,6 +136,7 @@ class VllmEngine:
             max_output_tokens=self._defaults.get("max_tokens"),
             supports_reasoning=bool(parsers.reasoning),
             supports_tools=bool(parsers.tools),
+            fingerprint=self._fingerprint(settings, parsers),
         )
 
     @classmethod
@@ -161,6 +164,19 @@ class VllmEngine:
             reasoning=settings.reasoning_parser,
         )
 
+    def _fingerprint(self, settings: EngineSettings, parsers: Parsers) -> str:
+        """Digest of all that decides how the model answers, this release of vLLM included."""
+        config = self._config
+        commit = getattr(config.hf_config, "_commit_hash", None)
+        more = (
+            vllm_version,
+            str(config.dtype),
+            str(config.quantization),
+            repr(parsers),
+            repr(self._defaults),
+        )
+        return fingerprint(settings.model, commit, *more)
+
     @property
     def card(self) -> ModelCard:
         """See `Engine.card`."""
@@ -182,7 +198,8 @@ class VllmEngine:
         if isinstance(rendered, ErrorResponse):
             raise MessagesInvalid(rendered.error.message)
         inputs: Any = rendered[1][0]
-        return Prompt(len(inputs["prompt_token_ids"]), Rendered(request, inputs))
+        tokens = len(inputs["prompt_token_ids"])
+        return Prompt(tokens, Rendered(request, inputs), prompt_identity(inputs))
 
     def _refuse_endless(self, turn: Turn) -> None:
         """Refuse text that cannot fit before time is spent on its tokens.

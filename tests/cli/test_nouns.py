@@ -18,6 +18,13 @@ def test_models_are_a_table_or_json(parley: Run) -> None:
     ]
 
 
+def test_the_cache_of_a_model_is_purged(parley: Run, toy: ToyPlatform) -> None:
+    assert parley("cache", "purge", "second").stdout == "Forgotten; 3 kept turns were deleted.\n"
+    assert toy.requests[-1].model == "second"
+    parley("cache", "purge")
+    assert toy.requests[-1].model == ""
+
+
 def test_tools_show_their_arguments(parley: Run) -> None:
     row = parley("tools", "list").stdout.splitlines()[1]
     assert row.split() == ["calculator", "math", "safe", "expression,", "digits?", "Calculates."]

@@ -39,9 +39,9 @@ def specs(stack: Stack) -> dict[str, ChildSpec]:
     return {spec.name: spec for stage in stack.stages() for spec in stage}
 
 
-def test_the_edge_comes_last_and_the_store_ends_last(stack: Stack) -> None:
+def test_the_edge_comes_last_and_the_stores_end_last(stack: Stack) -> None:
     stages = [[spec.name for spec in stage] for stage in stack.stages()]
-    assert stages == [["store"], ["auth", "inference-1", "inference-2", "tools", "web"], ["edge"]]
+    assert stages == [["store", "cache"], ["auth", "inference-1", "inference-2", "tools", "web"], ["edge"]]
     ranks = {spec.name: spec.stop_rank for stage in stack.stages() for spec in stage}
     assert ranks["inference-1"] < ranks["tools"] < ranks["auth"] <= ranks["edge"] < ranks["store"]
 
@@ -59,19 +59,28 @@ def test_a_process_gets_its_own_settings_and_nobody_else_s(specs: dict[str, Chil
     assert all(spec.environment["EXTRA"] == "e" for spec in specs.values())
 
 
-def test_the_store_s_password_is_in_no_argument_and_in_a_private_file(
-    specs: dict[str, ChildSpec], plan: StackPlan
+@pytest.mark.parametrize("store", ["store", "cache"])
+def test_a_store_s_password_is_in_no_argument_and_in_a_private_file(
+    specs: dict[str, ChildSpec], plan: StackPlan, store: str
 ) -> None:
-    url = specs["inference-1"].environment["PARLEY_INFERENCE_STORE_URL"]
+    url = specs["inference-1"].environment[f"PARLEY_INFERENCE_{store.upper()}_URL"]
     password = url.partition("redis://:")[2].partition("@")[0]
     assert len(password) > 30
     for spec in specs.values():
         assert password not in " ".join(spec.command)
         assert password not in repr(spec)
-    configuration = plan.home.path / "store" / "store.conf"
+    configuration = plan.home.path / store / "store.conf"
     assert stat.S_IMODE(configuration.stat().st_mode) == 0o600
     assert f"requirepass {password}" in configuration.read_text()
     assert "bind 127.0.0.1\n" in configuration.read_text()
+
+
+def test_only_the_cache_may_evict(specs: dict[str, ChildSpec], plan: StackPlan) -> None:
+    policies = {name: (plan.home.path / name / "store.conf").read_text() for name in ("store", "cache")}
+    assert "maxmemory-policy noeviction\n" in policies["store"]
+    assert "maxmemory-policy allkeys-lru\n" in policies["cache"]
+    users = [name for name, spec in specs.items() if "PARLEY_INFERENCE_CACHE_URL" in spec.environment]
+    assert users == ["inference-1", "inference-2"]
 
 
 def test_replicas_have_ports_cores_and_memory_of_their_own(specs: dict[str, ChildSpec]) -> None:

@@ -140,6 +140,8 @@ async def test_every_other_method_answers(toy: ToyPlatform, connect: Connect) ->
         assert [tool.name for tool in await client.list_tools()] == ["calculator"]
         await client.cancel(RUN_ID)
         assert toy.requests[-1].run_id == RUN_ID
+        assert await client.purge_cache("second") == 3
+        assert toy.requests[-1].model == "second"
         async with client.execute("calculator", "{}") as events:
             kinds = [event.WhichOneof("event") async for event in events]
     assert kinds == ["started", "progress", "output", "result"]

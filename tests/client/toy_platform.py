@@ -196,6 +196,10 @@ class Inference(InferenceServiceServicer):
         await self.toy.enter(request, context)
         return inference_service_pb2.CancelResponse()
 
+    async def PurgeCache(self, request: Any, context: Any) -> inference_service_pb2.PurgeCacheResponse:
+        await self.toy.enter(request, context)
+        return inference_service_pb2.PurgeCacheResponse(deleted_turns=3)
+
     async def ListModels(self, request: Any, context: Any) -> inference_service_pb2.ListModelsResponse:
         await self.toy.enter(request, context)
         name, following = ("second", "") if request.page_token else ("first", "next")

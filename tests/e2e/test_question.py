@@ -145,4 +145,4 @@ def test_status_shows_every_process(stack: Stack) -> None:
     result = stack.parley("status", "--json")
     assert result.returncode == 0, result.stderr
     text = result.stdout
-    assert all(name in text for name in ("store", "auth", "tools", "inference", "web", "edge"))
+    assert all(name in text for name in ("store", "cache", "auth", "tools", "inference", "web", "edge"))

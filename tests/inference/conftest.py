@@ -42,6 +42,7 @@ from services.inference.runs import RunRegistry
 from services.inference.servicer import InferenceServicer
 from services.inference.settings import InferenceSettings
 from services.inference.tool_calls import RemoteToolbox
+from services.inference.turn_cache.cache import TurnCache
 from services.ledger.admission import Admission
 from services.ledger.lease import LeaseLife
 from services.ledger.ledger import Ledger, open_store
@@ -215,6 +216,7 @@ def replica(identity: Identity, tokens: TokenMaker, tools_stub: Any, store: Redi
         idle_seconds: float = 60.0,
         audit: AuditSink | None = None,
         library: ConversationLibrary | None = None,
+        cache: TurnCache | None = None,
     ) -> AsyncIterator[InferenceProcess]:
         models, runs = Models("scripted", "another"), RunRegistry()
         if engine is not None:
@@ -231,10 +233,10 @@ def replica(identity: Identity, tokens: TokenMaker, tools_stub: Any, store: Redi
         counts = open_store(ledger_url) if ledger_url else store
         admission = Admission(Ledger(counts), limits or NoLimits(), service="inference.parley", life=LEASES)
         continuing = Continuing(library)
-        answering = Answering(models, runs, toolbox, admission, run_tokens or OwnTokens(), continuing)
+        answering = Answering(models, runs, toolbox, admission, run_tokens or OwnTokens(), continuing, cache)
         converse = partial(Conversation, answering, server.stopping, idle_seconds=idle_seconds)
         pages = PageTokens()
-        servicer = InferenceServicer(answering, converse, models, runs, mailbox, pages)
+        servicer = InferenceServicer(answering, converse, models, runs, mailbox, pages, cache)
         server.add(add_InferenceServiceServicer_to_server, servicer)
         server.add(add_ConversationServiceServicer_to_server, ConversationServicer(library, pages))
         async with AsyncExitStack() as stack:
@@ -243,6 +245,8 @@ def replica(identity: Identity, tokens: TokenMaker, tools_stub: Any, store: Redi
             await stack.enter_async_context(admission.keeping())
             await stack.enter_async_context(mailbox.listening())
             await asyncio.wait_for(mailbox.wait_until_listening(), 5)
+            if cache is not None:
+                await stack.enter_async_context(cache.sharing())
             port = await server.start()
             stack.push_async_callback(server.stop)
             channel = await stack.enter_async_context(as_edge(identity("edge"), port))

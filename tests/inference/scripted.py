@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from parley.tools.v1 import tool_pb2
 from services.inference.catalogue import ServerTool
 from services.inference.engine import (
+    CacheState,
     ContentDelta,
     Delta,
     ModelCard,
@@ -91,6 +92,9 @@ class ScriptedEngine:
         elif self.rendering is not None:
             raise self.rendering
         return Prompt(self.prompt_tokens(turn))
+
+    async def foresee(self, prompt: Prompt, max_output_tokens: int) -> CacheState:
+        return CacheState.UNUSED
 
     async def generate(
         self,

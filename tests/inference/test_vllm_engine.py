@@ -27,7 +27,11 @@ from services.inference.engine import (
     Turn,
 )
 from services.inference.errors import ContextOverflow, EngineFailed, MessagesInvalid
+from services.inference.order import CacheMode
 from services.inference.settings import EngineSettings
+from services.inference.turn_cache.cache import TurnCache
+from services.inference.turn_cache.source import SharedTurns
+from services.ledger.ledger import open_store
 from tests.inference.tiny_model import CONTEXT_LENGTH, make
 
 pytestmark = [
@@ -110,6 +114,34 @@ async def test_call_is_parsed_with_its_reasoning(engine: Engine) -> None:
         (calls[0].id, "calculator", '{"expression": "17 * 23"}')
     ]
     assert steps[-1].usage.reasoning_tokens >= 2
+
+
+async def test_a_prompt_and_a_model_can_be_told_from_others(engine: Engine) -> None:
+    prompts = [await engine.render(user(text)) for text in ("hello", "hello", "17 * 23?")]
+    same, again, other = (prompt.identity for prompt in prompts)
+    assert same == again != other
+    assert len(engine.card.fingerprint) == 64
+
+
+async def test_a_call_is_said_again_from_the_cache_a_token_at_a_time(engine: Engine, store_url: str) -> None:
+    async with open_store(store_url) as store:
+        cache = TurnCache(store)
+        async with cache.sharing():
+            first, again = [await through(engine, cache) for _ in range(2)]
+    usages = [step.usage for step in first]
+    assert [usage.completion_tokens for usage in usages] == list(range(1, len(first) + 1))
+    assert text_of(first, ReasoningDelta) == "The calculator will know."
+    assert said(first) == said(again)
+    assert first[-1].end == again[-1].end
+    assert [step.usage.reused_tokens for step in again] == [usage.completion_tokens for usage in usages]
+
+
+async def through(engine: Engine, cache: TurnCache) -> list[Step]:
+    turns = SharedTurns(engine, cache, "tenant-1", CacheMode.DETERMINISTIC)
+    prompt = await turns.render(user("17 * 23?", tools=(CALCULATOR,)))
+    steps = turns.generate(prompt, max_output_tokens=64, request_id="through")
+    async with aclosing(steps):
+        return [step async for step in steps]
 
 
 async def test_a_tools_result_is_answered(engine: Engine) -> None:

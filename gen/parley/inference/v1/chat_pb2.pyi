@@ -24,6 +24,34 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _CacheMode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CacheModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CacheMode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CACHE_MODE_UNSPECIFIED: _CacheMode.ValueType  # 0
+    """The default."""
+    CACHE_MODE_DETERMINISTIC: _CacheMode.ValueType  # 1
+    """Those with temperature 0 or a seed."""
+    CACHE_MODE_OFF: _CacheMode.ValueType  # 2
+    """None: each is generated, and kept by nobody."""
+    CACHE_MODE_ON: _CacheMode.ValueType  # 3
+    """All: one that was chosen by chance is given again."""
+
+class CacheMode(_CacheMode, metaclass=_CacheModeEnumTypeWrapper):
+    """Which model turns the cache may answer, and keep."""
+
+CACHE_MODE_UNSPECIFIED: CacheMode.ValueType  # 0
+"""The default."""
+CACHE_MODE_DETERMINISTIC: CacheMode.ValueType  # 1
+"""Those with temperature 0 or a seed."""
+CACHE_MODE_OFF: CacheMode.ValueType  # 2
+"""None: each is generated, and kept by nobody."""
+CACHE_MODE_ON: CacheMode.ValueType  # 3
+"""All: one that was chosen by chance is given again."""
+Global___CacheMode: _TypeAlias = CacheMode  # noqa: Y015
+
 class _ClientToolMode:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -87,6 +115,42 @@ APPROVAL_POLICY_ASK: ApprovalPolicy.ValueType  # 2
 or for `ConverseRequest.decision`. Other calls of the turn run meanwhile.
 """
 Global___ApprovalPolicy: _TypeAlias = ApprovalPolicy  # noqa: Y015
+
+class _CacheState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CacheStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CacheState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CACHE_STATE_UNSPECIFIED: _CacheState.ValueType  # 0
+    """Never sent."""
+    CACHE_STATE_UNUSED: _CacheState.ValueType  # 1
+    """It was not asked: by the request's wish, because the answer would not be
+    the same again, or because there is no cache.
+    """
+    CACHE_STATE_MISS: _CacheState.ValueType  # 2
+    """Nothing: the turn is generated."""
+    CACHE_STATE_HIT: _CacheState.ValueType  # 3
+    """All of it: it is said again, chunk for chunk."""
+    CACHE_STATE_SHARED: _CacheState.ValueType  # 4
+    """An identical turn is being generated at this moment, and shared."""
+
+class CacheState(_CacheState, metaclass=_CacheStateEnumTypeWrapper):
+    """What the cache had of a model turn."""
+
+CACHE_STATE_UNSPECIFIED: CacheState.ValueType  # 0
+"""Never sent."""
+CACHE_STATE_UNUSED: CacheState.ValueType  # 1
+"""It was not asked: by the request's wish, because the answer would not be
+the same again, or because there is no cache.
+"""
+CACHE_STATE_MISS: CacheState.ValueType  # 2
+"""Nothing: the turn is generated."""
+CACHE_STATE_HIT: CacheState.ValueType  # 3
+"""All of it: it is said again, chunk for chunk."""
+CACHE_STATE_SHARED: CacheState.ValueType  # 4
+"""An identical turn is being generated at this moment, and shared."""
+Global___CacheState: _TypeAlias = CacheState  # noqa: Y015
 
 class _ApprovalOutcome:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -203,6 +267,7 @@ class ChatRequest(_message.Message):
     CLIENT_TOOLS_FIELD_NUMBER: _builtins.int
     APPROVALS_FIELD_NUMBER: _builtins.int
     CONVERSATION_ID_FIELD_NUMBER: _builtins.int
+    CACHE_FIELD_NUMBER: _builtins.int
     CONTINUE_CONVERSATION_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name, as `ListModels` gives it. 0 to 256 characters.
@@ -254,6 +319,12 @@ class ChatRequest(_message.Message):
     def approvals(self) -> Global___ApprovalOptions:
         """What becomes of calls of dangerous tools. Default: they are denied."""
 
+    @_builtins.property
+    def cache(self) -> Global___CacheOptions:
+        """Which model turns the cache may answer, and keep. Default: those whose
+        answer would be the same again.
+        """
+
     def __init__(
         self,
         *,
@@ -266,15 +337,41 @@ class ChatRequest(_message.Message):
         client_tools: Global___ClientTools | None = ...,
         approvals: Global___ApprovalOptions | None = ...,
         conversation_id: _builtins.str = ...,
+        cache: Global___CacheOptions | None = ...,
         continue_conversation: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "client_tools", b"client_tools", "limits", b"limits", "reasoning", b"reasoning", "sampling", b"sampling", "server_tools", b"server_tools"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "cache", b"cache", "client_tools", b"client_tools", "limits", b"limits", "reasoning", b"reasoning", "sampling", b"sampling", "server_tools", b"server_tools"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "client_tools", b"client_tools", "continue_conversation", b"continue_conversation", "conversation_id", b"conversation_id", "limits", b"limits", "messages", b"messages", "model", b"model", "reasoning", b"reasoning", "sampling", b"sampling", "server_tools", b"server_tools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "cache", b"cache", "client_tools", b"client_tools", "continue_conversation", b"continue_conversation", "conversation_id", b"conversation_id", "limits", b"limits", "messages", b"messages", "model", b"model", "reasoning", b"reasoning", "sampling", b"sampling", "server_tools", b"server_tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ChatRequest: _TypeAlias = ChatRequest  # noqa: Y015
+
+@_typing.final
+class CacheOptions(_message.Message):
+    """What the cache may do. What is kept is one model turn with its chunks, never
+    a tool's result; it is given to the same tenant alone, for the same prompt,
+    the same options and the same model, as it was.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODE_FIELD_NUMBER: _builtins.int
+    mode: Global___CacheMode.ValueType
+    """Which turns. Default: CACHE_MODE_DETERMINISTIC."""
+    def __init__(
+        self,
+        *,
+        mode: Global___CacheMode.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mode", b"mode"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CacheOptions: _TypeAlias = CacheOptions  # noqa: Y015
 
 @_typing.final
 class SamplingOptions(_message.Message):
@@ -749,12 +846,15 @@ class ChatStarted(_message.Message):
     PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
     TOOLS_FIELD_NUMBER: _builtins.int
     TOOLS_ERROR_FIELD_NUMBER: _builtins.int
+    CACHE_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Names the run, for `Cancel`. 26 characters (a ULID)."""
     model: _builtins.str
     """The model that answers."""
     prompt_tokens: _builtins.int
     """Tokens of the rendered prompt of the first turn."""
+    cache: Global___CacheState.ValueType
+    """What the cache has of the first turn."""
     @_builtins.property
     def tools(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The tools that the model was offered, by name, sorted."""
@@ -774,10 +874,11 @@ class ChatStarted(_message.Message):
         prompt_tokens: _builtins.int = ...,
         tools: _abc.Iterable[_builtins.str] | None = ...,
         tools_error: _status_pb2.Status | None = ...,
+        cache: Global___CacheState.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["tools_error", b"tools_error"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "prompt_tokens", b"prompt_tokens", "run_id", b"run_id", "tools", b"tools", "tools_error", b"tools_error"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "model", b"model", "prompt_tokens", b"prompt_tokens", "run_id", b"run_id", "tools", b"tools", "tools_error", b"tools_error"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1070,6 +1171,7 @@ class Usage(_message.Message):
     CACHED_PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
     REASONING_TOKENS_FIELD_NUMBER: _builtins.int
     TURNS_FIELD_NUMBER: _builtins.int
+    REUSED_COMPLETION_TOKENS_FIELD_NUMBER: _builtins.int
     prompt_tokens: _builtins.int
     """Tokens of the prompts."""
     completion_tokens: _builtins.int
@@ -1082,6 +1184,11 @@ class Usage(_message.Message):
     """
     turns: _builtins.int
     """Model turns so far."""
+    reused_completion_tokens: _builtins.int
+    """Of the completion tokens, those that were not generated for this run: taken
+    from the cache, or shared with an identical turn. They are charged as
+    others are.
+    """
     def __init__(
         self,
         *,
@@ -1090,10 +1197,11 @@ class Usage(_message.Message):
         cached_prompt_tokens: _builtins.int = ...,
         reasoning_tokens: _builtins.int = ...,
         turns: _builtins.int = ...,
+        reused_completion_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached_prompt_tokens", b"cached_prompt_tokens", "completion_tokens", b"completion_tokens", "prompt_tokens", b"prompt_tokens", "reasoning_tokens", b"reasoning_tokens", "turns", b"turns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached_prompt_tokens", b"cached_prompt_tokens", "completion_tokens", b"completion_tokens", "prompt_tokens", b"prompt_tokens", "reasoning_tokens", b"reasoning_tokens", "reused_completion_tokens", b"reused_completion_tokens", "turns", b"turns"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -91,6 +91,7 @@ class ConverseSetup(_message.Message):
     CLIENT_TOOLS_FIELD_NUMBER: _builtins.int
     APPROVALS_FIELD_NUMBER: _builtins.int
     CONVERSATION_ID_FIELD_NUMBER: _builtins.int
+    CACHE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name. 0 to 256 characters. Default: the deployment's default
     model. Clients repeat it as the metadata `parley-model`.
@@ -132,6 +133,12 @@ class ConverseSetup(_message.Message):
     def approvals(self) -> _chat_pb2.ApprovalOptions:
         """What becomes of calls of dangerous tools. Default: `approval_needed` asks."""
 
+    @_builtins.property
+    def cache(self) -> _chat_pb2.CacheOptions:
+        """Which model turns the cache may answer, and keep. Default: those whose
+        answer would be the same again.
+        """
+
     def __init__(
         self,
         *,
@@ -144,10 +151,11 @@ class ConverseSetup(_message.Message):
         client_tools: _chat_pb2.ClientTools | None = ...,
         approvals: _chat_pb2.ApprovalOptions | None = ...,
         conversation_id: _builtins.str = ...,
+        cache: _chat_pb2.CacheOptions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "client_tools", b"client_tools", "limits", b"limits", "reasoning", b"reasoning", "sampling", b"sampling", "server_tools", b"server_tools"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "cache", b"cache", "client_tools", b"client_tools", "limits", b"limits", "reasoning", b"reasoning", "sampling", b"sampling", "server_tools", b"server_tools"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "client_tools", b"client_tools", "conversation_id", b"conversation_id", "limits", b"limits", "messages", b"messages", "model", b"model", "reasoning", b"reasoning", "sampling", b"sampling", "server_tools", b"server_tools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "cache", b"cache", "client_tools", b"client_tools", "conversation_id", b"conversation_id", "limits", b"limits", "messages", b"messages", "model", b"model", "reasoning", b"reasoning", "sampling", b"sampling", "server_tools", b"server_tools"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

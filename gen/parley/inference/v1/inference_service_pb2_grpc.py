@@ -67,6 +67,11 @@ class InferenceServiceStub:
                 request_serializer=parley_dot_inference_dot_v1_dot_inference__service__pb2.ListModelsRequest.SerializeToString,
                 response_deserializer=parley_dot_inference_dot_v1_dot_inference__service__pb2.ListModelsResponse.FromString,
                 _registered_method=True)
+        self.PurgeCache = channel.unary_unary(
+                '/parley.inference.v1.InferenceService/PurgeCache',
+                request_serializer=parley_dot_inference_dot_v1_dot_inference__service__pb2.PurgeCacheRequest.SerializeToString,
+                response_deserializer=parley_dot_inference_dot_v1_dot_inference__service__pb2.PurgeCacheResponse.FromString,
+                _registered_method=True)
 
 
 class InferenceServiceServicer:
@@ -129,6 +134,14 @@ class InferenceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PurgeCache(self, request, context):
+        """Forgets the cached turns of a model, for the caller's tenant: no run that
+        begins afterwards is answered by one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_InferenceServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -161,6 +174,11 @@ def add_InferenceServiceServicer_to_server(servicer, server):
                     servicer.ListModels,
                     request_deserializer=parley_dot_inference_dot_v1_dot_inference__service__pb2.ListModelsRequest.FromString,
                     response_serializer=parley_dot_inference_dot_v1_dot_inference__service__pb2.ListModelsResponse.SerializeToString,
+            ),
+            'PurgeCache': grpc.unary_unary_rpc_method_handler(
+                    servicer.PurgeCache,
+                    request_deserializer=parley_dot_inference_dot_v1_dot_inference__service__pb2.PurgeCacheRequest.FromString,
+                    response_serializer=parley_dot_inference_dot_v1_dot_inference__service__pb2.PurgeCacheResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -326,6 +344,33 @@ class InferenceService:
             '/parley.inference.v1.InferenceService/ListModels',
             parley_dot_inference_dot_v1_dot_inference__service__pb2.ListModelsRequest.SerializeToString,
             parley_dot_inference_dot_v1_dot_inference__service__pb2.ListModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PurgeCache(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.inference.v1.InferenceService/PurgeCache',
+            parley_dot_inference_dot_v1_dot_inference__service__pb2.PurgeCacheRequest.SerializeToString,
+            parley_dot_inference_dot_v1_dot_inference__service__pb2.PurgeCacheResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -66,6 +66,10 @@ class InferenceServiceStub:
     """
     ListModels: _grpc.UnaryUnaryMultiCallable[_inference_service_pb2.ListModelsRequest, _inference_service_pb2.ListModelsResponse]
     """Lists the models that can be asked."""
+    PurgeCache: _grpc.UnaryUnaryMultiCallable[_inference_service_pb2.PurgeCacheRequest, _inference_service_pb2.PurgeCacheResponse]
+    """Forgets the cached turns of a model, for the caller's tenant: no run that
+    begins afterwards is answered by one.
+    """
 
 @_typing.type_check_only
 class InferenceServiceAsyncStub(InferenceServiceStub):
@@ -103,6 +107,10 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     """
     ListModels: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.ListModelsRequest, _inference_service_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists the models that can be asked."""
+    PurgeCache: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.PurgeCacheRequest, _inference_service_pb2.PurgeCacheResponse]  # type: ignore[assignment]
+    """Forgets the cached turns of a model, for the caller's tenant: no run that
+    begins afterwards is answered by one.
+    """
 
 class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
     """Answers questions with a model and the platform's tools."""
@@ -173,5 +181,15 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_inference_service_pb2.ListModelsResponse, _abc.Awaitable[_inference_service_pb2.ListModelsResponse]]:
         """Lists the models that can be asked."""
+
+    @_abc_1.abstractmethod
+    def PurgeCache(
+        self,
+        request: _inference_service_pb2.PurgeCacheRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inference_service_pb2.PurgeCacheResponse, _abc.Awaitable[_inference_service_pb2.PurgeCacheResponse]]:
+        """Forgets the cached turns of a model, for the caller's tenant: no run that
+        begins afterwards is answered by one.
+        """
 
 def add_InferenceServiceServicer_to_server(servicer: InferenceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,33 @@
+"""Caches of replicas that share one store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+
+from services.inference.turn_cache.cache import TurnCache
+from services.inference.turn_cache.pace import Pace
+
+QUICK = Pace(beat_seconds=0.05, silence_seconds=0.5, look_seconds=10)
+
+Caches = Callable[..., Any]
+
+
+@pytest.fixture
+async def caches(store: Redis) -> AsyncIterator[Caches]:
+    """Gives the cache of another replica each time, on a store that was empty."""
+    await store.flushdb()
+    async with AsyncExitStack() as stack:
+
+        async def another(**options: Any) -> TurnCache:
+            made = TurnCache(options.pop("store", store), pace=QUICK, **options)
+            await stack.enter_async_context(made.sharing())
+            await asyncio.wait_for(made.wait_until_sharing(), 5)
+            return made
+
+        yield another
