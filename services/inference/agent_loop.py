@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
+from dataclasses import replace
 
 import structlog
 
@@ -11,29 +12,14 @@ from services.inference.corrections import Corrections
 from services.inference.engine import (
     CacheState,
     Message,
-    ModelCard,
     Prompt,
-    Sampling,
     StopReason,
     ToolSpec,
-    Turn,
     TurnEnd,
     TurnSource,
 )
-from services.inference.errors import (
-    ContextOverflow,
-    EngineFailed,
-    ToolNameTaken,
-    ToolNotOffered,
-)
-from services.inference.events import (
-    CallResult,
-    Finished,
-    FinishReason,
-    RunEvent,
-    RunUsage,
-    Started,
-)
+from services.inference.errors import ContextOverflow, EngineFailed
+from services.inference.events import CallResult, Finished, FinishReason, RunEvent, RunUsage, Started
 from services.inference.meter import Meter
 from services.inference.order import ChatOrder
 from services.inference.runs import Run, RunEnded
@@ -41,6 +27,7 @@ from services.inference.spending import Purse
 from services.inference.tool_calls import Offer, Toolbox
 from services.inference.tool_round import ToolRound
 from services.inference.transcript import RunTranscript, TurnRecord
+from services.inference.turns import check_options, choice_ends, first_call_only, max_output_tokens, next_turn
 from services.rpc.call import current_call
 from services.rpc.errors import Internal, ServiceError
 
@@ -60,6 +47,7 @@ class AgentLoop:
         self._offer = Offer()
         self._transcript = RunTranscript(order.messages)
         self._corrections = Corrections(order.limits.max_tool_corrections)
+        self._record = TurnRecord()
         self._prompt = Prompt(0)
         self._meter = Meter()
         self._rounds = 0
@@ -77,26 +65,13 @@ class AgentLoop:
         """
         self._run.check()
         self._offer = await self._run.wait(self._toolbox.offer(self._order.tools))
-        self._check_names()
+        check_options(self._order, self._engine.card, self._offer)
         await self._render()
-        asked = self._order.sampling.max_output_tokens
-        if asked is not None and self._prompt.tokens + asked > self._engine.card.context_length:
+        sampling = self._order.sampling
+        asked = sampling.max_output_tokens or sampling.min_output_tokens
+        if self._prompt.tokens + asked > self._engine.card.context_length:
             raise ContextOverflow(self._prompt.tokens, asked, self._engine.card.context_length)
         await self._run.wait(self._purse.open(self._prompt.tokens))
-
-    def _check_names(self) -> None:
-        """Hold the names of the order against what is offered.
-
-        Raises:
-            ToolNameTaken: A tool of the client has the name of another.
-            ToolNotOffered: A tool that is approved is none.
-        """
-        offered = {tool.spec.name for tool in self._offer.tools}
-        for name in sorted(self._order.client_tools.names & offered):
-            raise ToolNameTaken(name)
-        unknown = self._order.approvals.approved - offered if self._offer.error is None else ()
-        for name in sorted(unknown):
-            raise ToolNotOffered(name, offered)
 
     @property
     def said(self) -> tuple[Message, ...]:
@@ -131,7 +106,7 @@ class AgentLoop:
         except Exception:
             finished = self._internal_fault()
         yield self._meter.total
-        yield finished
+        yield replace(finished, choices=choice_ends(self._record, finished.reason))
 
     async def _started(self) -> Started:
         """The first event; a run that is over by now is told so by the next."""
@@ -144,7 +119,7 @@ class AgentLoop:
     async def _turns(self) -> AsyncGenerator[RunEvent, None]:
         """Turn after turn, up to and including `Finished`."""
         while True:
-            record = self._transcript.begin_turn()
+            record = self._record = self._transcript.begin_turn(self._order.sampling.choice_count)
             async with aclosing(self._generate(record)) as events:
                 async for event in events:
                     yield event
@@ -172,6 +147,8 @@ class AgentLoop:
         async with self._run.reading(steps) as reader:
             async for step in reader:
                 self._meter.note(step.usage)
+                if not self._order.parallel_calls:
+                    step = first_call_only(step)
                 record.note(step)
                 for delta in step.deltas:
                     yield delta
@@ -206,10 +183,10 @@ class AgentLoop:
     def _reason_to_end(self, end: TurnEnd | None) -> FinishReason | None:
         """Why the run is over after this turn; None where its calls are to be run."""
         if end is None or end.reason is StopReason.LENGTH:
-            return FinishReason.TOKEN_LIMIT if self._tokens_left == 0 else FinishReason.LENGTH
+            return FinishReason.TOKEN_LIMIT if self._out_of_tokens else FinishReason.LENGTH
         if not end.calls:
             return FinishReason.STOP
-        if self._tokens_left == 0:
+        if self._out_of_tokens:
             return FinishReason.TOKEN_LIMIT
         if self._rounds >= self._order.limits.max_tool_rounds:
             return FinishReason.ROUND_LIMIT
@@ -253,7 +230,8 @@ class AgentLoop:
             ContextOverflow: It leaves no room for a single token of answer.
         """
         self._run.check()
-        turn = Turn(self._transcript.messages, self._tools, self._order.sampling, self._order.reasoning)
+        first = self._meter.total.turns == 0
+        turn = next_turn(self._order, self._transcript.messages, self._tools, first=first)
         self._prompt = await self._run.wait(self._engine.render(turn))
         if self._room < 1:
             asked = self._order.sampling.max_output_tokens or 1
@@ -283,23 +261,24 @@ class AgentLoop:
         return None if limit is None else max(0, limit - self._meter.total.completion_tokens)
 
     @property
+    def _out_of_tokens(self) -> bool:
+        """Whether the run has no token left for each choice of another turn."""
+        left = self._tokens_left
+        return left is not None and left < self._order.sampling.choice_count
+
+    @property
     def _room(self) -> int:
         """Tokens that the context has left for the answer."""
         return self._engine.card.context_length - self._prompt.tokens
 
     def _max_output_tokens(self) -> int:
         left = self._tokens_left
-        room = self._room if left is None else min(self._room, left)
-        return max_output_tokens(self._order.sampling, self._engine.card, room)
+        sampling = self._order.sampling
+        room = self._room if left is None else min(self._room, left // sampling.choice_count)
+        return max_output_tokens(sampling, self._engine.card, room)
 
     def _internal_fault(self) -> Finished:
         """A fault of ours: logged in full, masked for the client."""
         request_id = current_call().request_id
         self._log.exception("run failed", run_id=self._run.run_id, request_id=request_id)
         return Finished(FinishReason.ERROR, Internal(request_id).to_status())
-
-
-def max_output_tokens(sampling: Sampling, card: ModelCard, room: int) -> int:
-    """Tokens that a turn may have: what was asked for or the model's default, within the room."""
-    asked = sampling.max_output_tokens or card.max_output_tokens or room
-    return min(asked, room)

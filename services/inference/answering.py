@@ -130,7 +130,8 @@ class Answering:
         # That of a run before, on the same stream, may be over.
         current_call().onward_token = ""
         async with self._continuing.continuation(order) as continuation:
-            check_order(continuation.order.messages)
+            if order.raw is None:
+                check_order(continuation.order.messages)
             with self._runs.open(Owner.of(current_principal()), _limit(order)) as run:
                 opened(run)
                 async with self._answer(run, engine, continuation) as answer:

@@ -6,10 +6,12 @@ generates it as steps; whoever stops reading frees its slot.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum, StrEnum
+from enum import Enum, StrEnum, auto
 from typing import Any, Protocol
+
+from services.inference.options import Effort, OutputForm, RawPrompt, ToolChoice
 
 
 class Role(StrEnum):
@@ -64,7 +66,10 @@ class ToolSpec:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How tokens are chosen; None takes the model's generation default."""
+    """How tokens are chosen; None takes the model's generation default.
+
+    `parley.inference.v1.SamplingOptions` says what each means.
+    """
 
     temperature: float | None = None
     top_p: float | None = None
@@ -73,6 +78,15 @@ class Sampling:
     seed: int | None = None
     max_output_tokens: int | None = None
     stop: tuple[str, ...] = ()
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    repetition_penalty: float | None = None
+    stop_token_ids: tuple[int, ...] = ()
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    min_output_tokens: int = 0
+    ignore_eos: bool = False
+    choice_count: int = 1
+    top_logprobs: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +98,22 @@ class Turn:
         tools: The tools that it may call.
         sampling: How tokens are chosen.
         reasoning: Whether to reason first; None leaves it to the chat template.
+        effort: How much to reason; None leaves it to the chat template.
+        tool_choice: Whether it must call tools.
+        parallel_calls: Whether it may make several calls.
+        form: The form that the answer is held to, if any.
+        raw: What is gone on with instead of messages.
     """
 
     messages: tuple[Message, ...]
     tools: tuple[ToolSpec, ...] = ()
     sampling: Sampling = field(default_factory=Sampling)
     reasoning: bool | None = None
+    effort: Effort | None = None
+    tool_choice: ToolChoice = field(default_factory=ToolChoice)
+    parallel_calls: bool = True
+    form: OutputForm | None = None
+    raw: RawPrompt | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,25 +125,57 @@ class Prompt:
         native: What the engine that rendered it needs to generate.
         identity: Digest of all of it that the model is given; empty where the
             engine cannot tell, and then its answer is not shared.
+        token_ids: Its tokens.
     """
 
     tokens: int
     native: object = field(default=None, repr=False)
     identity: bytes = field(default=b"", repr=False)
+    token_ids: Sequence[int] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TopLogprob:
+    """A token that could have stood in a place, and the logarithm of its probability."""
+
+    token_id: int
+    text: bytes
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """A token that stands in a place.
+
+    Attributes:
+        token_id: Which.
+        text: Its text in UTF-8; a part of a character where that is all it is.
+        logprob: The logarithm of its probability; None where nothing precedes it.
+        top: The likeliest tokens in its place, likeliest first.
+    """
+
+    token_id: int
+    text: bytes
+    logprob: float | None
+    top: tuple[TopLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ReasoningDelta:
-    """More reasoning."""
+    """More reasoning, of a choice; `logprobs` has the tokens since the delta before, if asked for."""
 
     text: str
+    choice: int = 0
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ContentDelta:
-    """More of the answer."""
+    """More of the answer, as `ReasoningDelta` has it. Without text only where there are log-probabilities."""
 
     text: str
+    choice: int = 0
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +193,7 @@ Delta = ReasoningDelta | ContentDelta | ToolCallDelta
 
 @dataclass(frozen=True, slots=True)
 class TurnUsage:
-    """Tokens of one turn so far; see `parley.inference.v1.Usage`."""
+    """Tokens of one turn so far, of all its choices; see `parley.inference.v1.Usage`."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -155,30 +211,45 @@ class StopReason(Enum):
 
 @dataclass(frozen=True, slots=True)
 class TurnEnd:
-    """How a turn ended.
+    """How a turn, or one of its choices, ended.
 
     Attributes:
         reason: Why.
         calls: The tool calls that it made, complete, in order.
+        stop_text: The stop text that ended it, if one did.
     """
 
     reason: StopReason
     calls: tuple[ToolCall, ...] = ()
+    stop_text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one step of the engine added to a turn.
+    """What one step of the engine added to a choice of a turn.
 
     Attributes:
         deltas: What was said; empty where the engine holds text back.
         usage: The turn's tokens so far; with `end`, exact.
-        end: Set in the last step alone.
+        end: Set in the choice's last step alone.
+        choice: The choice, counted from 0.
+        choice_tokens: The choice's tokens so far.
     """
 
     deltas: tuple[Delta, ...]
     usage: TurnUsage
     end: TurnEnd | None = None
+    choice: int = 0
+    choice_tokens: int = 0
+
+
+class Capability(Enum):
+    """What a model can do; the names are those of the contract, without their prefix."""
+
+    CHAT = auto()
+    COMPLETE = auto()
+    STRUCTURED_OUTPUT = auto()
+    LOGPROBS = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +266,9 @@ class ModelCard:
         fingerprint: Digest of what decides how it answers: weights, template,
             parsers, number type, the engine's release. Empty where that is not
             known, and then its answers are not shared.
+        vocabulary_size: How many tokens it knows; their ids are below this.
+        revision: Which weights it has.
+        capabilities: What else it can do.
     """
 
     name: str
@@ -203,6 +277,9 @@ class ModelCard:
     supports_reasoning: bool = False
     supports_tools: bool = False
     fingerprint: str = ""
+    vocabulary_size: int = 0
+    revision: str = ""
+    capabilities: frozenset[Capability] = frozenset()
 
 
 class CacheState(Enum):
@@ -232,11 +309,14 @@ class Engine(Protocol):
         ...
 
     async def render(self, turn: Turn) -> Prompt:
-        """Render a turn with the model's chat template.
+        """Render a turn with the model's chat template, or tokenize its raw prompt.
 
         Raises:
             MessagesInvalid: The template refuses the messages.
             ContextOverflow: The text cannot fit, whatever its tokens.
+            ModelLacks: The model cannot do what the turn asks for.
+            StructuredOutputInvalid: The form does not compile.
+            StructuredOutputTooComplex: It takes too much to compile.
             EngineFailed: The engine is dead.
         """
         ...
@@ -251,9 +331,11 @@ class Engine(Protocol):
     ) -> AsyncGenerator[Step, None]:
         """Answer a prompt that `render` made. Closing the generator frees the slot at once.
 
+        Steps of several choices come in any order.
+
         Args:
             prompt: The prompt.
-            max_output_tokens: At least 1, and no more than the context has left.
+            max_output_tokens: For each choice: at least 1, and no more than the context has left.
             request_id: Names the request in the engine; each is used once.
             ceiling: Tells how many tokens the turn may have by now. No step goes
                 beyond it: what the engine has beyond comes with the next one,
@@ -263,6 +345,22 @@ class Engine(Protocol):
             EngineFailed: The engine stopped or gave the request up.
             OutputUnparseable: What the model said breaks its own format.
         """
+        ...
+
+    async def tokenize(self, text: str, *, special: bool) -> tuple[int, ...]:
+        """The tokens of a text; `special` adds those that the model wants at its beginning.
+
+        Raises:
+            ContextOverflow: The text cannot fit the context, whatever its tokens.
+        """
+        ...
+
+    async def detokenize(self, token_ids: Sequence[int], *, skip_special: bool) -> str:
+        """The text of tokens, all of which the vocabulary has."""
+        ...
+
+    async def token_texts(self, token_ids: Sequence[int]) -> tuple[bytes, ...]:
+        """The text of each token, in UTF-8."""
         ...
 
     async def failed(self) -> None:

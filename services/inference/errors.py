@@ -269,3 +269,57 @@ class ParameterUnsupported(InferenceError):
             f"{shown} is not served here, or not with this value: leave it out.",
             metadata={"parameter": shown},
         )
+
+
+class TokenUnknown(InferenceError):
+    """A token id is beyond the model's vocabulary."""
+
+    reason = error_reason_pb2.ERROR_REASON_TOKEN_UNKNOWN
+
+    def __init__(self, field: str, token_id: int, vocabulary_size: int) -> None:
+        super().__init__(
+            f"{field} has the token {token_id}; the model's tokens are 0 to {vocabulary_size - 1}.",
+            metadata={"field": field, "token_id": str(token_id), "vocabulary_size": str(vocabulary_size)},
+        )
+
+
+class StructuredOutputInvalid(InferenceError):
+    """A form for the answer does not compile."""
+
+    reason = error_reason_pb2.ERROR_REASON_STRUCTURED_OUTPUT_INVALID
+
+    def __init__(self, field: str, fault: str) -> None:
+        super().__init__(f"{field} cannot be used: {fault}", metadata={"field": field})
+
+
+class StructuredOutputTooComplex(InferenceError):
+    """A form for the answer takes too much to compile."""
+
+    reason = error_reason_pb2.ERROR_REASON_STRUCTURED_OUTPUT_TOO_COMPLEX
+
+    def __init__(self, field: str, seconds: float) -> None:
+        super().__init__(
+            f"{field} takes more than the {seconds:g} s, or the memory, that there is to compile it. "
+            "Ask for less, or for fewer and smaller repetitions.",
+            metadata={"field": field, "limit_seconds": f"{seconds:g}"},
+        )
+
+
+class NoToolToCall(InferenceError):
+    """A call is asked for, and there is no tool."""
+
+    reason = error_reason_pb2.ERROR_REASON_NO_TOOL_TO_CALL
+
+    def __init__(self) -> None:
+        super().__init__("tool_choice asks for a call, and there is no tool to call now.")
+
+
+class ModelLacks(InferenceError):
+    """The model cannot do what a field asks for."""
+
+    reason = error_reason_pb2.ERROR_REASON_MODEL_LACKS
+
+    def __init__(self, model: str, field: str) -> None:
+        super().__init__(
+            f"The model {model!r} cannot do what {field} asks for.", metadata={"model": model, "field": field}
+        )

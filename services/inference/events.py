@@ -142,6 +142,16 @@ class RunUsage:
 
 
 @dataclass(frozen=True, slots=True)
+class ChoiceEnd:
+    """How a choice of the last turn ended; `stop_text` is the stop text that ended it, if one did."""
+
+    choice: int
+    reason: FinishReason
+    completion_tokens: int
+    stop_text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """The run is over.
 
@@ -149,11 +159,13 @@ class Finished:
         reason: Why.
         error: Comes with `FinishReason.ERROR` alone.
         conversation_error: Why what was said is not kept in its conversation.
+        choices: How each choice of the last turn ended.
     """
 
     reason: FinishReason
     error: status_pb2.Status | None = None
     conversation_error: status_pb2.Status | None = None
+    choices: tuple[ChoiceEnd, ...] = ()
 
 
 CallUpdate = CallProgress | CallResult

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from services.inference.engine import Message, Sampling, ToolSpec
+from services.inference.options import Effort, OutputForm, RawPrompt, ToolChoice
 from services.inference.tool_calls import ToolSelection
 
 ANSWER_SECONDS = 300.0
@@ -98,7 +99,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class ChatOrder:
-    """A chat as it was asked for."""
+    """A chat as it was asked for; with `raw`, a completion, which has no messages and no tools."""
 
     model: str
     messages: tuple[Message, ...]
@@ -111,3 +112,8 @@ class ChatOrder:
     conversation_id: str = ""
     continues: bool = False
     cache: CacheMode = CacheMode.DETERMINISTIC
+    effort: Effort | None = None
+    tool_choice: ToolChoice = field(default_factory=ToolChoice)
+    parallel_calls: bool = True
+    form: OutputForm | None = None
+    raw: RawPrompt | None = None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from services.inference.token_texts import Logprob
 from services.inference.turn_reader import RawOutput
 
 Decode = Callable[[Sequence[int]], str]
@@ -17,6 +18,8 @@ class Portion:
     text: str
     token_ids: Sequence[int]
     finish_reason: str | None
+    logprobs: Sequence[Mapping[int, Logprob] | None] | None = None
+    stop_reason: int | str | None = None
 
 
 def cut(output: RawOutput, room: int | None, decode: Decode) -> tuple[RawOutput, RawOutput | None]:
@@ -37,5 +40,12 @@ def cut(output: RawOutput, room: int | None, decode: Decode) -> tuple[RawOutput,
     alone = decode(now)
     # Tokenizers of the SentencePiece kind drop the space that a text begins with.
     text = next((known for known in (alone, f" {alone}") if output.text.startswith(known)), "")
-    rest = Portion(output.text[len(text) :], later, output.finish_reason)
-    return Portion(text, now, None), rest
+    logprobs = output.logprobs
+    rest = Portion(
+        output.text[len(text) :],
+        later,
+        output.finish_reason,
+        None if logprobs is None else logprobs[room:],
+        output.stop_reason,
+    )
+    return Portion(text, now, None, None if logprobs is None else logprobs[:room]), rest

@@ -8,9 +8,15 @@ from typing import Any
 
 import grpc
 
-from parley.inference.v1 import chat_pb2, converse_pb2, inference_service_pb2
+from parley.inference.v1 import (
+    chat_pb2,
+    completion_pb2,
+    converse_pb2,
+    inference_service_pb2,
+    tokens_pb2,
+)
 from parley.inference.v1.inference_service_pb2_grpc import InferenceServiceServicer
-from services.inference import translate
+from services.inference import token_methods, translate
 from services.inference.answering import Answering
 from services.inference.call_end import at_the_end, ends_with
 from services.inference.conversation import Conversation
@@ -18,6 +24,7 @@ from services.inference.errors import CallNotWaiting, RunNotFound
 from services.inference.events import FinishReason
 from services.inference.mailbox import Mailbox
 from services.inference.models import Models
+from services.inference.order import ChatOrder
 from services.inference.runs import Owner, RunRegistry
 from services.inference.turn_cache.cache import TurnCache
 from services.inference.waiting_calls import Answer, Outcome
@@ -65,7 +72,23 @@ class InferenceServicer(InferenceServiceServicer):
         self, request: chat_pb2.ChatRequest, context: Context
     ) -> AsyncGenerator[chat_pb2.ChatResponse, None]:
         """See `InferenceService.Chat`."""
-        async with self._answering.begin(translate.chat_order(request), ends_with(context)) as answer:
+        async with aclosing(self._answer(translate.chat_order(request), context)) as responses:
+            async for response in responses:
+                yield response
+
+    async def Complete(
+        self, request: completion_pb2.CompleteRequest, context: Context
+    ) -> AsyncGenerator[completion_pb2.CompleteResponse, None]:
+        """See `InferenceService.Complete`."""
+        async with aclosing(self._answer(translate.completion_order(request), context)) as responses:
+            async for response in responses:
+                yield completion_pb2.CompleteResponse(event=response.event)
+
+    async def _answer(
+        self, order: ChatOrder, context: Context
+    ) -> AsyncGenerator[chat_pb2.ChatResponse, None]:
+        """Answer an order as a run of the current caller."""
+        async with self._answering.begin(order, ends_with(context)) as answer:
             if answer.headers:
                 await context.send_initial_metadata(answer.headers)
             async with aclosing(answer.responses()) as responses:
@@ -156,3 +179,32 @@ class InferenceServicer(InferenceServiceServicer):
         model = self._models.find(request.model or self._models.default, caller).name
         deleted = 0 if self._cache is None else await self._cache.purge(caller.tenant_id, model)
         return inference_service_pb2.PurgeCacheResponse(deleted_turns=deleted)
+
+    async def GetModel(
+        self, request: inference_service_pb2.GetModelRequest, context: Context
+    ) -> inference_service_pb2.GetModelResponse:
+        """See `InferenceService.GetModel`."""
+        del context
+        served = self._models.find(request.name, current_principal())
+        return inference_service_pb2.GetModelResponse(model=translate.model(served))
+
+    async def Tokenize(
+        self, request: tokens_pb2.TokenizeRequest, context: Context
+    ) -> tokens_pb2.TokenizeResponse:
+        """See `InferenceService.Tokenize`."""
+        del context
+        return await token_methods.tokenize(self._answering.engine(request.model), request)
+
+    async def Detokenize(
+        self, request: tokens_pb2.DetokenizeRequest, context: Context
+    ) -> tokens_pb2.DetokenizeResponse:
+        """See `InferenceService.Detokenize`."""
+        del context
+        return await token_methods.detokenize(self._answering.engine(request.model), request)
+
+    async def CountTokens(
+        self, request: tokens_pb2.CountTokensRequest, context: Context
+    ) -> tokens_pb2.CountTokensResponse:
+        """See `InferenceService.CountTokens`."""
+        del context
+        return await token_methods.count(self._answering.engine(request.model), request)

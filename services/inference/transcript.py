@@ -10,20 +10,39 @@ from services.inference.engine import (
     ReasoningDelta,
     Role,
     Step,
+    StopReason,
     ToolCall,
-    ToolCallDelta,
     TurnEnd,
 )
 
 
 @dataclass(slots=True)
-class TurnRecord:
-    """What the model said in a turn, and how its calls ended so far."""
+class ChoiceRecord:
+    """How far a choice is."""
 
+    tokens: int = 0
+    end: TurnEnd | None = None
+
+
+@dataclass(slots=True)
+class TurnRecord:
+    """What the model said in a turn, and how its calls ended so far.
+
+    Of several choices, the conversation goes on with the first.
+    """
+
+    choices: tuple[ChoiceRecord, ...] = field(default_factory=lambda: (ChoiceRecord(),))
     content: list[str] = field(default_factory=list)
     reasoning: list[str] = field(default_factory=list)
-    end: TurnEnd | None = None
     results: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def end(self) -> TurnEnd | None:
+        """How the turn ended: as the first choice that was not cut off, if any; None while one goes on."""
+        ends = [choice.end for choice in self.choices if choice.end is not None]
+        if len(ends) < len(self.choices):
+            return None
+        return next((end for end in ends if end.reason is StopReason.STOP), ends[0])
 
     @property
     def calls(self) -> tuple[ToolCall, ...]:
@@ -34,13 +53,14 @@ class TurnRecord:
         """Remember what a step added."""
         for delta in step.deltas:
             match delta:
-                case ContentDelta(text):
+                case ContentDelta(text, choice=0):
                     self.content.append(text)
-                case ReasoningDelta(text):
+                case ReasoningDelta(text, choice=0):
                     self.reasoning.append(text)
-                case ToolCallDelta():
-                    pass  # The turn's end has the calls whole.
-        self.end = step.end or self.end
+                case _:
+                    pass  # Another choice's, or of a call: the turn's end has those whole.
+        choice = self.choices[step.choice]
+        choice.tokens, choice.end = step.choice_tokens, step.end or choice.end
 
     def messages(self) -> tuple[Message, ...]:
         """The turn as a conversation can go on with it: without calls that have no result.
@@ -75,9 +95,9 @@ class RunTranscript:
         """What the run added so far, well-formed wherever it ends."""
         return (*self._added, *self._turn.messages())
 
-    def begin_turn(self) -> TurnRecord:
-        """Another turn begins."""
-        self._turn = TurnRecord()
+    def begin_turn(self, choices: int = 1) -> TurnRecord:
+        """Another turn begins, of this many choices."""
+        self._turn = TurnRecord(tuple(ChoiceRecord() for _ in range(choices)))
         return self._turn
 
     def end_turn(self) -> None:

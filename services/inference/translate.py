@@ -8,11 +8,20 @@ from datetime import datetime
 
 from google.protobuf import duration_pb2, timestamp_pb2
 
-from parley.inference.v1 import answer_pb2, chat_pb2, converse_pb2, message_pb2, model_pb2
+from parley.inference.v1 import (
+    answer_pb2,
+    chat_pb2,
+    completion_pb2,
+    converse_pb2,
+    logprobs_pb2,
+    message_pb2,
+    model_pb2,
+)
 from parley.tools.v1 import tool_pb2
-from services.inference import engine, events
+from services.inference import engine, events, translate_options
 from services.inference.client_tools import client_tool
 from services.inference.models import ModelState, ServedModel
+from services.inference.options import RawPrompt
 from services.inference.order import ApprovalPolicy, Approvals, CacheMode, ChatOrder, ClientTools, Limits
 from services.inference.tool_calls import ToolSelection
 from services.inference.waiting_calls import Answer, ClientResult, Decision
@@ -52,18 +61,36 @@ def conversation_order(setup: converse_pb2.ConverseSetup) -> ChatOrder:
 
 
 def _order(given: chat_pb2.ChatRequest | converse_pb2.ConverseSetup, *, waits: bool, asks: bool) -> ChatOrder:
-    reasoning = given.reasoning
     return ChatOrder(
         model=given.model,
         messages=tuple(message(each) for each in given.messages),
-        sampling=sampling(given.sampling),
-        reasoning=reasoning.enabled if reasoning.HasField("enabled") else None,
+        sampling=translate_options.sampling(given.sampling),
+        reasoning=translate_options.reasoning(given.reasoning),
+        effort=translate_options.effort(given.reasoning),
         tools=ToolSelection(given.server_tools.all, tuple(given.server_tools.names)),
         limits=limits(given.limits),
         client_tools=client_tools(given.client_tools, waits=waits),
         approvals=approvals(given.approvals, asks=asks),
         conversation_id=given.conversation_id,
         cache=CACHE_MODES[given.cache.mode],
+        tool_choice=translate_options.tool_choice(given.tool_choice),
+        parallel_calls=given.parallel_tool_calls if given.HasField("parallel_tool_calls") else True,
+        form=translate_options.form(given.structured_output),
+    )
+
+
+def completion_order(request: completion_pb2.CompleteRequest) -> ChatOrder:
+    """What a validated request asks to go on with."""
+    limits = (
+        Limits(max_seconds=seconds(request.max_duration)) if request.HasField("max_duration") else Limits()
+    )
+    return ChatOrder(
+        model=request.model,
+        messages=(),
+        sampling=translate_options.sampling(request.sampling),
+        limits=limits,
+        form=translate_options.form(request.structured_output),
+        raw=RawPrompt(request.text, tuple(request.tokens.ids), request.echo),
     )
 
 
@@ -97,19 +124,6 @@ def user_turn(given: converse_pb2.UserTurn) -> engine.Message:
 def text(parts: Iterable[message_pb2.ContentPart]) -> str:
     """The text of a message's parts."""
     return "".join(part.text for part in parts)
-
-
-def sampling(given: chat_pb2.SamplingOptions) -> engine.Sampling:
-    """How tokens are chosen; unset fields stay unset."""
-    return engine.Sampling(
-        temperature=given.temperature if given.HasField("temperature") else None,
-        top_p=given.top_p if given.HasField("top_p") else None,
-        top_k=given.top_k if given.HasField("top_k") else None,
-        min_p=given.min_p if given.HasField("min_p") else None,
-        seed=given.seed if given.HasField("seed") else None,
-        max_output_tokens=given.max_output_tokens if given.HasField("max_output_tokens") else None,
-        stop=tuple(given.stop),
-    )
 
 
 def limits(given: chat_pb2.RunLimits) -> Limits:
@@ -174,10 +188,10 @@ def chat_response(sequence: int, run_id: str, event: events.RunEvent) -> chat_pb
 def _fill(target: chat_pb2.ChatEvent, run_id: str, event: events.RunEvent) -> None:
     """Set the member of the `oneof` that stands for the event; deltas, the most frequent, first."""
     match event:
-        case engine.ContentDelta(text):
-            target.content_delta.text = text
-        case engine.ReasoningDelta(text):
-            target.reasoning_delta.text = text
+        case engine.ContentDelta():
+            _fill_delta(target.content_delta, event)
+        case engine.ReasoningDelta():
+            _fill_delta(target.reasoning_delta, event)
         case engine.ToolCallDelta(index, call_id, name, arguments):
             target.tool_call_delta.CopyFrom(
                 chat_pb2.ToolCallDelta(index=index, id=call_id, name=name, arguments=arguments)
@@ -201,11 +215,60 @@ def _fill(target: chat_pb2.ChatEvent, run_id: str, event: events.RunEvent) -> No
             )
         case events.Started():
             target.started.CopyFrom(_started(run_id, event))
-        case events.Finished(reason, error, conversation_error):
-            value = chat_pb2.FinishReason.Value(f"FINISH_REASON_{reason.name}")
-            target.finished.CopyFrom(
-                chat_pb2.ChatFinished(reason=value, error=error, conversation_error=conversation_error)
+        case events.Finished():
+            target.finished.CopyFrom(_finished(event))
+
+
+def _fill_delta(
+    target: chat_pb2.ContentDelta | chat_pb2.ReasoningDelta,
+    delta: engine.ContentDelta | engine.ReasoningDelta,
+) -> None:
+    target.text = delta.text
+    if delta.choice:
+        target.choice = delta.choice
+    if delta.logprobs:
+        target.logprobs.extend(token_logprob(each) for each in delta.logprobs)
+
+
+def token_logprob(given: engine.TokenLogprob) -> logprobs_pb2.TokenLogprob:
+    """A token with its log-probability."""
+    return logprobs_pb2.TokenLogprob(
+        token=given.text.decode(errors="replace"),
+        token_id=given.token_id,
+        logprob=given.logprob,
+        text_bytes=given.text,
+        top=(
+            logprobs_pb2.TopLogprob(
+                token=top.text.decode(errors="replace"),
+                token_id=top.token_id,
+                logprob=top.logprob,
+                text_bytes=top.text,
             )
+            for top in given.top
+        ),
+    )
+
+
+def _finished(event: events.Finished) -> chat_pb2.ChatFinished:
+    return chat_pb2.ChatFinished(
+        reason=finish_reason(event.reason),
+        error=event.error,
+        conversation_error=event.conversation_error,
+        choices=(
+            chat_pb2.ChoiceEnd(
+                choice=end.choice,
+                reason=finish_reason(end.reason),
+                completion_tokens=end.completion_tokens,
+                stop_text=end.stop_text,
+            )
+            for end in event.choices
+        ),
+    )
+
+
+def finish_reason(given: events.FinishReason) -> chat_pb2.FinishReason.ValueType:
+    """Why a run or a choice ended."""
+    return chat_pb2.FinishReason.Value(f"FINISH_REASON_{given.name}")
 
 
 def _started(run_id: str, event: events.Started) -> chat_pb2.ChatStarted:
@@ -279,7 +342,18 @@ def model(served: ServedModel) -> model_pb2.Model:
         state=states[served.state],
         supports_reasoning=card is not None and card.supports_reasoning,
         supports_tools=card is not None and card.supports_tools,
+        revision=card.revision if card else "",
+        vocabulary_size=card.vocabulary_size if card else 0,
+        default_max_output_tokens=(card.max_output_tokens or 0) if card else 0,
+        capabilities=_capabilities(card) if card else (),
     )
+
+
+def _capabilities(card: engine.ModelCard) -> list[model_pb2.ModelCapability.ValueType]:
+    names = {capability.name for capability in card.capabilities}
+    names |= {"TOOLS"} if card.supports_tools else set()
+    names |= {"REASONING"} if card.supports_reasoning else set()
+    return sorted(model_pb2.ModelCapability.Value(f"MODEL_CAPABILITY_{name}") for name in names)
 
 
 def seconds(given: duration_pb2.Duration) -> float:

@@ -7,7 +7,8 @@ turn at every boundary without an engine.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import structlog
@@ -19,12 +20,14 @@ from services.inference.engine import (
     ReasoningDelta,
     Step,
     StopReason,
+    TokenLogprob,
     ToolCall,
     ToolCallDelta,
     TurnEnd,
     TurnUsage,
 )
 from services.inference.errors import EngineFailed, OutputUnparseable
+from services.inference.token_texts import Logprob
 
 STOP_REASONS = {"stop": StopReason.STOP, "length": StopReason.LENGTH, "repetition": StopReason.STOP}
 
@@ -45,6 +48,16 @@ class RawOutput(Protocol):
     @property
     def finish_reason(self) -> str | None:
         """Why it ended; None while it goes on."""
+        ...
+
+    @property
+    def logprobs(self) -> Sequence[Mapping[int, Logprob] | None] | None:
+        """The log-probabilities in the place of each new token, if asked for."""
+        ...
+
+    @property
+    def stop_reason(self) -> int | str | None:
+        """The stop text or token that ended it, if one did."""
         ...
 
 
@@ -74,11 +87,27 @@ class DeltaParser(Protocol):
         ...
 
 
+ReadLogprobs = Callable[[RawOutput], Sequence[TokenLogprob]]
+
+
+def no_logprobs(output: RawOutput) -> Sequence[TokenLogprob]:
+    """The log-probabilities of an output that were not asked for."""
+    del output
+    return ()
+
+
 class TurnReader:
-    """Reads one turn. It keeps what was said, to check the end against it."""
+    """Reads one choice of a turn. It keeps what was said, to check the end against it."""
 
     def __init__(
-        self, model: str, make_parser: Callable[[], DeltaParser | None], request: Any, prompt_tokens: int
+        self,
+        model: str,
+        make_parser: Callable[[], DeltaParser | None],
+        request: Any,
+        prompt_tokens: int,
+        *,
+        choice: int = 0,
+        logprobs: ReadLogprobs = no_logprobs,
     ) -> None:
         """Read a turn.
 
@@ -87,6 +116,8 @@ class TurnReader:
             make_parser: Makes a fresh parser; None where output is plain text.
             request: What the parser wants to know of the request.
             prompt_tokens: Tokens of the prompt.
+            choice: The choice, counted from 0.
+            logprobs: Reads the log-probabilities of an output.
         """
         self._model = model
         self._make_parser = make_parser
@@ -97,6 +128,9 @@ class TurnReader:
         self._content: list[str] = []
         self._tokens: list[int] = []
         self._calls: dict[int, ToolCall] = {}
+        self._choice = choice
+        self._read_logprobs = logprobs
+        self._untold: list[TokenLogprob] = []
         self._log = structlog.get_logger("parley.inference")
 
     @property
@@ -116,15 +150,37 @@ class TurnReader:
             raise EngineFailed(self._model)
         self._text.append(output.text)
         self._tokens.extend(output.token_ids)
+        self._untold.extend(self._read_logprobs(output))
         deltas = self._split(output, prompt_token_ids)
         if finish is None:
-            return Step(tuple(deltas), self._usage(cached_tokens))
+            return self._step(deltas, self._usage(cached_tokens))
         reason = STOP_REASONS[finish]
         if reason is StopReason.STOP:
             deltas.extend(self._recover())
         calls = tuple(self._calls.values()) if reason is StopReason.STOP else ()
         reasoning = self._parser.count_reasoning_tokens(tuple(self._tokens)) if self._parser else 0
-        return Step(tuple(deltas), self._usage(cached_tokens, reasoning), TurnEnd(reason, calls))
+        stopped = output.stop_reason
+        end = TurnEnd(reason, calls, stopped if isinstance(stopped, str) else "")
+        return self._step(deltas, self._usage(cached_tokens, reasoning), end)
+
+    def _step(self, deltas: list[Delta], usage: TurnUsage, end: TurnEnd | None = None) -> Step:
+        told = self._tell_logprobs(deltas, last=end is not None)
+        return Step(tuple(told), usage, end, self._choice, len(self._tokens))
+
+    def _tell_logprobs(self, deltas: list[Delta], *, last: bool) -> list[Delta]:
+        """The deltas, with the log-probabilities of the tokens since those before; calls have none."""
+        if not self._untold:
+            return deltas
+        told = tuple(self._untold)
+        for at, delta in enumerate(deltas):
+            if isinstance(delta, ContentDelta | ReasoningDelta):
+                self._untold.clear()
+                return [*deltas[:at], replace(delta, logprobs=told), *deltas[at + 1 :]]
+        if last and not self._calls:
+            return [*deltas, ContentDelta("", self._choice, told)]
+        if deltas:
+            self._untold.clear()
+        return deltas
 
     def _usage(self, cached_tokens: int, reasoning_tokens: int = 0) -> TurnUsage:
         return TurnUsage(self._prompt_tokens, len(self._tokens), cached_tokens, reasoning_tokens)
@@ -155,7 +211,7 @@ class TurnReader:
         return [] if parsed is None else self._deltas(parsed)
 
     def _deltas(self, parsed: Any) -> list[Delta]:
-        deltas: list[Delta] = [ReasoningDelta(parsed.reasoning)] if parsed.reasoning else []
+        deltas: list[Delta] = [ReasoningDelta(parsed.reasoning, self._choice)] if parsed.reasoning else []
         deltas.extend(self._say(parsed.content or ""))
         deltas.extend(self._hear_calls(parsed.tool_calls or ()))
         return deltas
@@ -164,7 +220,7 @@ class TurnReader:
         if not text:
             return []
         self._content.append(text)
-        return [ContentDelta(text)]
+        return [ContentDelta(text, self._choice)]
 
     def _hear_calls(self, parts: Iterable[Any]) -> list[Delta]:
         """Parts of calls; the first part of each names it."""

@@ -1,4 +1,4 @@
-"""The engine port on vLLM's `AsyncLLM`; the only module that imports vLLM.
+"""The engine port on vLLM's `AsyncLLM`; it and `vllm_turns` are all that imports vLLM.
 
 Written for vLLM 0.32. The flow is that of its own chat endpoint
 (`vllm.entrypoints.openai.chat_completion.serving`): its online renderer makes
@@ -9,62 +9,53 @@ reasoning, content and tool calls.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, cast
 
-from services.inference.engine import ModelCard, Prompt, Step, Turn, no_ceiling
-from services.inference.errors import ContextOverflow, EngineFailed, MessagesInvalid
+from services.inference import vllm_environment  # noqa: F401 - it stands before vLLM's own imports
+from services.inference.choices import Choices
+from services.inference.engine import (
+    Capability,
+    ContentDelta,
+    ModelCard,
+    Prompt,
+    Step,
+    TokenLogprob,
+    Turn,
+    TurnUsage,
+    no_ceiling,
+)
+from services.inference.errors import ContextOverflow, EngineFailed, MessagesInvalid, ModelLacks
 from services.inference.fingerprint import fingerprint, prompt_identity
+from services.inference.options import Effort, RawPrompt
 from services.inference.parsers import Parsers, choose
 from services.inference.portions import cut
 from services.inference.preflight import StartError, check_memory, check_model
 from services.inference.settings import EngineSettings
+from services.inference.token_texts import TokenTexts
 from services.inference.turn_reader import DeltaParser, RawOutput, TurnReader
+from services.inference.vllm_turns import RenderRequest, chat_request, sampling_params
 from services.rpc.errors import InvalidRequest, Overloaded
 
-# vLLM reads these when it is imported; what the operator set stands.
-for _name, _value in {
-    "VLLM_NO_USAGE_STATS": "1",
-    "DO_NOT_TRACK": "1",
-    "VLLM_LOGGING_CONFIG_PATH": str(Path(__file__).with_name("engine_logging.json")),
-    # A fork would inherit gRPC's sockets and threads.
-    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
-    "TOKENIZERS_PARALLELISM": "false",
-    # Torch writes plain text; what it warns of is for developers of models.
-    "TORCH_CPP_LOG_LEVEL": "ERROR",
-    "PYTHONWARNINGS": "ignore",
-}.items():
-    os.environ.setdefault(_name, _value)
-
-from vllm import __version__ as vllm_version  # noqa: E402 - after the environment
-from vllm.config import ModelConfig, VllmConfig  # noqa: E402
-from vllm.engine.arg_utils import AsyncEngineArgs  # noqa: E402
-from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest  # noqa: E402
-from vllm.entrypoints.serve.engine.protocol import ErrorResponse  # noqa: E402
-from vllm.exceptions import GracefulHTTPError, VLLMClientError  # noqa: E402
-from vllm.platforms import current_platform  # noqa: E402
-from vllm.renderers import TokenizeParams  # noqa: E402
-from vllm.renderers.online_renderer import OnlineRenderer  # noqa: E402
-from vllm.usage.usage_lib import UsageContext  # noqa: E402
-from vllm.v1.engine.async_llm import AsyncLLM  # noqa: E402
-from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError  # noqa: E402
+# isort: split
+from vllm import __version__ as vllm_version
+from vllm.config import ModelConfig, StructuredOutputsConfig, VllmConfig
+from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.entrypoints.serve.engine.protocol import ErrorResponse
+from vllm.exceptions import GracefulHTTPError, VLLMClientError
+from vllm.inputs import tokens_input
+from vllm.platforms import current_platform
+from vllm.renderers.online_renderer import OnlineRenderer
+from vllm.tokenizers import cached_tokenizer_from_config
+from vllm.usage.usage_lib import UsageContext
+from vllm.v1.engine.async_llm import AsyncLLM
+from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
 # Left alone, vLLM takes a large share of a CPU machine's memory.
 CPU_KV_CACHE_BYTES = 2**30
 # The engine's process has nothing to save; what it holds, the kernel and the driver take back.
 CLOSE_SECONDS = 2.0
-
-
-class RenderRequest(ChatCompletionRequest):
-    """vLLM's request, counted by us: its own length check hides how long the prompt is."""
-
-    def build_tok_params(self, model_config: ModelConfig) -> TokenizeParams:
-        """Tokenize all of the text; `VllmEngine.render` bounds it first."""
-        del model_config
-        return TokenizeParams(max_total_tokens=None, add_special_tokens=self.add_special_tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +64,7 @@ class Rendered:
 
     request: RenderRequest
     inputs: Any
+    turn: Turn
 
 
 def build_llm(settings: EngineSettings) -> AsyncLLM:
@@ -86,6 +78,9 @@ def build_llm(settings: EngineSettings) -> AsyncLLM:
         check_memory(folder, settings.kv_cache_bytes or CPU_KV_CACHE_BYTES)
     try:
         config = engine_config(settings)
+        # Engine and renderer must agree on where reasoning ends and the form of an answer begins.
+        reasoning = model_parsers(config.model_config, settings).reasoning
+        config.structured_outputs_config.reasoning_parser = reasoning
         return AsyncLLM.from_vllm_config(
             config, usage_context=UsageContext.API_SERVER, disable_log_stats=True
         )
@@ -110,11 +105,24 @@ def engine_config(settings: EngineSettings) -> VllmConfig:
         gpu_memory_utilization=settings.gpu_memory_utilization,
         tensor_parallel_size=settings.tensor_parallel_size,
         pipeline_parallel_size=settings.pipeline_parallel_size,
+        # Its first request would decide which of the others serves all that follow.
+        structured_outputs_config=StructuredOutputsConfig(backend="xgrammar"),
         disable_log_stats=True,
         use_tqdm_on_load=False,
         **limits,
     )
     return arguments.create_engine_config(UsageContext.API_SERVER)
+
+
+def model_parsers(config: ModelConfig, settings: EngineSettings) -> Parsers:
+    """The parsers that the settings name, or the model's family suggests."""
+    template = getattr(cached_tokenizer_from_config(config), "chat_template", None)
+    return choose(
+        config.hf_config.model_type,
+        template if isinstance(template, str) else "",
+        tools=settings.tool_parser,
+        reasoning=settings.reasoning_parser,
+    )
 
 
 class VllmEngine:
@@ -125,7 +133,7 @@ class VllmEngine:
         self._llm = llm
         self._config: ModelConfig = llm.model_config
         self._defaults: dict[str, Any] = self._config.get_diff_sampling_param()
-        parsers = self._choose_parsers(settings)
+        parsers = model_parsers(self._config, settings)
         try:
             self._renderer = _online_renderer(llm, parsers)
         except (TypeError, ValueError, KeyError) as error:
@@ -136,8 +144,12 @@ class VllmEngine:
             max_output_tokens=self._defaults.get("max_tokens"),
             supports_reasoning=bool(parsers.reasoning),
             supports_tools=bool(parsers.tools),
-            fingerprint=self._fingerprint(settings, parsers),
+            fingerprint=(known := self._fingerprint(settings, parsers)),
+            revision=getattr(self._config.hf_config, "_commit_hash", None) or known[:16],
+            vocabulary_size=self._config.get_vocab_size(),
+            capabilities=frozenset(Capability),
         )
+        self._texts = TokenTexts(llm.get_tokenizer())
 
     @classmethod
     def load(cls, settings: EngineSettings) -> VllmEngine:
@@ -152,17 +164,6 @@ class VllmEngine:
         except BaseException:
             llm.shutdown()
             raise
-
-    def _choose_parsers(self, settings: EngineSettings) -> Parsers:
-        """The parsers that the settings name, or the model's family suggests."""
-        template = getattr(self._llm.tokenizer, "chat_template", None)
-        model_type = self._config.hf_config.model_type
-        return choose(
-            model_type,
-            template if isinstance(template, str) else "",
-            tools=settings.tool_parser,
-            reasoning=settings.reasoning_parser,
-        )
 
     def _fingerprint(self, settings: EngineSettings, parsers: Parsers) -> str:
         """Digest of all that decides how the model answers, this release of vLLM included."""
@@ -189,30 +190,73 @@ class VllmEngine:
 
     async def render(self, turn: Turn) -> Prompt:
         """See `Engine.render`."""
-        self._refuse_endless(turn)
+        self._refuse_impossible(turn)
+        self._refuse_endless(_characters(turn), turn.sampling.max_output_tokens or 1)
+        request = self._request(turn)
         try:
-            request = chat_request(turn)
-            rendered = await self._renderer.render_chat(request)
+            inputs = await (self._tokens_of(turn.raw) if turn.raw else self._render_chat(request))
         except (VLLMClientError, ValueError, TypeError) as error:
             raise MessagesInvalid(f"The model's chat template refuses the messages: {error}") from error
+        token_ids: list[int] = inputs["prompt_token_ids"]
+        return Prompt(len(token_ids), Rendered(request, inputs, turn), prompt_identity(inputs), token_ids)
+
+    def _request(self, turn: Turn) -> RenderRequest:
+        """The turn as vLLM reads it, when vLLM would take it.
+
+        Raises:
+            InvalidRequest: It would not.
+        """
+        try:
+            request = chat_request(turn)
+            request.to_sampling_params(max(1, request.min_tokens), self._defaults)
+        except (VLLMClientError, ValueError, TypeError) as error:
+            raise InvalidRequest(str(error)) from error
+        return request
+
+    async def _render_chat(self, request: RenderRequest) -> Any:
+        rendered = await self._renderer.render_chat(request)
         if isinstance(rendered, ErrorResponse):
             raise MessagesInvalid(rendered.error.message)
-        inputs: Any = rendered[1][0]
-        tokens = len(inputs["prompt_token_ids"])
-        return Prompt(tokens, Rendered(request, inputs), prompt_identity(inputs))
+        return rendered[1][0]
 
-    def _refuse_endless(self, turn: Turn) -> None:
+    async def _tokens_of(self, raw: RawPrompt) -> Any:
+        return tokens_input(list(raw.tokens or await self.tokenize(raw.text, special=True)))
+
+    def _refuse_impossible(self, turn: Turn) -> None:
+        """Refuse what the model's family has no way of doing.
+
+        Raises:
+            ModelLacks: Harmony has no answer without reasoning.
+        """
+        if self._renderer.use_harmony and turn.effort is Effort.NONE:
+            raise ModelLacks(self._card.name, "reasoning.effort")
+
+    def _refuse_endless(self, characters: int, asked: int) -> None:
         """Refuse text that cannot fit before time is spent on its tokens.
 
         Raises:
             ContextOverflow: With the fewest tokens that the text could have.
         """
-        per_token = self._llm.get_tokenizer().max_chars_per_token
-        characters = sum(len(message.content) + len(message.reasoning) for message in turn.messages)
-        fewest = -(-characters // per_token)
+        fewest = -(-characters // self._llm.get_tokenizer().max_chars_per_token)
         if fewest > self._card.context_length:
-            asked = turn.sampling.max_output_tokens or 1
             raise ContextOverflow(fewest, asked, self._card.context_length)
+
+    async def tokenize(self, text: str, *, special: bool) -> tuple[int, ...]:
+        """See `Engine.tokenize`."""
+        self._refuse_endless(len(text), 1)
+        tokenizer = self._llm.get_tokenizer()
+        return tuple(await asyncio.to_thread(tokenizer.encode, text, add_special_tokens=special))
+
+    async def detokenize(self, token_ids: Sequence[int], *, skip_special: bool) -> str:
+        """See `Engine.detokenize`."""
+        tokenizer = self._llm.get_tokenizer()
+        return str(
+            await asyncio.to_thread(tokenizer.decode, list(token_ids), skip_special_tokens=skip_special)
+        )
+
+    async def token_texts(self, token_ids: Sequence[int]) -> tuple[bytes, ...]:
+        """See `Engine.token_texts`."""
+        return await asyncio.to_thread(lambda: tuple(map(self._texts.of, token_ids)))
 
     async def generate(
         self,
@@ -224,14 +268,22 @@ class VllmEngine:
     ) -> AsyncGenerator[Step, None]:
         """See `Engine.generate`."""
         rendered = cast("Rendered", prompt.native)
-        reader = self._reader(rendered, prompt.tokens)
+        choices = Choices(self._readers(rendered, prompt.tokens))
         outputs = self._outputs(rendered, max_output_tokens, request_id)
+        echoed = rendered.turn.raw is None or not rendered.turn.raw.echo
         try:
             async for output in outputs:
-                left: RawOutput | None = output.outputs[0]
-                while left is not None:
-                    now, left = cut(left, _room(ceiling(), reader), self._decode)
-                    yield reader.read(now, output.num_cached_tokens or 0, output.prompt_token_ids)
+                if not echoed:
+                    echoed = True
+                    for step in await self._echo(rendered, output.prompt_logprobs):
+                        yield step
+                for completion in output.outputs:
+                    left: RawOutput | None = completion
+                    while left is not None:
+                        room = _room(ceiling(), choices, one=left.logprobs is not None)
+                        now, left = cut(left, room, self._decode)
+                        cached = output.num_cached_tokens or 0
+                        yield choices.read(completion.index, now, cached, output.prompt_token_ids)
         except (EngineDeadError, EngineGenerateError) as error:
             raise EngineFailed(self._card.name) from error
         except GracefulHTTPError as error:
@@ -241,20 +293,59 @@ class VllmEngine:
         finally:
             await outputs.aclose()
 
+    async def _echo(self, rendered: Rendered, logprobs: Any) -> list[Step]:
+        """The prompt, as each choice begins with it."""
+        token_ids: list[int] = rendered.inputs["prompt_token_ids"]
+        raw = rendered.turn.raw
+        text = raw.text if raw and raw.text else await self.detokenize(token_ids, skip_special=False)
+        told = await asyncio.to_thread(self._logprobs, rendered.turn, token_ids, logprobs)
+        usage = TurnUsage(len(token_ids))
+        return [
+            Step((ContentDelta(text, choice, told),), usage, choice=choice)
+            for choice in range(rendered.turn.sampling.choice_count)
+        ]
+
+    def _logprobs(self, turn: Turn, token_ids: Sequence[int], given: Any) -> tuple[TokenLogprob, ...]:
+        return self._texts.logprobs(token_ids, given, turn.sampling.top_logprobs or 0)
+
     def _decode(self, token_ids: Sequence[int]) -> str:
         return str(self._llm.get_tokenizer().decode(list(token_ids)))
 
     def _outputs(
         self, rendered: Rendered, max_output_tokens: int, request_id: str
     ) -> AsyncGenerator[Any, None]:
-        sampling = rendered.request.to_sampling_params(max_output_tokens, self._defaults)
-        outputs: AsyncGenerator[Any, None] = self._llm.generate(rendered.inputs, sampling, request_id)
+        request, inputs = rendered.request, rendered.inputs
+        sampling = sampling_params(request, max_output_tokens, self._defaults)
+        reasoning: dict[str, Any] = {}
+        if sampling.structured_outputs is not None and rendered.turn.raw is None:
+            reasoning = self._reasoning_of(request, inputs["prompt_token_ids"])
+        outputs: AsyncGenerator[Any, None] = self._llm.generate(inputs, sampling, request_id, **reasoning)
         return outputs
 
-    def _reader(self, rendered: Rendered, prompt_tokens: int) -> TurnReader:
-        return TurnReader(
-            self._card.name, lambda: self._parser(rendered.request), rendered.request, prompt_tokens
-        )
+    def _reasoning_of(self, request: RenderRequest, token_ids: list[int]) -> dict[str, Any]:
+        """What the engine must know to hold the answer to a form, and not the reasoning before it."""
+        parser: Any = self._parser(request)
+        if parser is None or parser.reasoning_parser is None:
+            return {"reasoning_ended": True}
+        kwargs = self._renderer.effective_chat_template_kwargs(request)
+        return {
+            "reasoning_ended": request.resolve_reasoning_ended(parser, token_ids),
+            "reasoning_parser_kwargs": {"chat_template_kwargs": kwargs},
+        }
+
+    def _readers(self, rendered: Rendered, prompt_tokens: int) -> list[TurnReader]:
+        turn, request = rendered.turn, rendered.request
+        return [
+            TurnReader(
+                self._card.name,
+                lambda: None if turn.raw else self._parser(request),
+                request,
+                prompt_tokens,
+                choice=choice,
+                logprobs=lambda output: self._logprobs(turn, output.token_ids, output.logprobs),
+            )
+            for choice in range(turn.sampling.choice_count)
+        ]
 
     def _parser(self, request: RenderRequest) -> DeltaParser | None:
         """A parser for one turn; None where the model's output is plain text."""
@@ -283,9 +374,20 @@ class VllmEngine:
         del self._llm
 
 
-def _room(ceiling: int | None, reader: TurnReader) -> int | None:
-    """Tokens that may still be read; one at least, as whoever reads on has seen to it."""
-    return None if ceiling is None else max(1, ceiling - reader.tokens)
+def _room(ceiling: int | None, choices: Choices, *, one: bool) -> int | None:
+    """Tokens that may be read at once; one at least, as whoever reads on has seen to it.
+
+    With log-probabilities it is `one`, so that each token's come with its text.
+    """
+    if one:
+        return 1
+    return None if ceiling is None else max(1, ceiling - choices.tokens)
+
+
+def _characters(turn: Turn) -> int:
+    if turn.raw is not None:
+        return len(turn.raw.text)
+    return sum(len(message.content) + len(message.reasoning) for message in turn.messages)
 
 
 def _online_renderer(llm: AsyncLLM, parsers: Parsers) -> OnlineRenderer:
@@ -299,34 +401,3 @@ def _online_renderer(llm: AsyncLLM, parsers: Parsers) -> OnlineRenderer:
         tool_parser=parsers.tools or None,
         reasoning_parser=parsers.reasoning or None,
     )
-
-
-def chat_request(turn: Turn) -> RenderRequest:
-    """A turn as vLLM's renderer and parser read it.
-
-    Raises:
-        ValueError: A field is not as vLLM's own model wants it.
-    """
-    options = {name: value for name, value in asdict(turn.sampling).items() if value is not None}
-    options.pop("max_output_tokens", None)
-    if turn.tools:
-        options["tools"] = [{"type": "function", "function": asdict(tool)} for tool in turn.tools]
-        options["tool_choice"] = "auto"
-    if turn.reasoning is not None:
-        # Families spell it differently; a template takes what it knows.
-        options["chat_template_kwargs"] = {"enable_thinking": turn.reasoning, "thinking": turn.reasoning}
-    return RenderRequest(messages=[_message(each) for each in turn.messages], stream=True, **options)
-
-
-def _message(message: Any) -> dict[str, Any]:
-    rendered: dict[str, Any] = {"role": message.role.value, "content": message.content}
-    if message.reasoning:
-        rendered["reasoning"] = message.reasoning
-    if message.tool_call_id:
-        rendered["tool_call_id"] = message.tool_call_id
-    if message.tool_calls:
-        rendered["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-            for call in message.tool_calls
-        ]
-    return rendered

@@ -30,7 +30,11 @@ from services.inference.events import CallResult, CallUpdate
 from services.inference.tool_calls import Offer, ToolSelection
 from services.ledger.limits import Payer, Terms
 
-CARD = ModelCard("scripted", context_length=1000, supports_reasoning=True, supports_tools=True)
+# The scripted model's tokens are bytes, and one more that begins a text.
+BEGIN = 256
+CARD = ModelCard(
+    "scripted", context_length=1000, supports_reasoning=True, supports_tools=True, vocabulary_size=257
+)
 
 
 class Gate:
@@ -117,11 +121,20 @@ class ScriptedEngine:
                     case Exception():
                         raise line
                     case TurnEnd():
-                        yield Step((), usage, line)
+                        yield Step((), usage, line, choice_tokens=spent)
                     case _:
-                        yield Step((line,), usage)
+                        yield Step((line,), usage, choice_tokens=spent)
         finally:
             self._running.discard(request_id)
+
+    async def tokenize(self, text: str, *, special: bool) -> tuple[int, ...]:
+        return (*((BEGIN,) if special else ()), *text.encode())
+
+    async def detokenize(self, token_ids: Sequence[int], *, skip_special: bool) -> str:
+        return b"".join(await self.token_texts([each for each in token_ids if each < BEGIN])).decode()
+
+    async def token_texts(self, token_ids: Sequence[int]) -> tuple[bytes, ...]:
+        return tuple(bytes([each]) if each < BEGIN else b"<s>" for each in token_ids)
 
     async def failed(self) -> None:
         await self.died.wait()

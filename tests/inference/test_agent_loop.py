@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from google.rpc import code_pb2
 
-from services.inference.agent_loop import AgentLoop, max_output_tokens
+from services.inference.agent_loop import AgentLoop
 from services.inference.engine import (
     ContentDelta,
     Message,
@@ -23,6 +23,7 @@ from services.inference.events import (
     CallProgress,
     CallReady,
     CallResult,
+    ChoiceEnd,
     Finished,
     FinishReason,
     RunEvent,
@@ -32,6 +33,7 @@ from services.inference.events import (
 from services.inference.order import ChatOrder, Limits
 from services.inference.runs import Limit, Owner, Run, RunEnded
 from services.inference.tool_calls import Offer, ToolSelection
+from services.inference.turns import max_output_tokens
 from services.rpc.call import Call, enter_call
 from services.rpc.errors import DependencyUnavailable, error_info
 from tests.inference.scripted import FullPurse, Gate, ScriptedEngine, ScriptedToolbox, calls, says, tool
@@ -83,7 +85,7 @@ async def test_an_answer_without_tools() -> None:
         ContentDelta("Hello, "),
         ContentDelta("you."),
         RunUsage(10, 3, 4, 0, 1),
-        Finished(FinishReason.STOP),
+        Finished(FinishReason.STOP, choices=(ChoiceEnd(0, FinishReason.STOP, 3),)),
     ]
 
 
@@ -324,7 +326,8 @@ async def test_a_run_that_ends_while_its_reader_is_busy_frees_the_engine_at_once
     async with asyncio.timeout(5):
         while engine.running:  # noqa: ASYNC110 - nobody reads: only the engine knows
             await asyncio.sleep(0)
-    assert [event async for event in events][-1] == Finished(FinishReason.CANCELLED)
+    cut_off = (ChoiceEnd(0, FinishReason.CANCELLED, 1),)
+    assert [event async for event in events][-1] == Finished(FinishReason.CANCELLED, choices=cut_off)
 
 
 async def test_a_reader_that_stops_reading_closes_the_engines_stream() -> None:

@@ -47,6 +47,11 @@ def test_every_error_makes_a_status_in_our_domain() -> None:
         conversation_errors.MessageNotFound("c", "m"),
         conversation_errors.TooManyConversations(1),
         conversation_errors.ConversationsOff(),
+        errors.TokenUnknown("sampling.logit_bias", 9, 8),
+        errors.StructuredOutputInvalid("structured_output", "no"),
+        errors.StructuredOutputTooComplex("structured_output", 1),
+        errors.NoToolToCall(),
+        errors.ModelLacks("m", "tool_choice"),
     ]
     assert {type(error) for error in made} == concrete()
     assert {error.domain() for error in made} == {"inference.parley"}

@@ -47,6 +47,8 @@ class Output:
     text: str
     token_ids: list[int]
     finish_reason: str | None
+    logprobs: None = None
+    stop_reason: None = None
 
 
 @pytest.fixture(scope="module")

@@ -164,4 +164,5 @@ def test_a_model_shows_its_card() -> None:
         state=model_pb2.MODEL_STATE_FAILED,
         supports_reasoning=True,
         supports_tools=True,
+        capabilities=[model_pb2.MODEL_CAPABILITY_TOOLS, model_pb2.MODEL_CAPABILITY_REASONING],
     )

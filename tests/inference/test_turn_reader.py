@@ -27,6 +27,8 @@ class Output:
     text: str
     finish_reason: str | None = None
     token_ids: Sequence[int] = (1,)
+    logprobs: Sequence[Any] | None = None
+    stop_reason: str | int | None = None
 
 
 def part(index: int, *, id: str | None = None, name: str | None = None, arguments: str | None = None) -> Any:  # noqa: A002

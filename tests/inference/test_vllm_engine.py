@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import math
 import multiprocessing
+import re
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -25,13 +29,16 @@ from services.inference.engine import (
     ToolCallDelta,
     ToolSpec,
     Turn,
+    TurnEnd,
 )
 from services.inference.errors import ContextOverflow, EngineFailed, MessagesInvalid
+from services.inference.options import CallMode, FormKind, OutputForm, RawPrompt, ToolChoice
 from services.inference.order import CacheMode
 from services.inference.settings import EngineSettings
 from services.inference.turn_cache.cache import TurnCache
 from services.inference.turn_cache.source import SharedTurns
 from services.ledger.ledger import open_store
+from services.rpc.errors import InvalidRequest
 from tests.inference.tiny_model import CONTEXT_LENGTH, make
 
 pytestmark = [
@@ -43,10 +50,12 @@ pytestmark = [
 
 CALCULATOR = ToolSpec("calculator", "Calculates.", {"type": "object"})
 GREEDY = Sampling(temperature=0)
+# JSON may have them nearly anywhere, and this model would write nothing else.
+BLANKS = " \n\t\r"
 
 
-def user(text: str, *, tools: tuple[ToolSpec, ...] = (), sampling: Sampling = GREEDY) -> Turn:
-    return Turn((Message(Role.USER, text),), tools, sampling)
+def user(text: str, *, tools: tuple[ToolSpec, ...] = (), sampling: Sampling = GREEDY, **fields: Any) -> Turn:
+    return Turn((Message(Role.USER, text),), tools, sampling, **fields)
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +88,26 @@ def said(steps: list[Step]) -> list[Delta]:
 
 def text_of(steps: list[Step], kind: type[ContentDelta] | type[ReasoningDelta]) -> str:
     return "".join(delta.text for delta in said(steps) if isinstance(delta, kind))
+
+
+def ending(steps: list[Step]) -> TurnEnd:
+    end = steps[-1].end
+    assert end is not None
+    return end
+
+
+def greedy(**fields: Any) -> Sampling:
+    return Sampling(temperature=0, **fields)
+
+
+def raw(text: str, *, echo: bool = False, sampling: Sampling = GREEDY) -> Turn:
+    return Turn((), sampling=sampling, raw=RawPrompt(text, echo=echo))
+
+
+async def without(engine: Engine, characters: str) -> Sampling:
+    """Sampling that says these only where nothing else may be said."""
+    banned = await engine.tokenize(characters, special=False)
+    return greedy(logit_bias=dict.fromkeys(banned, -100.0))
 
 
 async def wait_until_idle(engine: Engine) -> None:
@@ -184,6 +213,209 @@ async def test_stop_text_ends_the_turn_and_is_not_said(engine: Engine) -> None:
     assert text_of(steps, ContentDelta).strip() == "one two"
     assert steps[-1].end is not None
     assert steps[-1].end.reason is StopReason.STOP
+
+
+async def test_a_stop_token_ends_the_turn_and_is_not_said(engine: Engine) -> None:
+    three = await token(engine, "three ")
+    steps = await answer(engine, user("count", sampling=greedy(stop_token_ids=(three,))), "stop-token")
+    assert text_of(steps, ContentDelta) == "one two "
+    assert ending(steps).reason is StopReason.STOP
+
+
+async def test_the_stop_text_that_ended_a_turn_is_told(engine: Engine) -> None:
+    steps = await answer(engine, user("count", sampling=greedy(stop=("x", "three"))), "stop-text")
+    assert ending(steps).stop_text == "three"
+
+
+async def token(engine: Engine, text: str) -> int:
+    (token_id,) = await engine.tokenize(text, special=False)
+    return token_id
+
+
+async def test_biases_ban_a_token_and_force_another(engine: Engine) -> None:
+    """The script's next word is 143 ahead of all others; its weights are that sharp."""
+    one, hello = await token(engine, "one "), await token(engine, "Hello, ")
+    turn = user("count", sampling=greedy(logit_bias={one: -100, hello: 100}))
+    assert text_of(await answer(engine, turn, "biased", most=2), ContentDelta) == "Hello, world."
+
+
+async def test_a_penalty_keeps_a_word_from_coming_again(engine: Engine) -> None:
+    hello = await token(engine, "Hello, ")
+    sampling = greedy(repetition_penalty=2.0, logit_bias={hello: 80})
+    steps = await answer(engine, user("count", sampling=sampling), "penalty", most=5)
+    assert text_of(steps, ContentDelta) == "one two three four Hello, "
+
+
+async def test_a_turn_has_the_tokens_that_it_must_have(engine: Engine) -> None:
+    steps = await answer(engine, user("hello", sampling=greedy(min_output_tokens=12)), "least", most=20)
+    assert steps[-1].usage.completion_tokens >= 12
+
+
+async def test_a_turn_goes_on_where_the_model_would_end_it(engine: Engine) -> None:
+    steps = await answer(engine, user("hello", sampling=greedy(ignore_eos=True)), "on", most=20)
+    assert steps[-1].usage.completion_tokens == 20
+    assert ending(steps).reason is StopReason.LENGTH
+
+
+async def test_choices_are_said_apart_and_counted_together(engine: Engine) -> None:
+    sampling = Sampling(temperature=0.01, choice_count=3, seed=2**63 - 1)
+    steps = await answer(engine, user("hello", sampling=sampling), "choices")
+    for choice in range(3):
+        own = [step for step in steps if step.choice == choice]
+        assert text_of(own, ContentDelta) == "Hello, world."
+        assert (ending(own).reason, own[-1].choice_tokens) == (StopReason.STOP, 3)
+    assert steps[-1].usage.completion_tokens == 9
+    assert steps[-1].usage.prompt_tokens == steps[0].usage.prompt_tokens
+
+
+async def test_choices_that_could_not_differ_are_refused(engine: Engine) -> None:
+    with pytest.raises(InvalidRequest):
+        await engine.render(user("hello", sampling=greedy(choice_count=2)))
+
+
+async def test_choices_keep_to_one_ceiling(engine: Engine) -> None:
+    prompt = await engine.render(user("count", sampling=Sampling(choice_count=4)))
+    granted = 6
+    steps = engine.generate(prompt, max_output_tokens=50, request_id="shared", ceiling=lambda: granted)
+    async with aclosing(steps):
+        async for step in steps:
+            assert step.usage.completion_tokens <= max(granted, 1)
+            if step.usage.completion_tokens == granted:
+                granted += 5
+                if granted > 30:
+                    break
+    await wait_until_idle(engine)
+
+
+async def test_every_token_comes_with_its_logprob(engine: Engine) -> None:
+    steps = await answer(engine, user("hello", sampling=greedy(top_logprobs=2)), "logprobs")
+    told = [each for delta in said(steps) if isinstance(delta, ContentDelta) for each in delta.logprobs]
+    assert b"".join(each.text for each in told) == b"Hello, world.<|im_end|>"
+    for delta in said(steps):
+        assert isinstance(delta, ContentDelta)
+        assert delta.text in (b"".join(each.text for each in delta.logprobs).decode(), "")
+    for each in told:
+        assert each.logprob is not None
+        assert each.logprob > math.log(0.5)  # the script's next word is by far the likeliest
+        assert each.top[0].token_id == each.token_id
+        assert len(each.top) == 2
+
+
+async def test_chosen_tokens_alone_have_no_alternatives(engine: Engine) -> None:
+    steps = await answer(engine, user("hello", sampling=greedy(top_logprobs=0)), "chosen")
+    told = [each for delta in said(steps) if isinstance(delta, ContentDelta) for each in delta.logprobs]
+    assert len(told) == 3
+    assert not any(each.top for each in told)
+
+
+async def test_reasoning_and_calls_keep_their_logprobs_apart(engine: Engine) -> None:
+    turn = user("17 * 23?", tools=(CALCULATOR,), sampling=greedy(top_logprobs=0))
+    steps = await answer(engine, turn, "call-logprobs")
+    told = [each for delta in said(steps) if isinstance(delta, ReasoningDelta) for each in delta.logprobs]
+    assert b"The calculator will know." in b"".join(each.text for each in told)
+    assert not any(isinstance(delta, ContentDelta) and delta.logprobs for delta in said(steps))
+
+
+@pytest.mark.parametrize(
+    ("form", "answers"),
+    [
+        (OutputForm(FormKind.CHOICES, choices=("maybe", "never")), r"maybe|never"),
+        (OutputForm(FormKind.REGEX, "[0-9]{3}-[0-9]{2}"), r"[0-9]{3}-[0-9]{2}"),
+        (OutputForm(FormKind.GRAMMAR, 'root ::= ("ab" | "cd") "!"'), r"(ab|cd)!"),
+    ],
+    ids=lambda given: given.kind.value if isinstance(given, OutputForm) else "",
+)
+async def test_an_answer_keeps_to_its_form(engine: Engine, form: OutputForm, answers: str) -> None:
+    steps = await answer(engine, user("hello", form=form), f"form-{form.kind.value}")
+    assert re.fullmatch(answers, text_of(steps, ContentDelta))
+    assert ending(steps).reason is StopReason.STOP
+
+
+async def test_an_answer_keeps_to_its_schema(engine: Engine) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"city": {"enum": ["Rome", "Oslo"]}, "warm": {"type": "boolean"}},
+        "required": ["city", "warm"],
+        "additionalProperties": False,
+    }
+    form = OutputForm(FormKind.JSON_SCHEMA, json.dumps(schema))
+    steps = await answer(engine, user("hello", form=form, sampling=await without(engine, BLANKS)), "schema")
+    told = json.loads(text_of(steps, ContentDelta))
+    assert told["city"] in ("Rome", "Oslo")
+    assert isinstance(told["warm"], bool)
+
+
+async def test_reasoning_before_a_form_is_free(engine: Engine) -> None:
+    """The prompt leaves the reasoning open, as it does for who brings tools."""
+    form = OutputForm(FormKind.CHOICES, choices=("maybe", "never"))
+    turn = user("hello", tools=(CALCULATOR,), form=form, tool_choice=ToolChoice(CallMode.NONE))
+    steps = await answer(engine, turn, "free")
+    assert text_of(steps, ReasoningDelta) == "The calculator will know."
+    assert text_of(steps, ContentDelta).strip() in ("maybe", "never")
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [ToolChoice(CallMode.REQUIRED), ToolChoice(CallMode.REQUIRED, "calculator")],
+    ids=["any", "named"],
+)
+async def test_a_call_that_must_be_made_is_made(engine: Engine, choice: ToolChoice) -> None:
+    """Even where the model would rather count. Its arguments are its own: the script's."""
+    sampling = await without(engine, BLANKS + '"')
+    turn = user("count", tools=(CALCULATOR,), tool_choice=choice, parallel_calls=False, sampling=sampling)
+    end = ending(await answer(engine, turn, f"forced-{choice.name}", most=100))
+    assert [(call.name, json.loads(call.arguments)) for call in end.calls] == [
+        ("calculator", {"expression": "17 * 23"})
+    ]
+
+
+async def test_no_call_is_made_where_none_may_be(engine: Engine) -> None:
+    turn = user("17 * 23?", tools=(CALCULATOR,), tool_choice=ToolChoice(CallMode.NONE))
+    steps = await answer(engine, turn, "none")
+    assert ending(steps).calls == ()
+    assert "calculator" in text_of(steps, ContentDelta)
+
+
+async def test_a_raw_prompt_is_gone_on_with(engine: Engine) -> None:
+    steps = await answer(engine, raw("<|count|>"), "raw", most=3)
+    assert text_of(steps, ContentDelta) == "one two three "
+
+
+async def test_an_echo_begins_each_choice_with_the_prompt(engine: Engine) -> None:
+    sampling = Sampling(temperature=0.01, top_logprobs=1, choice_count=2)
+    steps = await answer(engine, raw("<|count|>one ", echo=True, sampling=sampling), "echo", most=2)
+    for choice in range(2):
+        own = [step for step in steps if step.choice == choice]
+        assert text_of(own, ContentDelta) == "<|count|>one two three "
+        told = [each for delta in said(own) if isinstance(delta, ContentDelta) for each in delta.logprobs]
+        assert [each.text for each in told] == [b"<|count|>", b"one ", b"two ", b"three "]
+        assert told[0].logprob is None
+        assert all(each.logprob is not None and each.logprob > math.log(0.5) for each in told[1:])
+    assert steps[-1].usage.completion_tokens == 4
+
+
+async def test_tokens_go_there_and_back(engine: Engine) -> None:
+    text = "one two \u00e9\u20ac <|im_end|>"
+    token_ids = await engine.tokenize(text, special=True)
+    assert await engine.detokenize(token_ids, skip_special=False) == text
+    assert await engine.detokenize(token_ids, skip_special=True) == "one two \u00e9\u20ac "
+    texts = await engine.token_texts(token_ids)
+    assert b"".join(texts).decode() == text
+    assert b"\xe2" in texts
+
+
+async def test_tokens_are_gone_on_with_as_they_are(engine: Engine) -> None:
+    token_ids = await engine.tokenize("<|count|>", special=False)
+    turn = Turn((), sampling=GREEDY, raw=RawPrompt(tokens=token_ids))
+    assert text_of(await answer(engine, turn, "tokens", most=1), ContentDelta) == "one "
+
+
+async def test_a_stop_text_that_is_spread_over_tokens_is_found(engine: Engine) -> None:
+    """A euro sign is three tokens here, and what is stopped at begins and ends within others."""
+    assert len(await engine.tokenize("\u20ac", special=False)) == 3
+    turn = user("hello", form=OutputForm(FormKind.REGEX, "ab\u20accd"), sampling=greedy(stop=("b\u20acc",)))
+    steps = await answer(engine, turn, "euro")
+    assert (text_of(steps, ContentDelta), ending(steps).stop_text) == ("a", "b\u20acc")
 
 
 async def test_closing_the_stream_frees_the_slot(engine: Engine) -> None:

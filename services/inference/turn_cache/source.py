@@ -60,6 +60,9 @@ class SharedTurns:
         if self._cache is None or self._rendered is None or self._rendered[0] is not prompt:
             return None
         turn = self._rendered[1]
+        if turn.sampling.choice_count > 1 or (turn.raw is not None and turn.raw.echo):
+            # What is shared is one answer, told token by token.
+            return None
         if not may_share(self._mode, turn.sampling, prompt, self.card):
             return None
         request = TurnRequest(self._tenant_id, self.card, prompt, turn, max_output_tokens)

@@ -11,7 +11,10 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.rpc import status_pb2 as _status_pb2
+from parley.inference.v1 import logprobs_pb2 as _logprobs_pb2
 from parley.inference.v1 import message_pb2 as _message_pb2
+from parley.inference.v1 import structured_output_pb2 as _structured_output_pb2
+from parley.inference.v1 import tool_choice_pb2 as _tool_choice_pb2
 from parley.tools.v1 import tool_pb2 as _tool_pb2
 import builtins as _builtins
 import sys
@@ -51,6 +54,42 @@ CACHE_MODE_OFF: CacheMode.ValueType  # 2
 CACHE_MODE_ON: CacheMode.ValueType  # 3
 """All: one that was chosen by chance is given again."""
 Global___CacheMode: _TypeAlias = CacheMode  # noqa: Y015
+
+class _ReasoningEffort:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ReasoningEffortEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReasoningEffort.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REASONING_EFFORT_UNSPECIFIED: _ReasoningEffort.ValueType  # 0
+    """As the model's chat template has it."""
+    REASONING_EFFORT_NONE: _ReasoningEffort.ValueType  # 1
+    """Not at all. A model that cannot but reason fails the request."""
+    REASONING_EFFORT_MINIMAL: _ReasoningEffort.ValueType  # 2
+    """As little as it can."""
+    REASONING_EFFORT_LOW: _ReasoningEffort.ValueType  # 3
+    """Little."""
+    REASONING_EFFORT_MEDIUM: _ReasoningEffort.ValueType  # 4
+    """As it would by itself."""
+    REASONING_EFFORT_HIGH: _ReasoningEffort.ValueType  # 5
+    """Much."""
+
+class ReasoningEffort(_ReasoningEffort, metaclass=_ReasoningEffortEnumTypeWrapper):
+    """How much a model reasons."""
+
+REASONING_EFFORT_UNSPECIFIED: ReasoningEffort.ValueType  # 0
+"""As the model's chat template has it."""
+REASONING_EFFORT_NONE: ReasoningEffort.ValueType  # 1
+"""Not at all. A model that cannot but reason fails the request."""
+REASONING_EFFORT_MINIMAL: ReasoningEffort.ValueType  # 2
+"""As little as it can."""
+REASONING_EFFORT_LOW: ReasoningEffort.ValueType  # 3
+"""Little."""
+REASONING_EFFORT_MEDIUM: ReasoningEffort.ValueType  # 4
+"""As it would by itself."""
+REASONING_EFFORT_HIGH: ReasoningEffort.ValueType  # 5
+"""Much."""
+Global___ReasoningEffort: _TypeAlias = ReasoningEffort  # noqa: Y015
 
 class _ClientToolMode:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -218,7 +257,9 @@ class _FinishReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FinishRe
     """`RunLimits.max_output_tokens` was reached."""
 
 class FinishReason(_FinishReason, metaclass=_FinishReasonEnumTypeWrapper):
-    """Why a run ended."""
+    """Why a run ended. Of a run with several choices that ended by themselves:
+    FINISH_REASON_STOP if any did so, else FINISH_REASON_LENGTH.
+    """
 
 FINISH_REASON_UNSPECIFIED: FinishReason.ValueType  # 0
 """Never sent."""
@@ -269,6 +310,9 @@ class ChatRequest(_message.Message):
     CONVERSATION_ID_FIELD_NUMBER: _builtins.int
     CACHE_FIELD_NUMBER: _builtins.int
     CONTINUE_CONVERSATION_FIELD_NUMBER: _builtins.int
+    TOOL_CHOICE_FIELD_NUMBER: _builtins.int
+    PARALLEL_TOOL_CALLS_FIELD_NUMBER: _builtins.int
+    STRUCTURED_OUTPUT_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name, as `ListModels` gives it. 0 to 256 characters.
     Default: the deployment's default model. Clients repeat it as the metadata
@@ -284,6 +328,11 @@ class ChatRequest(_message.Message):
     holds stands before `messages`, which need only be what is said now. When
     the run ends, however it does, both are added to the conversation, before
     `finished` is sent; a run that said nothing adds nothing. Default: false.
+    """
+    parallel_tool_calls: _builtins.bool
+    """Whether a turn may make several calls. Where it is false and the model
+    makes more, only the first is kept, as if it had made no other. Default:
+    true.
     """
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[_message_pb2.Message]:
@@ -325,6 +374,14 @@ class ChatRequest(_message.Message):
         answer would be the same again.
         """
 
+    @_builtins.property
+    def tool_choice(self) -> _tool_choice_pb2.ToolChoice:
+        """Whether the model must call tools. Default: it decides."""
+
+    @_builtins.property
+    def structured_output(self) -> _structured_output_pb2.StructuredOutput:
+        """The form that the answer is held to. Default: any."""
+
     def __init__(
         self,
         *,
@@ -339,12 +396,17 @@ class ChatRequest(_message.Message):
         conversation_id: _builtins.str = ...,
         cache: Global___CacheOptions | None = ...,
         continue_conversation: _builtins.bool = ...,
+        tool_choice: _tool_choice_pb2.ToolChoice | None = ...,
+        parallel_tool_calls: _builtins.bool | None = ...,
+        structured_output: _structured_output_pb2.StructuredOutput | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "cache", b"cache", "client_tools", b"client_tools", "limits", b"limits", "reasoning", b"reasoning", "sampling", b"sampling", "server_tools", b"server_tools"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_parallel_tool_calls", b"_parallel_tool_calls", "approvals", b"approvals", "cache", b"cache", "client_tools", b"client_tools", "limits", b"limits", "parallel_tool_calls", b"parallel_tool_calls", "reasoning", b"reasoning", "sampling", b"sampling", "server_tools", b"server_tools", "structured_output", b"structured_output", "tool_choice", b"tool_choice"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "cache", b"cache", "client_tools", b"client_tools", "continue_conversation", b"continue_conversation", "conversation_id", b"conversation_id", "limits", b"limits", "messages", b"messages", "model", b"model", "reasoning", b"reasoning", "sampling", b"sampling", "server_tools", b"server_tools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_parallel_tool_calls", b"_parallel_tool_calls", "approvals", b"approvals", "cache", b"cache", "client_tools", b"client_tools", "continue_conversation", b"continue_conversation", "conversation_id", b"conversation_id", "limits", b"limits", "messages", b"messages", "model", b"model", "parallel_tool_calls", b"parallel_tool_calls", "reasoning", b"reasoning", "sampling", b"sampling", "server_tools", b"server_tools", "structured_output", b"structured_output", "tool_choice", b"tool_choice"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__parallel_tool_calls: _TypeAlias = _typing.Literal["parallel_tool_calls"]  # noqa: Y015
+    _WhichOneofArgType__parallel_tool_calls: _TypeAlias = _typing.Literal["_parallel_tool_calls", b"_parallel_tool_calls"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__parallel_tool_calls) -> _WhichOneofReturnType__parallel_tool_calls | None: ...
 
 Global___ChatRequest: _TypeAlias = ChatRequest  # noqa: Y015
 
@@ -379,6 +441,26 @@ class SamplingOptions(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class LogitBiasEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.int
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.int = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     TEMPERATURE_FIELD_NUMBER: _builtins.int
     TOP_P_FIELD_NUMBER: _builtins.int
     TOP_K_FIELD_NUMBER: _builtins.int
@@ -386,6 +468,15 @@ class SamplingOptions(_message.Message):
     SEED_FIELD_NUMBER: _builtins.int
     MAX_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     STOP_FIELD_NUMBER: _builtins.int
+    PRESENCE_PENALTY_FIELD_NUMBER: _builtins.int
+    FREQUENCY_PENALTY_FIELD_NUMBER: _builtins.int
+    REPETITION_PENALTY_FIELD_NUMBER: _builtins.int
+    STOP_TOKEN_IDS_FIELD_NUMBER: _builtins.int
+    LOGIT_BIAS_FIELD_NUMBER: _builtins.int
+    MIN_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    IGNORE_EOS_FIELD_NUMBER: _builtins.int
+    CHOICE_COUNT_FIELD_NUMBER: _builtins.int
+    TOP_LOGPROBS_FIELD_NUMBER: _builtins.int
     temperature: _builtins.float
     """Softmax temperature, no unit. 0 (greedy) to 2."""
     top_p: _builtins.float
@@ -408,10 +499,55 @@ class SamplingOptions(_message.Message):
     """Tokens that one model turn may have, reasoning included. 1 to 1,048,576.
     Default: what the context has left.
     """
+    presence_penalty: _builtins.float
+    """Taken from the logit of each token that the answer has already, no unit;
+    below 0 it is added. -2 to 2. Default: 0.
+    """
+    frequency_penalty: _builtins.float
+    """Taken from the logit of each token for each time that the answer has it,
+    no unit; below 0 it is added. -2 to 2. Default: 0.
+    """
+    repetition_penalty: _builtins.float
+    """Divides the logits of tokens that prompt or answer have already, no unit;
+    below 1 they become likelier. Above 0, up to 2. Default: 1.
+    """
+    min_output_tokens: _builtins.int
+    """Tokens that one model turn has before it may end by itself, by a stop text
+    or by a stop token. 0 to 1,048,576, at most `max_output_tokens`, and no
+    more than the context has left. Default: 0.
+    """
+    ignore_eos: _builtins.bool
+    """Whether the turn goes on where the model would end it, up to
+    `max_output_tokens`; for measuring. Default: false.
+    """
+    choice_count: _builtins.int
+    """Answers to the same question, each generated on its own and counted in
+    full. 1 to 16; 1 where the model may call tools or `temperature` is 0.
+    Default: 1.
+    """
+    top_logprobs: _builtins.int
+    """Set, deltas carry the log-probabilities of their tokens, and in each place
+    this many of the likeliest tokens. 0 (the chosen tokens alone) to 20.
+    Default: none are carried.
+    """
     @_builtins.property
     def stop(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Texts that end the answer; they are not part of it. 0 to 16, each 1 to 256
         characters.
+        """
+
+    @_builtins.property
+    def stop_token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Tokens that end the answer, beside those that the model ends with; they
+        are not part of it. 0 to 128, each once. One that the vocabulary does not
+        have fails the request with TOKEN_UNKNOWN.
+        """
+
+    @_builtins.property
+    def logit_bias(self) -> _containers.ScalarMap[_builtins.int, _builtins.float]:
+        """Added to the logits of tokens, by id, no unit: 100 all but forces a token,
+        -100 all but bans it. 0 to 1,024 tokens, each -100 to 100. One that the
+        vocabulary does not have fails the request with TOKEN_UNKNOWN.
         """
 
     def __init__(
@@ -424,33 +560,66 @@ class SamplingOptions(_message.Message):
         seed: _builtins.int | None = ...,
         max_output_tokens: _builtins.int | None = ...,
         stop: _abc.Iterable[_builtins.str] | None = ...,
+        presence_penalty: _builtins.float | None = ...,
+        frequency_penalty: _builtins.float | None = ...,
+        repetition_penalty: _builtins.float | None = ...,
+        stop_token_ids: _abc.Iterable[_builtins.int] | None = ...,
+        logit_bias: _abc.Mapping[_builtins.int, _builtins.float] | None = ...,
+        min_output_tokens: _builtins.int | None = ...,
+        ignore_eos: _builtins.bool = ...,
+        choice_count: _builtins.int | None = ...,
+        top_logprobs: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_output_tokens", b"_max_output_tokens", "_min_p", b"_min_p", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_p", b"_top_p", "max_output_tokens", b"max_output_tokens", "min_p", b"min_p", "seed", b"seed", "temperature", b"temperature", "top_k", b"top_k", "top_p", b"top_p"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_choice_count", b"_choice_count", "_frequency_penalty", b"_frequency_penalty", "_max_output_tokens", b"_max_output_tokens", "_min_output_tokens", b"_min_output_tokens", "_min_p", b"_min_p", "_presence_penalty", b"_presence_penalty", "_repetition_penalty", b"_repetition_penalty", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_logprobs", b"_top_logprobs", "_top_p", b"_top_p", "choice_count", b"choice_count", "frequency_penalty", b"frequency_penalty", "max_output_tokens", b"max_output_tokens", "min_output_tokens", b"min_output_tokens", "min_p", b"min_p", "presence_penalty", b"presence_penalty", "repetition_penalty", b"repetition_penalty", "seed", b"seed", "temperature", b"temperature", "top_k", b"top_k", "top_logprobs", b"top_logprobs", "top_p", b"top_p"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_output_tokens", b"_max_output_tokens", "_min_p", b"_min_p", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_p", b"_top_p", "max_output_tokens", b"max_output_tokens", "min_p", b"min_p", "seed", b"seed", "stop", b"stop", "temperature", b"temperature", "top_k", b"top_k", "top_p", b"top_p"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_choice_count", b"_choice_count", "_frequency_penalty", b"_frequency_penalty", "_max_output_tokens", b"_max_output_tokens", "_min_output_tokens", b"_min_output_tokens", "_min_p", b"_min_p", "_presence_penalty", b"_presence_penalty", "_repetition_penalty", b"_repetition_penalty", "_seed", b"_seed", "_temperature", b"_temperature", "_top_k", b"_top_k", "_top_logprobs", b"_top_logprobs", "_top_p", b"_top_p", "choice_count", b"choice_count", "frequency_penalty", b"frequency_penalty", "ignore_eos", b"ignore_eos", "logit_bias", b"logit_bias", "max_output_tokens", b"max_output_tokens", "min_output_tokens", b"min_output_tokens", "min_p", b"min_p", "presence_penalty", b"presence_penalty", "repetition_penalty", b"repetition_penalty", "seed", b"seed", "stop", b"stop", "stop_token_ids", b"stop_token_ids", "temperature", b"temperature", "top_k", b"top_k", "top_logprobs", b"top_logprobs", "top_p", b"top_p"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__choice_count: _TypeAlias = _typing.Literal["choice_count"]  # noqa: Y015
+    _WhichOneofArgType__choice_count: _TypeAlias = _typing.Literal["_choice_count", b"_choice_count"]  # noqa: Y015
+    _WhichOneofReturnType__frequency_penalty: _TypeAlias = _typing.Literal["frequency_penalty"]  # noqa: Y015
+    _WhichOneofArgType__frequency_penalty: _TypeAlias = _typing.Literal["_frequency_penalty", b"_frequency_penalty"]  # noqa: Y015
     _WhichOneofReturnType__max_output_tokens: _TypeAlias = _typing.Literal["max_output_tokens"]  # noqa: Y015
     _WhichOneofArgType__max_output_tokens: _TypeAlias = _typing.Literal["_max_output_tokens", b"_max_output_tokens"]  # noqa: Y015
+    _WhichOneofReturnType__min_output_tokens: _TypeAlias = _typing.Literal["min_output_tokens"]  # noqa: Y015
+    _WhichOneofArgType__min_output_tokens: _TypeAlias = _typing.Literal["_min_output_tokens", b"_min_output_tokens"]  # noqa: Y015
     _WhichOneofReturnType__min_p: _TypeAlias = _typing.Literal["min_p"]  # noqa: Y015
     _WhichOneofArgType__min_p: _TypeAlias = _typing.Literal["_min_p", b"_min_p"]  # noqa: Y015
+    _WhichOneofReturnType__presence_penalty: _TypeAlias = _typing.Literal["presence_penalty"]  # noqa: Y015
+    _WhichOneofArgType__presence_penalty: _TypeAlias = _typing.Literal["_presence_penalty", b"_presence_penalty"]  # noqa: Y015
+    _WhichOneofReturnType__repetition_penalty: _TypeAlias = _typing.Literal["repetition_penalty"]  # noqa: Y015
+    _WhichOneofArgType__repetition_penalty: _TypeAlias = _typing.Literal["_repetition_penalty", b"_repetition_penalty"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
     _WhichOneofReturnType__temperature: _TypeAlias = _typing.Literal["temperature"]  # noqa: Y015
     _WhichOneofArgType__temperature: _TypeAlias = _typing.Literal["_temperature", b"_temperature"]  # noqa: Y015
     _WhichOneofReturnType__top_k: _TypeAlias = _typing.Literal["top_k"]  # noqa: Y015
     _WhichOneofArgType__top_k: _TypeAlias = _typing.Literal["_top_k", b"_top_k"]  # noqa: Y015
+    _WhichOneofReturnType__top_logprobs: _TypeAlias = _typing.Literal["top_logprobs"]  # noqa: Y015
+    _WhichOneofArgType__top_logprobs: _TypeAlias = _typing.Literal["_top_logprobs", b"_top_logprobs"]  # noqa: Y015
     _WhichOneofReturnType__top_p: _TypeAlias = _typing.Literal["top_p"]  # noqa: Y015
     _WhichOneofArgType__top_p: _TypeAlias = _typing.Literal["_top_p", b"_top_p"]  # noqa: Y015
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__choice_count) -> _WhichOneofReturnType__choice_count | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__frequency_penalty) -> _WhichOneofReturnType__frequency_penalty | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_output_tokens) -> _WhichOneofReturnType__max_output_tokens | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_output_tokens) -> _WhichOneofReturnType__min_output_tokens | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__min_p) -> _WhichOneofReturnType__min_p | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__presence_penalty) -> _WhichOneofReturnType__presence_penalty | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__repetition_penalty) -> _WhichOneofReturnType__repetition_penalty | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__temperature) -> _WhichOneofReturnType__temperature | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__top_k) -> _WhichOneofReturnType__top_k | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__top_logprobs) -> _WhichOneofReturnType__top_logprobs | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__top_p) -> _WhichOneofReturnType__top_p | None: ...
 
@@ -463,18 +632,24 @@ class ReasoningOptions(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ENABLED_FIELD_NUMBER: _builtins.int
+    EFFORT_FIELD_NUMBER: _builtins.int
     enabled: _builtins.bool
     """False asks the model's chat template to leave reasoning out, where it can.
     Default: as the template does.
+    """
+    effort: Global___ReasoningEffort.ValueType
+    """How much the model reasons, where its family knows degrees; another one
+    takes none for off and the rest for on. Default: as the template does.
     """
     def __init__(
         self,
         *,
         enabled: _builtins.bool | None = ...,
+        effort: Global___ReasoningEffort.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_enabled", b"_enabled", "enabled", b"enabled"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_enabled", b"_enabled", "enabled", b"enabled"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_enabled", b"_enabled", "effort", b"effort", "enabled", b"enabled"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__enabled: _TypeAlias = _typing.Literal["enabled"]  # noqa: Y015
     _WhichOneofArgType__enabled: _TypeAlias = _typing.Literal["_enabled", b"_enabled"]  # noqa: Y015
@@ -891,16 +1066,26 @@ class ReasoningDelta(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TEXT_FIELD_NUMBER: _builtins.int
+    CHOICE_FIELD_NUMBER: _builtins.int
+    LOGPROBS_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """Text to append. Never empty."""
+    choice: _builtins.int
+    """Which choice it belongs to, counted from 0."""
+    @_builtins.property
+    def logprobs(self) -> _containers.RepeatedCompositeFieldContainer[_logprobs_pb2.TokenLogprob]:
+        """The tokens read since the delta before, where they were asked for."""
+
     def __init__(
         self,
         *,
         text: _builtins.str = ...,
+        choice: _builtins.int = ...,
+        logprobs: _abc.Iterable[_logprobs_pb2.TokenLogprob] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["choice", b"choice", "logprobs", b"logprobs", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -913,16 +1098,32 @@ class ContentDelta(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TEXT_FIELD_NUMBER: _builtins.int
+    CHOICE_FIELD_NUMBER: _builtins.int
+    LOGPROBS_FIELD_NUMBER: _builtins.int
     text: _builtins.str
-    """Text to append. Never empty."""
+    """Text to append. Empty only where `logprobs` has tokens without text, such
+    as the one that ends an answer.
+    """
+    choice: _builtins.int
+    """Which choice it belongs to, counted from 0. Deltas of different choices
+    come in any order.
+    """
+    @_builtins.property
+    def logprobs(self) -> _containers.RepeatedCompositeFieldContainer[_logprobs_pb2.TokenLogprob]:
+        """The tokens read since the delta before, where they were asked for; those of
+        tool calls are left out. With `CompleteRequest.echo`, the prompt's first.
+        """
+
     def __init__(
         self,
         *,
         text: _builtins.str = ...,
+        choice: _builtins.int = ...,
+        logprobs: _abc.Iterable[_logprobs_pb2.TokenLogprob] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["choice", b"choice", "logprobs", b"logprobs", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1183,7 +1384,7 @@ class Usage(_message.Message):
     cannot tell.
     """
     turns: _builtins.int
-    """Model turns so far."""
+    """Model turns so far. Choices that are generated together are one."""
     reused_completion_tokens: _builtins.int
     """Of the completion tokens, those that were not generated for this run: taken
     from the cache, or shared with an identical turn. They are charged as
@@ -1216,6 +1417,7 @@ class ChatFinished(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     CONVERSATION_ERROR_FIELD_NUMBER: _builtins.int
+    CHOICES_FIELD_NUMBER: _builtins.int
     reason: Global___FinishReason.ValueType
     """Why."""
     @_builtins.property
@@ -1228,17 +1430,58 @@ class ChatFinished(_message.Message):
         be added to the conversation. Code, message and `google.rpc.ErrorInfo`.
         """
 
+    @_builtins.property
+    def choices(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChoiceEnd]:
+        """How each choice of the last turn ended, by number. Where the run was ended
+        from outside, choices that had not ended by then have its reason.
+        """
+
     def __init__(
         self,
         *,
         reason: Global___FinishReason.ValueType = ...,
         error: _status_pb2.Status | None = ...,
         conversation_error: _status_pb2.Status | None = ...,
+        choices: _abc.Iterable[Global___ChoiceEnd] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["conversation_error", b"conversation_error", "error", b"error"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["conversation_error", b"conversation_error", "error", b"error", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["choices", b"choices", "conversation_error", b"conversation_error", "error", b"error", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ChatFinished: _TypeAlias = ChatFinished  # noqa: Y015
+
+@_typing.final
+class ChoiceEnd(_message.Message):
+    """How a choice ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHOICE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    COMPLETION_TOKENS_FIELD_NUMBER: _builtins.int
+    STOP_TEXT_FIELD_NUMBER: _builtins.int
+    choice: _builtins.int
+    """Which, counted from 0."""
+    reason: Global___FinishReason.ValueType
+    """Why. Where there is one choice, the run's own reason."""
+    completion_tokens: _builtins.int
+    """Tokens generated for it in its turn."""
+    stop_text: _builtins.str
+    """The text of `SamplingOptions.stop` that ended it. Empty for any other end."""
+    def __init__(
+        self,
+        *,
+        choice: _builtins.int = ...,
+        reason: Global___FinishReason.ValueType = ...,
+        completion_tokens: _builtins.int = ...,
+        stop_text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["choice", b"choice", "completion_tokens", b"completion_tokens", "reason", b"reason", "stop_text", b"stop_text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChoiceEnd: _TypeAlias = ChoiceEnd  # noqa: Y015

@@ -11,6 +11,8 @@ from google.rpc import status_pb2 as _status_pb2
 from parley.inference.v1 import answer_pb2 as _answer_pb2
 from parley.inference.v1 import chat_pb2 as _chat_pb2
 from parley.inference.v1 import message_pb2 as _message_pb2
+from parley.inference.v1 import structured_output_pb2 as _structured_output_pb2
+from parley.inference.v1 import tool_choice_pb2 as _tool_choice_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -92,6 +94,9 @@ class ConverseSetup(_message.Message):
     APPROVALS_FIELD_NUMBER: _builtins.int
     CONVERSATION_ID_FIELD_NUMBER: _builtins.int
     CACHE_FIELD_NUMBER: _builtins.int
+    TOOL_CHOICE_FIELD_NUMBER: _builtins.int
+    PARALLEL_TOOL_CALLS_FIELD_NUMBER: _builtins.int
+    STRUCTURED_OUTPUT_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name. 0 to 256 characters. Default: the deployment's default
     model. Clients repeat it as the metadata `parley-model`.
@@ -101,6 +106,8 @@ class ConverseSetup(_message.Message):
     folder of its own beneath the user's workspace. Up to 128 characters.
     Default: the user's workspace itself.
     """
+    parallel_tool_calls: _builtins.bool
+    """Whether a turn of the model may make several calls. Default: true."""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[_message_pb2.Message]:
         """What was said before, oldest first, every call answered. 0 to 4,096
@@ -139,6 +146,16 @@ class ConverseSetup(_message.Message):
         answer would be the same again.
         """
 
+    @_builtins.property
+    def tool_choice(self) -> _tool_choice_pb2.ToolChoice:
+        """Whether the model must call tools, in the first turn of each run. Default:
+        it decides.
+        """
+
+    @_builtins.property
+    def structured_output(self) -> _structured_output_pb2.StructuredOutput:
+        """The form that every answer is held to. Default: any."""
+
     def __init__(
         self,
         *,
@@ -152,12 +169,17 @@ class ConverseSetup(_message.Message):
         approvals: _chat_pb2.ApprovalOptions | None = ...,
         conversation_id: _builtins.str = ...,
         cache: _chat_pb2.CacheOptions | None = ...,
+        tool_choice: _tool_choice_pb2.ToolChoice | None = ...,
+        parallel_tool_calls: _builtins.bool | None = ...,
+        structured_output: _structured_output_pb2.StructuredOutput | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "cache", b"cache", "client_tools", b"client_tools", "limits", b"limits", "reasoning", b"reasoning", "sampling", b"sampling", "server_tools", b"server_tools"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_parallel_tool_calls", b"_parallel_tool_calls", "approvals", b"approvals", "cache", b"cache", "client_tools", b"client_tools", "limits", b"limits", "parallel_tool_calls", b"parallel_tool_calls", "reasoning", b"reasoning", "sampling", b"sampling", "server_tools", b"server_tools", "structured_output", b"structured_output", "tool_choice", b"tool_choice"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvals", b"approvals", "cache", b"cache", "client_tools", b"client_tools", "conversation_id", b"conversation_id", "limits", b"limits", "messages", b"messages", "model", b"model", "reasoning", b"reasoning", "sampling", b"sampling", "server_tools", b"server_tools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_parallel_tool_calls", b"_parallel_tool_calls", "approvals", b"approvals", "cache", b"cache", "client_tools", b"client_tools", "conversation_id", b"conversation_id", "limits", b"limits", "messages", b"messages", "model", b"model", "parallel_tool_calls", b"parallel_tool_calls", "reasoning", b"reasoning", "sampling", b"sampling", "server_tools", b"server_tools", "structured_output", b"structured_output", "tool_choice", b"tool_choice"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__parallel_tool_calls: _TypeAlias = _typing.Literal["parallel_tool_calls"]  # noqa: Y015
+    _WhichOneofArgType__parallel_tool_calls: _TypeAlias = _typing.Literal["_parallel_tool_calls", b"_parallel_tool_calls"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__parallel_tool_calls) -> _WhichOneofReturnType__parallel_tool_calls | None: ...
 
 Global___ConverseSetup: _TypeAlias = ConverseSetup  # noqa: Y015
 

@@ -125,6 +125,24 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_CONVERSATIONS_OFF: _ErrorReason.ValueType  # 64
     """This deployment stores no conversations: it was given no database."""
+    ERROR_REASON_TOKEN_UNKNOWN: _ErrorReason.ValueType  # 31
+    """A token id is beyond the model's vocabulary. Metadata: `field`, the field
+    that has it; `token_id`; `vocabulary_size`.
+    """
+    ERROR_REASON_STRUCTURED_OUTPUT_INVALID: _ErrorReason.ValueType  # 32
+    """A form for the answer does not compile, or asks for what the engine cannot
+    hold an answer to. The message says what. Metadata: `field`.
+    """
+    ERROR_REASON_STRUCTURED_OUTPUT_TOO_COMPLEX: _ErrorReason.ValueType  # 33
+    """A form for the answer takes more time or memory to compile than there is
+    for one. Metadata: `field`, `limit_seconds`.
+    """
+    ERROR_REASON_NO_TOOL_TO_CALL: _ErrorReason.ValueType  # 34
+    """A call of a tool is asked for, and the run has no tools: the tools service
+    does not answer, or has none for the caller.
+    """
+    ERROR_REASON_MODEL_LACKS: _ErrorReason.ValueType  # 35
+    """The model cannot do what a field asks for. Metadata: `model`, `field`."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons that the inference service gives, in the domain `inference.parley`."""
@@ -232,4 +250,22 @@ Metadata: `conversation_id`, `last_message_id`.
 """
 ERROR_REASON_CONVERSATIONS_OFF: ErrorReason.ValueType  # 64
 """This deployment stores no conversations: it was given no database."""
+ERROR_REASON_TOKEN_UNKNOWN: ErrorReason.ValueType  # 31
+"""A token id is beyond the model's vocabulary. Metadata: `field`, the field
+that has it; `token_id`; `vocabulary_size`.
+"""
+ERROR_REASON_STRUCTURED_OUTPUT_INVALID: ErrorReason.ValueType  # 32
+"""A form for the answer does not compile, or asks for what the engine cannot
+hold an answer to. The message says what. Metadata: `field`.
+"""
+ERROR_REASON_STRUCTURED_OUTPUT_TOO_COMPLEX: ErrorReason.ValueType  # 33
+"""A form for the answer takes more time or memory to compile than there is
+for one. Metadata: `field`, `limit_seconds`.
+"""
+ERROR_REASON_NO_TOOL_TO_CALL: ErrorReason.ValueType  # 34
+"""A call of a tool is asked for, and the run has no tools: the tools service
+does not answer, or has none for the caller.
+"""
+ERROR_REASON_MODEL_LACKS: ErrorReason.ValueType  # 35
+"""The model cannot do what a field asks for. Metadata: `model`, `field`."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -4,8 +4,10 @@ import grpc
 import warnings
 
 from parley.inference.v1 import chat_pb2 as parley_dot_inference_dot_v1_dot_chat__pb2
+from parley.inference.v1 import completion_pb2 as parley_dot_inference_dot_v1_dot_completion__pb2
 from parley.inference.v1 import converse_pb2 as parley_dot_inference_dot_v1_dot_converse__pb2
 from parley.inference.v1 import inference_service_pb2 as parley_dot_inference_dot_v1_dot_inference__service__pb2
+from parley.inference.v1 import tokens_pb2 as parley_dot_inference_dot_v1_dot_tokens__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -71,6 +73,31 @@ class InferenceServiceStub:
                 '/parley.inference.v1.InferenceService/PurgeCache',
                 request_serializer=parley_dot_inference_dot_v1_dot_inference__service__pb2.PurgeCacheRequest.SerializeToString,
                 response_deserializer=parley_dot_inference_dot_v1_dot_inference__service__pb2.PurgeCacheResponse.FromString,
+                _registered_method=True)
+        self.GetModel = channel.unary_unary(
+                '/parley.inference.v1.InferenceService/GetModel',
+                request_serializer=parley_dot_inference_dot_v1_dot_inference__service__pb2.GetModelRequest.SerializeToString,
+                response_deserializer=parley_dot_inference_dot_v1_dot_inference__service__pb2.GetModelResponse.FromString,
+                _registered_method=True)
+        self.Complete = channel.unary_stream(
+                '/parley.inference.v1.InferenceService/Complete',
+                request_serializer=parley_dot_inference_dot_v1_dot_completion__pb2.CompleteRequest.SerializeToString,
+                response_deserializer=parley_dot_inference_dot_v1_dot_completion__pb2.CompleteResponse.FromString,
+                _registered_method=True)
+        self.Tokenize = channel.unary_unary(
+                '/parley.inference.v1.InferenceService/Tokenize',
+                request_serializer=parley_dot_inference_dot_v1_dot_tokens__pb2.TokenizeRequest.SerializeToString,
+                response_deserializer=parley_dot_inference_dot_v1_dot_tokens__pb2.TokenizeResponse.FromString,
+                _registered_method=True)
+        self.Detokenize = channel.unary_unary(
+                '/parley.inference.v1.InferenceService/Detokenize',
+                request_serializer=parley_dot_inference_dot_v1_dot_tokens__pb2.DetokenizeRequest.SerializeToString,
+                response_deserializer=parley_dot_inference_dot_v1_dot_tokens__pb2.DetokenizeResponse.FromString,
+                _registered_method=True)
+        self.CountTokens = channel.unary_unary(
+                '/parley.inference.v1.InferenceService/CountTokens',
+                request_serializer=parley_dot_inference_dot_v1_dot_tokens__pb2.CountTokensRequest.SerializeToString,
+                response_deserializer=parley_dot_inference_dot_v1_dot_tokens__pb2.CountTokensResponse.FromString,
                 _registered_method=True)
 
 
@@ -142,6 +169,42 @@ class InferenceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetModel(self, request, context):
+        """Shows a model.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Complete(self, request, context):
+        """Goes on with a text, as it is, as a stream of numbered events. A run like
+        those of `Chat`: it is counted, limited and ended in the same ways.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Tokenize(self, request, context):
+        """Gives the tokens of a text, or of the prompt that a chat would be.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Detokenize(self, request, context):
+        """Gives the text of tokens.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CountTokens(self, request, context):
+        """Counts the tokens of a text, or of the prompt that a chat would be.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_InferenceServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -179,6 +242,31 @@ def add_InferenceServiceServicer_to_server(servicer, server):
                     servicer.PurgeCache,
                     request_deserializer=parley_dot_inference_dot_v1_dot_inference__service__pb2.PurgeCacheRequest.FromString,
                     response_serializer=parley_dot_inference_dot_v1_dot_inference__service__pb2.PurgeCacheResponse.SerializeToString,
+            ),
+            'GetModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetModel,
+                    request_deserializer=parley_dot_inference_dot_v1_dot_inference__service__pb2.GetModelRequest.FromString,
+                    response_serializer=parley_dot_inference_dot_v1_dot_inference__service__pb2.GetModelResponse.SerializeToString,
+            ),
+            'Complete': grpc.unary_stream_rpc_method_handler(
+                    servicer.Complete,
+                    request_deserializer=parley_dot_inference_dot_v1_dot_completion__pb2.CompleteRequest.FromString,
+                    response_serializer=parley_dot_inference_dot_v1_dot_completion__pb2.CompleteResponse.SerializeToString,
+            ),
+            'Tokenize': grpc.unary_unary_rpc_method_handler(
+                    servicer.Tokenize,
+                    request_deserializer=parley_dot_inference_dot_v1_dot_tokens__pb2.TokenizeRequest.FromString,
+                    response_serializer=parley_dot_inference_dot_v1_dot_tokens__pb2.TokenizeResponse.SerializeToString,
+            ),
+            'Detokenize': grpc.unary_unary_rpc_method_handler(
+                    servicer.Detokenize,
+                    request_deserializer=parley_dot_inference_dot_v1_dot_tokens__pb2.DetokenizeRequest.FromString,
+                    response_serializer=parley_dot_inference_dot_v1_dot_tokens__pb2.DetokenizeResponse.SerializeToString,
+            ),
+            'CountTokens': grpc.unary_unary_rpc_method_handler(
+                    servicer.CountTokens,
+                    request_deserializer=parley_dot_inference_dot_v1_dot_tokens__pb2.CountTokensRequest.FromString,
+                    response_serializer=parley_dot_inference_dot_v1_dot_tokens__pb2.CountTokensResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -371,6 +459,141 @@ class InferenceService:
             '/parley.inference.v1.InferenceService/PurgeCache',
             parley_dot_inference_dot_v1_dot_inference__service__pb2.PurgeCacheRequest.SerializeToString,
             parley_dot_inference_dot_v1_dot_inference__service__pb2.PurgeCacheResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.inference.v1.InferenceService/GetModel',
+            parley_dot_inference_dot_v1_dot_inference__service__pb2.GetModelRequest.SerializeToString,
+            parley_dot_inference_dot_v1_dot_inference__service__pb2.GetModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Complete(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/parley.inference.v1.InferenceService/Complete',
+            parley_dot_inference_dot_v1_dot_completion__pb2.CompleteRequest.SerializeToString,
+            parley_dot_inference_dot_v1_dot_completion__pb2.CompleteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Tokenize(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.inference.v1.InferenceService/Tokenize',
+            parley_dot_inference_dot_v1_dot_tokens__pb2.TokenizeRequest.SerializeToString,
+            parley_dot_inference_dot_v1_dot_tokens__pb2.TokenizeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Detokenize(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.inference.v1.InferenceService/Detokenize',
+            parley_dot_inference_dot_v1_dot_tokens__pb2.DetokenizeRequest.SerializeToString,
+            parley_dot_inference_dot_v1_dot_tokens__pb2.DetokenizeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CountTokens(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.inference.v1.InferenceService/CountTokens',
+            parley_dot_inference_dot_v1_dot_tokens__pb2.CountTokensRequest.SerializeToString,
+            parley_dot_inference_dot_v1_dot_tokens__pb2.CountTokensResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -6,8 +6,10 @@ isort:skip_file
 from collections import abc as _abc
 from grpc import aio as _aio
 from parley.inference.v1 import chat_pb2 as _chat_pb2
+from parley.inference.v1 import completion_pb2 as _completion_pb2
 from parley.inference.v1 import converse_pb2 as _converse_pb2
 from parley.inference.v1 import inference_service_pb2 as _inference_service_pb2
+from parley.inference.v1 import tokens_pb2 as _tokens_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -70,6 +72,18 @@ class InferenceServiceStub:
     """Forgets the cached turns of a model, for the caller's tenant: no run that
     begins afterwards is answered by one.
     """
+    GetModel: _grpc.UnaryUnaryMultiCallable[_inference_service_pb2.GetModelRequest, _inference_service_pb2.GetModelResponse]
+    """Shows a model."""
+    Complete: _grpc.UnaryStreamMultiCallable[_completion_pb2.CompleteRequest, _completion_pb2.CompleteResponse]
+    """Goes on with a text, as it is, as a stream of numbered events. A run like
+    those of `Chat`: it is counted, limited and ended in the same ways.
+    """
+    Tokenize: _grpc.UnaryUnaryMultiCallable[_tokens_pb2.TokenizeRequest, _tokens_pb2.TokenizeResponse]
+    """Gives the tokens of a text, or of the prompt that a chat would be."""
+    Detokenize: _grpc.UnaryUnaryMultiCallable[_tokens_pb2.DetokenizeRequest, _tokens_pb2.DetokenizeResponse]
+    """Gives the text of tokens."""
+    CountTokens: _grpc.UnaryUnaryMultiCallable[_tokens_pb2.CountTokensRequest, _tokens_pb2.CountTokensResponse]
+    """Counts the tokens of a text, or of the prompt that a chat would be."""
 
 @_typing.type_check_only
 class InferenceServiceAsyncStub(InferenceServiceStub):
@@ -111,6 +125,18 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     """Forgets the cached turns of a model, for the caller's tenant: no run that
     begins afterwards is answered by one.
     """
+    GetModel: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.GetModelRequest, _inference_service_pb2.GetModelResponse]  # type: ignore[assignment]
+    """Shows a model."""
+    Complete: _aio.UnaryStreamMultiCallable[_completion_pb2.CompleteRequest, _completion_pb2.CompleteResponse]  # type: ignore[assignment]
+    """Goes on with a text, as it is, as a stream of numbered events. A run like
+    those of `Chat`: it is counted, limited and ended in the same ways.
+    """
+    Tokenize: _aio.UnaryUnaryMultiCallable[_tokens_pb2.TokenizeRequest, _tokens_pb2.TokenizeResponse]  # type: ignore[assignment]
+    """Gives the tokens of a text, or of the prompt that a chat would be."""
+    Detokenize: _aio.UnaryUnaryMultiCallable[_tokens_pb2.DetokenizeRequest, _tokens_pb2.DetokenizeResponse]  # type: ignore[assignment]
+    """Gives the text of tokens."""
+    CountTokens: _aio.UnaryUnaryMultiCallable[_tokens_pb2.CountTokensRequest, _tokens_pb2.CountTokensResponse]  # type: ignore[assignment]
+    """Counts the tokens of a text, or of the prompt that a chat would be."""
 
 class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
     """Answers questions with a model and the platform's tools."""
@@ -191,5 +217,47 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         """Forgets the cached turns of a model, for the caller's tenant: no run that
         begins afterwards is answered by one.
         """
+
+    @_abc_1.abstractmethod
+    def GetModel(
+        self,
+        request: _inference_service_pb2.GetModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_inference_service_pb2.GetModelResponse, _abc.Awaitable[_inference_service_pb2.GetModelResponse]]:
+        """Shows a model."""
+
+    @_abc_1.abstractmethod
+    def Complete(
+        self,
+        request: _completion_pb2.CompleteRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_completion_pb2.CompleteResponse], _abc.AsyncIterator[_completion_pb2.CompleteResponse]]:
+        """Goes on with a text, as it is, as a stream of numbered events. A run like
+        those of `Chat`: it is counted, limited and ended in the same ways.
+        """
+
+    @_abc_1.abstractmethod
+    def Tokenize(
+        self,
+        request: _tokens_pb2.TokenizeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tokens_pb2.TokenizeResponse, _abc.Awaitable[_tokens_pb2.TokenizeResponse]]:
+        """Gives the tokens of a text, or of the prompt that a chat would be."""
+
+    @_abc_1.abstractmethod
+    def Detokenize(
+        self,
+        request: _tokens_pb2.DetokenizeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tokens_pb2.DetokenizeResponse, _abc.Awaitable[_tokens_pb2.DetokenizeResponse]]:
+        """Gives the text of tokens."""
+
+    @_abc_1.abstractmethod
+    def CountTokens(
+        self,
+        request: _tokens_pb2.CountTokensRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_tokens_pb2.CountTokensResponse, _abc.Awaitable[_tokens_pb2.CountTokensResponse]]:
+        """Counts the tokens of a text, or of the prompt that a chat would be."""
 
 def add_InferenceServiceServicer_to_server(servicer: InferenceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -3,8 +3,10 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
@@ -16,6 +18,46 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _ModelCapability:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ModelCapabilityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModelCapability.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MODEL_CAPABILITY_UNSPECIFIED: _ModelCapability.ValueType  # 0
+    """Never sent."""
+    MODEL_CAPABILITY_CHAT: _ModelCapability.ValueType  # 1
+    """`Chat` and `Converse`."""
+    MODEL_CAPABILITY_COMPLETE: _ModelCapability.ValueType  # 2
+    """`Complete`."""
+    MODEL_CAPABILITY_TOOLS: _ModelCapability.ValueType  # 3
+    """Calls of tools, `ChatRequest.tool_choice` included."""
+    MODEL_CAPABILITY_REASONING: _ModelCapability.ValueType  # 4
+    """`ChatRequest.reasoning`."""
+    MODEL_CAPABILITY_STRUCTURED_OUTPUT: _ModelCapability.ValueType  # 5
+    """`ChatRequest.structured_output`."""
+    MODEL_CAPABILITY_LOGPROBS: _ModelCapability.ValueType  # 6
+    """`SamplingOptions.top_logprobs`."""
+
+class ModelCapability(_ModelCapability, metaclass=_ModelCapabilityEnumTypeWrapper):
+    """Something that a model can do."""
+
+MODEL_CAPABILITY_UNSPECIFIED: ModelCapability.ValueType  # 0
+"""Never sent."""
+MODEL_CAPABILITY_CHAT: ModelCapability.ValueType  # 1
+"""`Chat` and `Converse`."""
+MODEL_CAPABILITY_COMPLETE: ModelCapability.ValueType  # 2
+"""`Complete`."""
+MODEL_CAPABILITY_TOOLS: ModelCapability.ValueType  # 3
+"""Calls of tools, `ChatRequest.tool_choice` included."""
+MODEL_CAPABILITY_REASONING: ModelCapability.ValueType  # 4
+"""`ChatRequest.reasoning`."""
+MODEL_CAPABILITY_STRUCTURED_OUTPUT: ModelCapability.ValueType  # 5
+"""`ChatRequest.structured_output`."""
+MODEL_CAPABILITY_LOGPROBS: ModelCapability.ValueType  # 6
+"""`SamplingOptions.top_logprobs`."""
+Global___ModelCapability: _TypeAlias = ModelCapability  # noqa: Y015
 
 class _ModelState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -57,6 +99,10 @@ class Model(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     SUPPORTS_REASONING_FIELD_NUMBER: _builtins.int
     SUPPORTS_TOOLS_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    VOCABULARY_SIZE_FIELD_NUMBER: _builtins.int
+    DEFAULT_MAX_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    CAPABILITIES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The name by which requests ask for it."""
     context_length: _builtins.int
@@ -69,6 +115,21 @@ class Model(_message.Message):
     """True where it reasons before it answers."""
     supports_tools: _builtins.bool
     """True where it can call tools."""
+    revision: _builtins.str
+    """Which weights they are: the revision where they came from a repository,
+    else a fingerprint of their files. Up to 64 characters; empty until it is
+    loaded.
+    """
+    vocabulary_size: _builtins.int
+    """Tokens that it knows; their ids are below this. 0 until it is loaded."""
+    default_max_output_tokens: _builtins.int
+    """Tokens of a turn where the request sets no limit. 0 where that is what the
+    context has left.
+    """
+    @_builtins.property
+    def capabilities(self) -> _containers.RepeatedScalarFieldContainer[Global___ModelCapability.ValueType]:
+        """The methods and options that it takes. Empty until it is loaded."""
+
     def __init__(
         self,
         *,
@@ -78,10 +139,14 @@ class Model(_message.Message):
         state: Global___ModelState.ValueType = ...,
         supports_reasoning: _builtins.bool = ...,
         supports_tools: _builtins.bool = ...,
+        revision: _builtins.str = ...,
+        vocabulary_size: _builtins.int = ...,
+        default_max_output_tokens: _builtins.int = ...,
+        capabilities: _abc.Iterable[Global___ModelCapability.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["context_length", b"context_length", "is_default", b"is_default", "name", b"name", "state", b"state", "supports_reasoning", b"supports_reasoning", "supports_tools", b"supports_tools"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "context_length", b"context_length", "default_max_output_tokens", b"default_max_output_tokens", "is_default", b"is_default", "name", b"name", "revision", b"revision", "state", b"state", "supports_reasoning", b"supports_reasoning", "supports_tools", b"supports_tools", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,47 @@
+"""Reads the choices of one turn: each by a reader of its own, all on one bill."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from services.inference.engine import Step
+from services.inference.turn_reader import RawOutput, TurnReader
+
+
+class Choices:
+    """Reads the choices of a turn."""
+
+    def __init__(self, readers: Sequence[TurnReader]) -> None:
+        """Read by these readers, one for each choice."""
+        self._readers = readers
+        self._cached = 0
+        self._reasoning = [0 for _ in readers]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens read so far, of all choices."""
+        return sum(reader.tokens for reader in self._readers)
+
+    def read(
+        self, index: int, output: RawOutput, cached_tokens: int, prompt_token_ids: list[int] | None
+    ) -> Step:
+        """What a choice's next output means.
+
+        Raises:
+            EngineFailed: The engine gave the request up.
+            OutputUnparseable: The text breaks the model's own format.
+        """
+        step = self._readers[index].read(output, cached_tokens, prompt_token_ids)
+        if len(self._readers) == 1:
+            return step
+        # Of a prompt that all share, what the others found is what the first left there.
+        self._cached = cached_tokens if index == 0 else self._cached
+        self._reasoning[index] = step.usage.reasoning_tokens
+        usage = replace(
+            step.usage,
+            completion_tokens=self.tokens,
+            cached_prompt_tokens=self._cached,
+            reasoning_tokens=sum(self._reasoning),
+        )
+        return replace(step, usage=usage)

@@ -1,0 +1,132 @@
+"""A turn as vLLM's own request model, which its renderer, its parsers and its sampler read."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from services.inference import vllm_environment  # noqa: F401 - it stands before vLLM's own imports
+from services.inference.engine import Message, Sampling, Turn
+from services.inference.options import CallMode, Effort, FormKind, OutputForm, ToolChoice
+
+# isort: split
+from vllm.config import ModelConfig
+from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+from vllm.renderers import TokenizeParams
+from vllm.sampling_params import SamplingParams, StructuredOutputsParams
+
+MOST_SEED = 2**63 - 1
+
+
+class RenderRequest(ChatCompletionRequest):
+    """vLLM's request, counted by us: its own length check hides how long the prompt is."""
+
+    def build_tok_params(self, model_config: ModelConfig) -> TokenizeParams:
+        """Tokenize all of the text; `VllmEngine.render` bounds it first."""
+        del model_config
+        return TokenizeParams(max_total_tokens=None, add_special_tokens=self.add_special_tokens)
+
+
+def chat_request(turn: Turn) -> RenderRequest:
+    """A turn as vLLM's renderer and parser read it; of a raw prompt, what its sampler reads.
+
+    Raises:
+        ValueError: A field is not as vLLM's own model wants it.
+    """
+    options = _sampling(turn.sampling)
+    if turn.tools:
+        options["tools"] = [{"type": "function", "function": asdict(tool)} for tool in turn.tools]
+        options["tool_choice"] = _tool_choice(turn.tool_choice)
+        options["parallel_tool_calls"] = turn.parallel_calls
+    if turn.form is not None and turn.tool_choice.mode is not CallMode.REQUIRED:
+        options["structured_outputs"] = _constraint(turn.form)
+    options |= _reasoning(turn.reasoning, turn.effort)
+    request = RenderRequest(messages=[_message(each) for each in turn.messages], stream=True, **options)
+    if turn.raw is not None and turn.raw.echo:
+        # Its validator takes them for answers in one piece only; the engine gives them to both.
+        request.prompt_logprobs = turn.sampling.top_logprobs
+    return request
+
+
+def sampling_params(
+    request: RenderRequest, max_output_tokens: int, defaults: dict[str, Any]
+) -> SamplingParams:
+    """What the sampler is told.
+
+    Args:
+        request: The request, as rendering left it.
+        max_output_tokens: Tokens that each choice may have.
+        defaults: The model's generation defaults.
+    """
+    request.min_tokens = min(request.min_tokens, max_output_tokens)
+    return request.to_sampling_params(max_output_tokens, defaults)
+
+
+def _sampling(given: Sampling) -> dict[str, Any]:
+    optional = {
+        "temperature": given.temperature,
+        "top_p": given.top_p,
+        "top_k": given.top_k,
+        "min_p": given.min_p,
+        "presence_penalty": given.presence_penalty,
+        "frequency_penalty": given.frequency_penalty,
+        "repetition_penalty": given.repetition_penalty,
+    }
+    options: dict[str, Any] = {name: value for name, value in optional.items() if value is not None}
+    options["stop"] = list(given.stop)
+    options["stop_token_ids"] = list(given.stop_token_ids)
+    options["min_tokens"] = given.min_output_tokens
+    options["ignore_eos"] = given.ignore_eos
+    options["n"] = given.choice_count
+    if given.seed is not None:
+        # vLLM adds each choice's number.
+        options["seed"] = min(given.seed, MOST_SEED - given.choice_count + 1)
+    if given.logit_bias:
+        options["logit_bias"] = {str(token): bias for token, bias in given.logit_bias.items()}
+    if given.top_logprobs is not None:
+        options |= {"logprobs": True, "top_logprobs": given.top_logprobs}
+    return options
+
+
+def _tool_choice(given: ToolChoice) -> Any:
+    if given.name:
+        return {"type": "function", "function": {"name": given.name}}
+    return given.mode.name.lower()
+
+
+def _constraint(form: OutputForm) -> StructuredOutputsParams:
+    match form.kind:
+        case FormKind.JSON_SCHEMA:
+            return StructuredOutputsParams(json=form.text)
+        case FormKind.REGEX:
+            return StructuredOutputsParams(regex=form.text)
+        case FormKind.GRAMMAR:
+            return StructuredOutputsParams(grammar=form.text)
+        case FormKind.CHOICES:
+            return StructuredOutputsParams(choice=list(form.choices))
+        case FormKind.JSON_OBJECT:
+            return StructuredOutputsParams(json_object=True)
+
+
+def _reasoning(enabled: bool | None, effort: Effort | None) -> dict[str, Any]:
+    """Families spell it differently; a template takes what it knows."""
+    options: dict[str, Any] = {}
+    if enabled is not None:
+        options["chat_template_kwargs"] = {"enable_thinking": enabled, "thinking": enabled}
+    if effort is not None:
+        options["reasoning_effort"] = effort.value
+    return options
+
+
+def _message(message: Message) -> dict[str, Any]:
+    rendered: dict[str, Any] = {"role": message.role.value, "content": message.content}
+    if message.reasoning:
+        rendered["reasoning"] = message.reasoning
+    if message.tool_call_id:
+        rendered["tool_call_id"] = message.tool_call_id
+    if message.tool_calls:
+        rendered["tool_calls"] = [
+            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in message.tool_calls
+        ]
+    return rendered
