@@ -21,6 +21,9 @@ from parley_client.errors import ParleyError
 from parley_client.transcript import Transcript
 
 QUESTION_CHARACTERS = 1 << 20
+RESUME_SECONDS = 30
+"""How long an answer that was cut, for example by an edge that is restarted, may be read on."""
+
 WELCOME = "Ask away. /new forgets the conversation, Ctrl-C stops an answer, Ctrl-D ends."
 
 
@@ -41,6 +44,7 @@ class AnswerOptions:
         request.approvals.policy = self.approve.policy
         if not self.reasoning:
             request.reasoning.enabled = False
+        request.resume_window.FromSeconds(RESUME_SECONDS)
         if self.max_tool_rounds is not None:
             request.limits.max_tool_rounds = self.max_tool_rounds
         return request

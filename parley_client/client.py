@@ -8,6 +8,7 @@ async with Client(open_channel("localhost:8443", authority=path), ApiKey(secret)
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -35,10 +36,15 @@ from parley_client.caller import Caller, nothing, pages
 from parley_client.conversation import Call, ConversationStream, approval_decision
 from parley_client.conversations import Conversations
 from parley_client.credentials import AccessToken, Anonymous, Credentials, Login, Metadata, Tokens
+from parley_client.resuming import ResumingStream
 from parley_client.stream import EventStream
 
 MODEL_KEY = "parley-model"
 """Metadata by which the edge routes without reading bodies (as AIP-4222 does)."""
+
+ResumeCall = grpc.aio.UnaryStreamCall[
+    inference_service_pb2.ResumeRequest, inference_service_pb2.ResumeResponse
+]
 
 
 def user_message(text: str) -> message_pb2.Message:
@@ -95,13 +101,37 @@ class Client:
     def chat(
         self, request: chat_pb2.ChatRequest, *, timeout_seconds: float | None = None
     ) -> EventStream[chat_pb2.ChatEvent]:
-        """Asks, and gives the answer's events as they come. Closing the stream cancels the run."""
+        """Asks, and gives the answer's events as they come. Closing the stream cancels the run.
+
+        With a `resume_window` in the request a stream that is cut is resumed by itself.
+        """
+        deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+
+        def timeout() -> float | None:
+            return None if deadline is None else max(0.0, deadline - time.monotonic())
 
         async def open_call() -> grpc.aio.UnaryStreamCall[chat_pb2.ChatRequest, chat_pb2.ChatResponse]:
             metadata = (*await self._caller.metadata(), (MODEL_KEY, request.model))
-            return self._inference.Chat(request, metadata=metadata, timeout=timeout_seconds)
+            return self._inference.Chat(request, metadata=metadata, timeout=timeout())
 
+        async def resume(run_id: str, after: int) -> ResumeCall:
+            metadata = (*await self._caller.metadata(), (MODEL_KEY, request.model))
+            rest = inference_service_pb2.ResumeRequest(run_id=run_id, after_sequence=after)
+            return self._inference.Resume(rest, metadata=metadata, timeout=timeout())
+
+        if request.HasField("resume_window"):
+            return ResumingStream(open_call, resume, self.cancel)
         return EventStream(open_call, lambda response: response.event)
+
+    def resume(self, run_id: str, after_sequence: int = 0) -> EventStream[chat_pb2.ChatEvent]:
+        """Reads on in a run of the caller that has a `resume_window`. Closing the stream is a cut.
+
+        Args:
+            run_id: `ChatStarted.run_id`.
+            after_sequence: The number of the last event that was read; 0 reads from the beginning.
+        """
+        request = inference_service_pb2.ResumeRequest(run_id=run_id, after_sequence=after_sequence)
+        return self._caller.stream(self._inference.Resume, request, lambda response: response.event)
 
     def converse(
         self, setup: converse_pb2.ConverseSetup, *, timeout_seconds: float | None = None

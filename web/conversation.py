@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
 
+from google.protobuf import duration_pb2
+
 from parley.inference.v1 import chat_pb2, message_pb2
 from web.answer import Answer, Call, Part, Saying
 
@@ -15,6 +17,8 @@ with tools is a handful of them."""
 
 MAX_QUESTION_CHARACTERS = 32_768
 TITLE_CHARACTERS = 48
+RESUME_SECONDS = 30
+"""How long an answer that was cut between page and edge may be read on. Closing the page cancels it."""
 UNTITLED = "New conversation"
 
 
@@ -57,6 +61,7 @@ class Conversation:
             messages=messages,
             server_tools=chat_pb2.ServerTools(all=True),
             approvals=chat_pb2.ApprovalOptions(policy=chat_pb2.APPROVAL_POLICY_ASK),
+            resume_window=duration_pb2.Duration(seconds=RESUME_SECONDS),
         )
 
 

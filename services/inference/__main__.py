@@ -27,12 +27,14 @@ from services.inference.conversations.library import ConversationLibrary
 from services.inference.conversations.schema import migrate
 from services.inference.conversations.servicer import ConversationServicer
 from services.inference.engine import Engine
+from services.inference.journal import Journal
 from services.inference.lifecycle import EngineDiedError, ModelLife
 from services.inference.mailbox import StoreMailbox
 from services.inference.models import Models
 from services.inference.openai_compat.servicer import OpenAIServicer
 from services.inference.page_key import shared_page_key
 from services.inference.preflight import StartError, check_model
+from services.inference.resumption import Resumption
 from services.inference.run_tokens import ExchangedTokens
 from services.inference.runs import RunRegistry
 from services.inference.servicer import InferenceServicer
@@ -88,9 +90,14 @@ async def main() -> None:
         library = await stack.enter_async_context(_library(settings))
         cache = await stack.enter_async_context(_cache(settings))
         answering = Answering(models, runs, toolbox, admission, run_tokens, Continuing(library), cache)
+        journal = Journal(await stack.enter_async_context(open_store(settings.store_url.get_secret_value())))
+        resumption = Resumption(
+            answering, journal, mailbox, revocations, server.stopping, settings.resume_bounds
+        )
+        await stack.enter_async_context(resumption.keeping())
         converse = partial(Conversation, answering, server.stopping)
         pages = PageTokens(await shared_page_key(store))
-        servicer = InferenceServicer(answering, converse, models, runs, mailbox, pages, cache)
+        servicer = InferenceServicer(answering, resumption, converse, models, runs, mailbox, pages, cache)
         server.add(add_InferenceServiceServicer_to_server, servicer)
         server.add(add_OpenAIServiceServicer_to_server, OpenAIServicer(answering, models))
         server.add(add_ConversationServiceServicer_to_server, ConversationServicer(library, pages))
@@ -100,7 +107,7 @@ async def main() -> None:
         life = ModelLife(
             settings.served_name, lambda: load_engine(settings.engine), models, runs, server.set_serving
         )
-        await serve(server, life, settings.load_seconds)
+        await serve(server, life, settings.load_seconds, resumption)
 
 
 @asynccontextmanager
@@ -154,7 +161,7 @@ async def _cache(settings: InferenceSettings) -> AsyncIterator[TurnCache | None]
             yield cache
 
 
-async def serve(server: RpcServer, life: ModelLife, load_seconds: float) -> None:
+async def serve(server: RpcServer, life: ModelLife, load_seconds: float, resumption: Resumption) -> None:
     """Serve until told to stop, or until the model's life ends.
 
     Raises:
@@ -162,7 +169,7 @@ async def serve(server: RpcServer, life: ModelLife, load_seconds: float) -> None
         EngineDiedError: Its engine died.
     """
     living = asyncio.create_task(life.run(load_seconds))
-    serving = asyncio.create_task(server.serve_until_stopped())
+    serving = asyncio.create_task(_serve(server, resumption))
     try:
         await asyncio.wait({living, serving}, return_when=asyncio.FIRST_COMPLETED)
         if living.done():
@@ -172,6 +179,12 @@ async def serve(server: RpcServer, life: ModelLife, load_seconds: float) -> None
         for task in (living, serving):
             task.cancel()
         await asyncio.gather(living, serving, return_exceptions=True)
+
+
+async def _serve(server: RpcServer, resumption: Resumption) -> None:
+    """Serve until told to stop; runs without a client need the engine for as long as the others."""
+    await server.serve_until_stopped()
+    await resumption.drained()
 
 
 async def load_engine(settings: EngineSettings) -> Engine:

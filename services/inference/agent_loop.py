@@ -100,7 +100,7 @@ class AgentLoop:
                     else:
                         yield event
         except RunEnded as ended:
-            finished = Finished(ended.reason)
+            finished = Finished(ended.reason, ended.error.to_status() if ended.error is not None else None)
         except ServiceError as error:
             finished = Finished(FinishReason.ERROR, error.to_status())
         except Exception:

@@ -48,6 +48,11 @@ class ChatAnswer:
         self._continuation = continuation
 
     @property
+    def run_id(self) -> str:
+        """The run."""
+        return self._run.run_id
+
+    @property
     def headers(self) -> tuple[tuple[str, str], ...]:
         """What is left of the caller's limits, as callers over HTTP read it."""
         return self._purse.headers()
@@ -201,6 +206,8 @@ def _limit(order: ChatOrder) -> Limit:
 
 def _ended_too_soon(ended: RunEnded) -> ServiceError:
     """The error of a run that ended before its first event."""
+    if ended.error is not None:
+        return ended.error
     if ended.reason is FinishReason.CANCELLED:
         return Cancelled("The call was cancelled before its run began.")
     if ended.reason is FinishReason.REVOKED:

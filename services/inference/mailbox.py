@@ -42,6 +42,7 @@ MAX_ENCLOSURE_BYTES = 7 * 2**20
 
 CANCEL = "cancel"
 ANSWER = "answer"
+ATTEND = "attend"
 
 
 class Mailbox(Protocol):
@@ -68,13 +69,24 @@ class Mailbox(Protocol):
         """
         ...
 
+    async def attend(self, run_id: str, owner: Owner) -> bool:
+        """Tell a run of this owner that it is read here; see `RunRegistry.attend`.
+
+        Returns:
+            False where no replica has it.
+
+        Raises:
+            DependencyUnavailable: The replicas cannot be asked.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Letter:
     """What a replica is asked to do.
 
     Attributes:
-        kind: `CANCEL` or `ANSWER`.
+        kind: `CANCEL`, `ANSWER` or `ATTEND`.
         run_id: The run.
         tenant_id: Its owner's.
         user_id: Its owner.
@@ -180,6 +192,10 @@ class StoreMailbox:
     ) -> Delivery:
         """See `Mailbox.answer`."""
         return await self._send(ANSWER, run_id, owner, Enclosure(call_id, answer, frozenset(granted)))
+
+    async def attend(self, run_id: str, owner: Owner) -> bool:
+        """See `Mailbox.attend`."""
+        return (await self._send(ATTEND, run_id, owner)).outcome is Outcome.TAKEN
 
     async def _send(
         self, kind: str, run_id: str, owner: Owner, enclosure: Enclosure | None = None
@@ -287,6 +303,9 @@ class StoreMailbox:
         if letter.kind == CANCEL:
             self._runs.end(letter.run_id, letter.owner, FinishReason.CANCELLED)
             return Delivery(Outcome.TAKEN)
+        if letter.kind == ATTEND:
+            attended = self._runs.attend(letter.run_id, letter.owner)
+            return Delivery(Outcome.TAKEN if attended else Outcome.NO_RUN)
         if letter.kind != ANSWER:
             raise ValueError("a letter of this kind is not known")
         body = await self._store.getdel(letter.enclosure)

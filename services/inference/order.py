@@ -117,3 +117,4 @@ class ChatOrder:
     parallel_calls: bool = True
     form: OutputForm | None = None
     raw: RawPrompt | None = None
+    resume_seconds: float = 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Collection, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -13,6 +13,7 @@ from ulid import ULID
 from services.inference.events import FinishReason
 from services.inference.metrics import RELEASE_SECONDS
 from services.inference.waiting_calls import Answer, Delivery, Outcome, WaitingCalls
+from services.rpc.errors import ServiceError
 from services.rpc.principal import Principal
 
 T = TypeVar("T")
@@ -21,9 +22,10 @@ T = TypeVar("T")
 class RunEnded(Exception):
     """The run was ended from outside, or its time is over."""
 
-    def __init__(self, reason: FinishReason) -> None:
+    def __init__(self, reason: FinishReason, error: ServiceError | None = None) -> None:
         super().__init__(reason.name)
         self.reason = reason
+        self.error = error
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class Run:
 
     Attributes:
         waiting_calls: Its calls that wait for somebody outside.
+        attended: Told when it is read at another replica; None where it cannot be.
     """
 
     def __init__(self, run_id: str, owner: Owner, limit: Limit) -> None:
@@ -60,8 +63,10 @@ class Run:
         self.owner = owner
         self.limit = limit
         self.waiting_calls = WaitingCalls()
+        self.attended: Callable[[], None] | None = None
         self._sequence = 0
         self._ended: FinishReason | None = None
+        self._error: ServiceError | None = None
         self._end_time = 0.0
         self._waiting: asyncio.Timeout | None = None
         self._stream: AsyncGenerator[Any, None] | None = None
@@ -72,11 +77,16 @@ class Run:
         self._sequence += 1
         return self._sequence
 
-    def end(self, reason: FinishReason) -> None:
-        """End the run: whatever it waits for is given up at once. The first reason stands."""
+    def end(self, reason: FinishReason, error: ServiceError | None = None) -> None:
+        """End the run: whatever it waits for is given up at once. The first reason stands.
+
+        Args:
+            reason: Why.
+            error: With `FinishReason.ERROR`: what happened.
+        """
         if self._ended is not None:
             return
-        self._over(reason, asyncio.get_running_loop().time())
+        self._over(reason, asyncio.get_running_loop().time(), error)
         if self._waiting is None:
             # Its client is reading: free what it holds without waiting for that.
             self._close_stream()
@@ -95,7 +105,7 @@ class Run:
         except TimeoutError:
             if self._waiting is None or not self._waiting.expired():
                 raise
-            raise RunEnded(self._over(self.limit.reason, self.limit.at)) from None
+            raise self._over(self.limit.reason, self.limit.at) from None
         finally:
             self._waiting = None
 
@@ -132,13 +142,13 @@ class Run:
         if asyncio.get_running_loop().time() >= self.limit.at:
             self._over(self.limit.reason, self.limit.at)
         if self._ended is not None:
-            raise RunEnded(self._ended)
+            raise RunEnded(self._ended, self._error)
 
-    def _over(self, reason: FinishReason, at: float) -> FinishReason:
+    def _over(self, reason: FinishReason, at: float, error: ServiceError | None = None) -> RunEnded:
         """Note that the run ended, at a time of the loop's clock. The first reason stands, and is given."""
         if self._ended is None:
-            self._ended, self._end_time = reason, at
-        return self._ended
+            self._ended, self._end_time, self._error = reason, at, error
+        return RunEnded(self._ended, self._error)
 
     def _close_stream(self) -> None:
         """Close what the run reads, in a task that survives the run's own."""
@@ -199,6 +209,18 @@ class RunRegistry:
         if run is not None:
             run.end(reason)
         return run is not None
+
+    def attend(self, run_id: str, owner: Owner) -> bool:
+        """Tell a run of this owner that it is read at another replica.
+
+        Returns:
+            False where this process has no such run, or another's, or one that cannot be.
+        """
+        run = self._find(run_id, owner)
+        if run is None or run.attended is None:
+            return False
+        run.attended()
+        return True
 
     def answer(
         self, run_id: str, owner: Owner, call_id: str, answer: Answer, granted: Collection[str]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import grpc
@@ -22,13 +22,16 @@ from services.inference.call_end import at_the_end, ends_with
 from services.inference.conversation import Conversation
 from services.inference.errors import CallNotWaiting, RunNotFound
 from services.inference.events import FinishReason
+from services.inference.kept_runs import Reader
 from services.inference.mailbox import Mailbox
 from services.inference.models import Models
 from services.inference.order import ChatOrder
+from services.inference.remote_runs import RemoteReader
+from services.inference.resumption import Resumption, without_window
 from services.inference.runs import Owner, RunRegistry
 from services.inference.turn_cache.cache import TurnCache
 from services.inference.waiting_calls import Answer, Outcome
-from services.rpc.call import current_principal
+from services.rpc.call import current_call, current_principal
 from services.rpc.errors import PermissionMissing
 from services.rpc.pages import PageTokens, page_size
 
@@ -42,6 +45,7 @@ class InferenceServicer(InferenceServiceServicer):
     def __init__(
         self,
         answering: Answering,
+        resumption: Resumption,
         converse: Converse,
         models: Models,
         runs: RunRegistry,
@@ -53,6 +57,7 @@ class InferenceServicer(InferenceServiceServicer):
 
         Args:
             answering: Answers chats.
+            resumption: Keeps those that outlive their call.
             converse: Makes a conversation with the current caller.
             models: The models.
             runs: The runs of this replica.
@@ -61,6 +66,7 @@ class InferenceServicer(InferenceServiceServicer):
             cache: What was answered before; None where nothing is kept.
         """
         self._answering = answering
+        self._resumption = resumption
         self._converse = converse
         self._models = models
         self._runs = runs
@@ -72,8 +78,17 @@ class InferenceServicer(InferenceServiceServicer):
         self, request: chat_pb2.ChatRequest, context: Context
     ) -> AsyncGenerator[chat_pb2.ChatResponse, None]:
         """See `InferenceService.Chat`."""
-        async with aclosing(self._answer(translate.chat_order(request), context)) as responses:
+        order = translate.chat_order(request)
+        hindrance = await self._resumption.hindrance() if order.resume_seconds else None
+        if order.resume_seconds and hindrance is None:
+            async with self._kept(order, context) as events:
+                async for event in events:
+                    yield chat_pb2.ChatResponse.FromString(event)
+            return
+        async with aclosing(self._answer(order, context)) as responses:
             async for response in responses:
+                if hindrance is not None:
+                    without_window(response, hindrance)
                 yield response
 
     async def Complete(
@@ -94,6 +109,26 @@ class InferenceServicer(InferenceServiceServicer):
             async with aclosing(answer.responses()) as responses:
                 async for response in responses:
                     yield response
+
+    @asynccontextmanager
+    async def _kept(self, order: ChatOrder, context: Context) -> AsyncIterator[AsyncGenerator[bytes, None]]:
+        """The events of a run that outlives the call."""
+        kept = self._resumption.begin(order)
+        current_call().when_revoked = kept.revoke
+        async with _reading(kept.reader(), context, after=0) as events:
+            if headers := await kept.headers():
+                await context.send_initial_metadata(headers)
+            yield events
+
+    async def Resume(
+        self, request: inference_service_pb2.ResumeRequest, context: Context
+    ) -> AsyncGenerator[inference_service_pb2.ResumeResponse, None]:
+        """See `InferenceService.Resume`."""
+        reader = self._resumption.reader(request.run_id)
+        async with _reading(reader, context, after=request.after_sequence) as events:
+            async for event in events:
+                # The same on the wire as the response that `Chat` had for it.
+                yield inference_service_pb2.ResumeResponse.FromString(event)
 
     async def Converse(
         self, request_iterator: AsyncIterator[converse_pb2.ConverseRequest], context: Context
@@ -208,3 +243,16 @@ class InferenceServicer(InferenceServiceServicer):
         """See `InferenceService.CountTokens`."""
         del context
         return await token_methods.count(self._answering.engine(request.model), request)
+
+
+@asynccontextmanager
+async def _reading(
+    reader: Reader | RemoteReader, context: Context, *, after: int
+) -> AsyncIterator[AsyncGenerator[bytes, None]]:
+    """What a reader reads after an event, until the block or the call ends."""
+    context.add_done_callback(at_the_end(reader.leave))
+    try:
+        async with aclosing(reader.events(after)) as events:
+            yield events
+    finally:
+        reader.leave()

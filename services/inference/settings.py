@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator
 
+from services.inference.tape import Bounds
 from services.inference.turn_cache.limits import CacheLimits
 from services.ledger.lease import LeaseLife
 from services.rpc.settings import ServiceSettings, settings_config
@@ -86,6 +87,15 @@ class InferenceSettings(ServiceSettings):
     lease_seconds: float = Field(
         15, ge=1, le=600, description="after this a run that is not heard of frees its place"
     )
+    resume_run_bytes: int = Field(
+        2 * 2**20, ge=2**10, le=2**30, description="events kept of a run that can be resumed, at most"
+    )
+    resume_total_bytes: int = Field(
+        32 * 2**20,
+        ge=0,
+        le=2**40,
+        description="events kept of all such runs, here and in STORE_URL; 0: none, a cut cancels every run",
+    )
     model: str = Field(min_length=1, description="folder of the model, or its name at Hugging Face")
     model_name: str = Field("", max_length=256, description="name it is served under; default: its last part")
     dtype: Dtype = Field("auto", description="type of the weights")
@@ -124,6 +134,11 @@ class InferenceSettings(ServiceSettings):
     def lease_life(self) -> LeaseLife:
         """How leases are held."""
         return LeaseLife(self.quota_slice_tokens, self.lease_seconds)
+
+    @property
+    def resume_bounds(self) -> Bounds:
+        """What is kept of runs that outlive their clients."""
+        return Bounds(self.resume_run_bytes, self.resume_total_bytes, self.grace_seconds)
 
     @property
     def served_name(self) -> str:

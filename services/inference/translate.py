@@ -48,7 +48,11 @@ def chat_order(request: chat_pb2.ChatRequest) -> ChatOrder:
     """
     asks = request.approvals.policy == chat_pb2.APPROVAL_POLICY_ASK
     waits = request.client_tools.mode == chat_pb2.CLIENT_TOOL_MODE_WAIT
-    return replace(_order(request, waits=waits, asks=asks), continues=request.continue_conversation)
+    return replace(
+        _order(request, waits=waits, asks=asks),
+        continues=request.continue_conversation,
+        resume_seconds=seconds(request.resume_window),
+    )
 
 
 def conversation_order(setup: converse_pb2.ConverseSetup) -> ChatOrder:

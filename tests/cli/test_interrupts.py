@@ -13,7 +13,7 @@ from deploy.certificates import CertificateAuthority
 from parley.inference.v1 import answer_pb2
 from parley.inference.v1.inference_service_pb2 import DecideApprovalRequest
 from tests.client.toy_answers import approved_answer
-from tests.client.toy_platform import ToyPlatform
+from tests.client.toy_platform import RUN_ID, ToyPlatform
 
 DEADLINE_SECONDS = 60.0
 
@@ -47,7 +47,7 @@ async def test_ctrl_c_ends_the_answer_and_not_the_program(
     toy: ToyPlatform, authority: CertificateAuthority, home: Path
 ) -> None:
     toy.hang = True
-    del toy.events[-1]
+    finished = toy.events.pop()
     async with asyncio.timeout(DEADLINE_SECONDS):
         process = await parley("chat", toy=toy, authority=authority, home=home)
         assert process.stdin is not None
@@ -58,12 +58,15 @@ async def test_ctrl_c_ends_the_answer_and_not_the_program(
         assert await asyncio.to_thread(toy.chat_ended.wait, 10)
 
         toy.hang = False
+        toy.events.append(finished)
         process.stdin.write(b"two\n")
         await read_until(process.stdout, b"17 * 23 is 391.")
         process.stdin.close()
         assert await process.wait() == 0
-    # What was said before the cut is part of the conversation.
-    assert [message.role for message in toy.requests[1].messages] == [2, 3, 4, 3, 2]
+    _, cancel, second = toy.requests
+    assert cancel.run_id == RUN_ID
+    # What was said before Ctrl-C is part of the conversation.
+    assert [message.role for message in second.messages] == [2, 3, 4, 3, 2]
 
 
 async def test_ctrl_c_ends_a_single_question_and_its_run(

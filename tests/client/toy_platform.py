@@ -34,6 +34,7 @@ from parley.tools.v1 import execution_pb2, stats_pb2, tool_pb2, tool_service_pb2
 from parley.tools.v1.tool_service_pb2_grpc import ToolServiceServicer, add_ToolServiceServicer_to_server
 from parley_client.errors import DETAILS_KEY
 from services.rpc.tls import TlsFiles
+from tests.client.toy_cuts import said
 
 PASSWORD = "open sesame"
 RUN_ID = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
@@ -54,12 +55,8 @@ def failure(code: int, reason: str, message: str, *more: Any, **metadata: str) -
 def calculator_answer(text: str = "17 * 23 is 391.") -> list[chat_pb2.ChatEvent]:
     """The events of an answer that used one tool."""
     call = message_pb2.ToolCall(id="c1", name="calculator", arguments='{"expression": "17 * 23"}')
-    result = chat_pb2.ToolCallResult(
-        call_id="c1",
-        name="calculator",
-        content='{"result":391}',
-        duration=duration_pb2.Duration(nanos=3_000_000),
-    )
+    took = duration_pb2.Duration(nanos=3_000_000)
+    result = chat_pb2.ToolCallResult(call_id="c1", name="calculator", content='{"result":391}', duration=took)
     return [
         chat_pb2.ChatEvent(started=chat_pb2.ChatStarted(run_id=RUN_ID, model="toy", prompt_tokens=7)),
         chat_pb2.ChatEvent(reasoning_delta=chat_pb2.ReasoningDelta(text="It needs\n")),
@@ -86,6 +83,8 @@ class ToyPlatform:
     events: list[chat_pb2.ChatEvent] = field(default_factory=calculator_answer)
     hang: bool = False
     """Whether a chat goes on for ever after its events."""
+    cuts: list[int] = field(default_factory=list)
+    """Numbers of events after which the stream of a chat is cut, each once."""
     failures: dict[str, status_pb2.Status] = field(default_factory=dict)
     """Method name to the status that it fails with."""
     lapses: int = 0
@@ -162,12 +161,17 @@ class Inference(InferenceServiceServicer):
     async def Chat(self, request: Any, context: Any) -> AsyncIterator[chat_pb2.ChatResponse]:
         await self.toy.enter(request, context)
         try:
-            for event in self.toy.sent(self.toy.events):
+            async for event in said(self.toy.sent(self.toy.events), self.toy.cuts, request, context):
                 yield chat_pb2.ChatResponse(event=event)
             if self.toy.hang:
                 await asyncio.Event().wait()
         finally:
             self.toy.chat_ended.set()
+
+    async def Resume(self, request: Any, context: Any) -> AsyncIterator[inference_service_pb2.ResumeResponse]:
+        await self.toy.enter(request, context)
+        async for event in said(self.toy.sent(self.toy.events), self.toy.cuts, request, context):
+            yield inference_service_pb2.ResumeResponse(event=event)
 
     async def Converse(
         self, request_iterator: Any, context: Any

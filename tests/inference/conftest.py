@@ -35,12 +35,15 @@ from services.inference.conversations.continuing import Continuing
 from services.inference.conversations.library import ConversationLibrary
 from services.inference.conversations.servicer import ConversationServicer
 from services.inference.engine import Engine
+from services.inference.journal import Journal
 from services.inference.mailbox import StoreMailbox
 from services.inference.models import Models
+from services.inference.resumption import Resumption
 from services.inference.run_tokens import OwnTokens, RunTokens
 from services.inference.runs import RunRegistry
 from services.inference.servicer import InferenceServicer
 from services.inference.settings import InferenceSettings
+from services.inference.tape import Bounds
 from services.inference.tool_calls import RemoteToolbox
 from services.inference.turn_cache.cache import TurnCache
 from services.ledger.admission import Admission
@@ -217,8 +220,11 @@ def replica(identity: Identity, tokens: TokenMaker, tools_stub: Any, store: Redi
         audit: AuditSink | None = None,
         library: ConversationLibrary | None = None,
         cache: TurnCache | None = None,
+        bounds: Bounds | None = None,
+        journal_url: str = "",
     ) -> AsyncIterator[InferenceProcess]:
         models, runs = Models("scripted", "another"), RunRegistry()
+        heeded = Revocations(synchronized=True) if revocations is None else revocations
         if engine is not None:
             models.ready("scripted", engine)
         mailbox = StoreMailbox(store, runs, answer_seconds=5)
@@ -226,7 +232,7 @@ def replica(identity: Identity, tokens: TokenMaker, tools_stub: Any, store: Redi
         server = RpcServer(
             settings_for(identity("inference")),
             verifier or tokens.verifier(),
-            revocations=revocations,
+            revocations=heeded,
             audit=audit,
         )
         toolbox = RemoteToolbox(tools_stub, catalogue)
@@ -234,15 +240,22 @@ def replica(identity: Identity, tokens: TokenMaker, tools_stub: Any, store: Redi
         admission = Admission(Ledger(counts), limits or NoLimits(), service="inference.parley", life=LEASES)
         continuing = Continuing(library)
         answering = Answering(models, runs, toolbox, admission, run_tokens or OwnTokens(), continuing, cache)
+        kept = open_store(journal_url) if journal_url else store
+        resumption = Resumption(
+            answering, Journal(kept), mailbox, heeded, server.stopping, bounds or Bounds(grace_seconds=1)
+        )
         converse = partial(Conversation, answering, server.stopping, idle_seconds=idle_seconds)
         pages = PageTokens()
-        servicer = InferenceServicer(answering, converse, models, runs, mailbox, pages, cache)
+        servicer = InferenceServicer(answering, resumption, converse, models, runs, mailbox, pages, cache)
         server.add(add_InferenceServiceServicer_to_server, servicer)
         server.add(add_ConversationServiceServicer_to_server, ConversationServicer(library, pages))
         async with AsyncExitStack() as stack:
             if counts is not store:
                 stack.push_async_callback(counts.aclose)
+            if kept is not store:
+                stack.push_async_callback(kept.aclose)
             await stack.enter_async_context(admission.keeping())
+            await stack.enter_async_context(resumption.keeping())
             await stack.enter_async_context(mailbox.listening())
             await asyncio.wait_for(mailbox.wait_until_listening(), 5)
             if cache is not None:

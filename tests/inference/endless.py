@@ -27,8 +27,10 @@ from services.inference.engine import (
     TurnUsage,
     no_ceiling,
 )
+from services.inference.journal import Journal
 from services.inference.mailbox import StoreMailbox
 from services.inference.models import Models
+from services.inference.resumption import Resumption
 from services.inference.run_tokens import OwnTokens
 from services.inference.runs import RunRegistry
 from services.inference.servicer import InferenceServicer
@@ -37,6 +39,7 @@ from services.ledger.lease import LeaseLife
 from services.ledger.ledger import Ledger, open_store
 from services.ledger.limits import Account, Dimension, Payer, Rule, Terms
 from services.rpc.pages import PageTokens
+from services.rpc.revocations import Revocations
 from services.rpc.server import RpcServer, run
 from services.rpc.tls import TlsFiles
 from services.rpc.verifier import JwksVerifier
@@ -145,12 +148,16 @@ async def serve() -> None:
         async with admission.keeping():
             mailbox = StoreMailbox(store, runs)
             answering = Answering(models, runs, ScriptedToolbox(), admission, OwnTokens(), Continuing(None))
+            resumption = Resumption(
+                answering, Journal(store), mailbox, Revocations(synchronized=True), server.stopping
+            )
             converse = partial(Conversation, answering, server.stopping)
-            servicer = InferenceServicer(answering, converse, models, runs, mailbox, PageTokens())
+            servicer = InferenceServicer(answering, resumption, converse, models, runs, mailbox, PageTokens())
             server.add(add_InferenceServiceServicer_to_server, servicer)
-            await server.start()
-            await server.set_serving(True)
-            await server.serve_until_stopped()
+            async with resumption.keeping(), mailbox.listening():
+                await server.start()
+                await server.set_serving(True)
+                await server.serve_until_stopped()
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from parley.inference.v1 import error_reason_pb2
-from services.inference import errors
+from services.inference import errors, resume_errors
 from services.inference.conversations import errors as conversation_errors
 
 
@@ -52,6 +52,9 @@ def test_every_error_makes_a_status_in_our_domain() -> None:
         errors.StructuredOutputTooComplex("structured_output", 1),
         errors.NoToolToCall(),
         errors.ModelLacks("m", "tool_choice"),
+        resume_errors.RunLost("r"),
+        resume_errors.EventsGone("r", 7),
+        resume_errors.ResumeFull(),
     ]
     assert {type(error) for error in made} == concrete()
     assert {error.domain() for error in made} == {"inference.parley"}

@@ -61,6 +61,18 @@ async def test_the_replica_that_has_the_run_ends_it(store_url: str) -> None:
             assert await asyncio.wait_for(waiting, 5) is FinishReason.CANCELLED
 
 
+async def test_a_run_that_can_be_read_elsewhere_hears_of_its_readers(store_url: str) -> None:
+    runs, heard = RunRegistry(), list[str]()
+    async with replica(store_url, runs), replica(store_url) as asking:
+        with runs.open(OWNER, limit()) as run:
+            assert not await asking.attend(run.run_id, OWNER)
+            run.attended = lambda: heard.append("a reader")
+            assert await asking.attend(run.run_id, OWNER)
+            assert not await asking.attend(run.run_id, Owner("tenant-1", "user-2"))
+        assert not await asking.attend(run.run_id, OWNER)
+    assert heard == ["a reader"]
+
+
 async def test_an_answer_reaches_the_replica_that_has_the_run(store_url: str) -> None:
     runs = RunRegistry()
     large = ClientResult("\x01" * 2**20)

@@ -17,9 +17,11 @@ from cli.preflight import free_port
 from parley.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
 from parley.inference.v1.openai_service_pb2_grpc import add_OpenAIServiceServicer_to_server
 from services.inference.answering import Answering
+from services.inference.journal import Journal
 from services.inference.mailbox import StoreMailbox
 from services.inference.models import Models
 from services.inference.openai_compat.servicer import OpenAIServicer
+from services.inference.resumption import Resumption
 from services.inference.run_tokens import OwnTokens
 from services.inference.runs import RunRegistry
 from services.inference.servicer import InferenceServicer
@@ -27,6 +29,7 @@ from services.ledger.admission import Admission
 from services.ledger.lease import LeaseLife
 from services.ledger.ledger import Ledger, open_store
 from services.rpc.pages import PageTokens
+from services.rpc.revocations import Revocations
 from services.rpc.server import RpcServer
 from tests.conftest import TokenMaker
 from tests.edge.conftest import Identity, edge_settings, service
@@ -96,7 +99,10 @@ async def replica(
     admission = Admission(Ledger(store), limits, service="inference.parley", life=LEASES)
     answering = Answering(models, runs, toolbox, admission, OwnTokens())
     mailbox = StoreMailbox(store, runs)
-    servicer = InferenceServicer(answering, lambda: None, models, runs, mailbox, PageTokens())
+    resumption = Resumption(
+        answering, Journal(store), mailbox, Revocations(synchronized=True), server.stopping
+    )
+    servicer = InferenceServicer(answering, resumption, lambda: None, models, runs, mailbox, PageTokens())
     server.add(add_InferenceServiceServicer_to_server, servicer)
     server.add(add_OpenAIServiceServicer_to_server, OpenAIServicer(answering, models))
     return f"127.0.0.1:{await server.start()}"

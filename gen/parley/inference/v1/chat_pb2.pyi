@@ -244,7 +244,9 @@ class _FinishReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FinishRe
     FINISH_REASON_BUDGET: _FinishReason.ValueType  # 7
     """The caller's token budget is empty."""
     FINISH_REASON_CANCELLED: _FinishReason.ValueType  # 8
-    """`Cancel` was called, or the client interrupted."""
+    """`Cancel` was called, or the client interrupted, or nobody read the run for
+    the time of its `resume_window`.
+    """
     FINISH_REASON_DEADLINE: _FinishReason.ValueType  # 9
     """The call's deadline is about to pass."""
     FINISH_REASON_REVOKED: _FinishReason.ValueType  # 10
@@ -280,7 +282,9 @@ FINISH_REASON_TIME_LIMIT: FinishReason.ValueType  # 6
 FINISH_REASON_BUDGET: FinishReason.ValueType  # 7
 """The caller's token budget is empty."""
 FINISH_REASON_CANCELLED: FinishReason.ValueType  # 8
-"""`Cancel` was called, or the client interrupted."""
+"""`Cancel` was called, or the client interrupted, or nobody read the run for
+the time of its `resume_window`.
+"""
 FINISH_REASON_DEADLINE: FinishReason.ValueType  # 9
 """The call's deadline is about to pass."""
 FINISH_REASON_REVOKED: FinishReason.ValueType  # 10
@@ -313,6 +317,7 @@ class ChatRequest(_message.Message):
     TOOL_CHOICE_FIELD_NUMBER: _builtins.int
     PARALLEL_TOOL_CALLS_FIELD_NUMBER: _builtins.int
     STRUCTURED_OUTPUT_FIELD_NUMBER: _builtins.int
+    RESUME_WINDOW_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name, as `ListModels` gives it. 0 to 256 characters.
     Default: the deployment's default model. Clients repeat it as the metadata
@@ -382,6 +387,15 @@ class ChatRequest(_message.Message):
     def structured_output(self) -> _structured_output_pb2.StructuredOutput:
         """The form that the answer is held to. Default: any."""
 
+    @_builtins.property
+    def resume_window(self) -> _duration_pb2.Duration:
+        """How long the run goes on when its client is cut off and nobody reads it by
+        `Resume`; its events are kept for as long after its end. Closing the call is
+        a cut, too: `Cancel` ends such a run, or its own limits, and not the call's
+        deadline. It waits for no reader: one that is far too slow is cut with
+        EVENTS_GONE. 0 to 10 minutes. Default: 0, a cut cancels the run.
+        """
+
     def __init__(
         self,
         *,
@@ -399,10 +413,11 @@ class ChatRequest(_message.Message):
         tool_choice: _tool_choice_pb2.ToolChoice | None = ...,
         parallel_tool_calls: _builtins.bool | None = ...,
         structured_output: _structured_output_pb2.StructuredOutput | None = ...,
+        resume_window: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_parallel_tool_calls", b"_parallel_tool_calls", "approvals", b"approvals", "cache", b"cache", "client_tools", b"client_tools", "limits", b"limits", "parallel_tool_calls", b"parallel_tool_calls", "reasoning", b"reasoning", "sampling", b"sampling", "server_tools", b"server_tools", "structured_output", b"structured_output", "tool_choice", b"tool_choice"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_parallel_tool_calls", b"_parallel_tool_calls", "approvals", b"approvals", "cache", b"cache", "client_tools", b"client_tools", "limits", b"limits", "parallel_tool_calls", b"parallel_tool_calls", "reasoning", b"reasoning", "resume_window", b"resume_window", "sampling", b"sampling", "server_tools", b"server_tools", "structured_output", b"structured_output", "tool_choice", b"tool_choice"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_parallel_tool_calls", b"_parallel_tool_calls", "approvals", b"approvals", "cache", b"cache", "client_tools", b"client_tools", "continue_conversation", b"continue_conversation", "conversation_id", b"conversation_id", "limits", b"limits", "messages", b"messages", "model", b"model", "parallel_tool_calls", b"parallel_tool_calls", "reasoning", b"reasoning", "sampling", b"sampling", "server_tools", b"server_tools", "structured_output", b"structured_output", "tool_choice", b"tool_choice"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_parallel_tool_calls", b"_parallel_tool_calls", "approvals", b"approvals", "cache", b"cache", "client_tools", b"client_tools", "continue_conversation", b"continue_conversation", "conversation_id", b"conversation_id", "limits", b"limits", "messages", b"messages", "model", b"model", "parallel_tool_calls", b"parallel_tool_calls", "reasoning", b"reasoning", "resume_window", b"resume_window", "sampling", b"sampling", "server_tools", b"server_tools", "structured_output", b"structured_output", "tool_choice", b"tool_choice"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__parallel_tool_calls: _TypeAlias = _typing.Literal["parallel_tool_calls"]  # noqa: Y015
     _WhichOneofArgType__parallel_tool_calls: _TypeAlias = _typing.Literal["_parallel_tool_calls", b"_parallel_tool_calls"]  # noqa: Y015
@@ -1022,6 +1037,8 @@ class ChatStarted(_message.Message):
     TOOLS_FIELD_NUMBER: _builtins.int
     TOOLS_ERROR_FIELD_NUMBER: _builtins.int
     CACHE_FIELD_NUMBER: _builtins.int
+    RESUME_WINDOW_FIELD_NUMBER: _builtins.int
+    RESUME_ERROR_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Names the run, for `Cancel`. 26 characters (a ULID)."""
     model: _builtins.str
@@ -1041,6 +1058,19 @@ class ChatStarted(_message.Message):
         message and `google.rpc.ErrorInfo`.
         """
 
+    @_builtins.property
+    def resume_window(self) -> _duration_pb2.Duration:
+        """How long the run outlives a cut, and its events its end. Unset where a cut
+        cancels it.
+        """
+
+    @_builtins.property
+    def resume_error(self) -> _status_pb2.Status:
+        """Set when `ChatRequest.resume_window` was asked for and cannot be given: the
+        run goes on, and a cut cancels it. Code, message and
+        `google.rpc.ErrorInfo`.
+        """
+
     def __init__(
         self,
         *,
@@ -1050,10 +1080,12 @@ class ChatStarted(_message.Message):
         tools: _abc.Iterable[_builtins.str] | None = ...,
         tools_error: _status_pb2.Status | None = ...,
         cache: Global___CacheState.ValueType = ...,
+        resume_window: _duration_pb2.Duration | None = ...,
+        resume_error: _status_pb2.Status | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["tools_error", b"tools_error"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["resume_error", b"resume_error", "resume_window", b"resume_window", "tools_error", b"tools_error"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "model", b"model", "prompt_tokens", b"prompt_tokens", "run_id", b"run_id", "tools", b"tools", "tools_error", b"tools_error"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "model", b"model", "prompt_tokens", b"prompt_tokens", "resume_error", b"resume_error", "resume_window", b"resume_window", "run_id", b"run_id", "tools", b"tools", "tools_error", b"tools_error"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -143,6 +143,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_MODEL_LACKS: _ErrorReason.ValueType  # 35
     """The model cannot do what a field asks for. Metadata: `model`, `field`."""
+    ERROR_REASON_RUN_LOST: _ErrorReason.ValueType  # 49
+    """The replica that had the run is lost, and the run with it; what it said is
+    all there is. In `finished`. Ask again. Metadata: `run_id`.
+    """
+    ERROR_REASON_EVENTS_GONE: _ErrorReason.ValueType  # 50
+    """The events that are asked for are kept no longer: the run said more than is
+    kept of one. Metadata: `run_id`; `first_sequence`, the first that is kept.
+    """
+    ERROR_REASON_RESUME_FULL: _ErrorReason.ValueType  # 51
+    """The replica keeps as many events as it may, so that a cut would cancel
+    another run. In `started.resume_error`.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons that the inference service gives, in the domain `inference.parley`."""
@@ -268,4 +280,16 @@ does not answer, or has none for the caller.
 """
 ERROR_REASON_MODEL_LACKS: ErrorReason.ValueType  # 35
 """The model cannot do what a field asks for. Metadata: `model`, `field`."""
+ERROR_REASON_RUN_LOST: ErrorReason.ValueType  # 49
+"""The replica that had the run is lost, and the run with it; what it said is
+all there is. In `finished`. Ask again. Metadata: `run_id`.
+"""
+ERROR_REASON_EVENTS_GONE: ErrorReason.ValueType  # 50
+"""The events that are asked for are kept no longer: the run said more than is
+kept of one. Metadata: `run_id`; `first_sequence`, the first that is kept.
+"""
+ERROR_REASON_RESUME_FULL: ErrorReason.ValueType  # 51
+"""The replica keeps as many events as it may, so that a cut would cancel
+another run. In `started.resume_error`.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -44,6 +44,11 @@ class InferenceServiceStub:
                 request_serializer=parley_dot_inference_dot_v1_dot_chat__pb2.ChatRequest.SerializeToString,
                 response_deserializer=parley_dot_inference_dot_v1_dot_chat__pb2.ChatResponse.FromString,
                 _registered_method=True)
+        self.Resume = channel.unary_stream(
+                '/parley.inference.v1.InferenceService/Resume',
+                request_serializer=parley_dot_inference_dot_v1_dot_inference__service__pb2.ResumeRequest.SerializeToString,
+                response_deserializer=parley_dot_inference_dot_v1_dot_inference__service__pb2.ResumeResponse.FromString,
+                _registered_method=True)
         self.Converse = channel.stream_stream(
                 '/parley.inference.v1.InferenceService/Converse',
                 request_serializer=parley_dot_inference_dot_v1_dot_converse__pb2.ConverseRequest.SerializeToString,
@@ -107,7 +112,21 @@ class InferenceServiceServicer:
 
     def Chat(self, request, context):
         """Answers one question as a stream of numbered events. Closing the call
-        frees the engine and ends the running tools.
+        frees the engine and ends the running tools, unless the request has a
+        `resume_window`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Resume(self, request, context):
+        """Gives the events of a run of the caller that began with a `resume_window`,
+        whichever replica runs it: those after a number, and then the others as they
+        come, each as it was or would have been in the call that was cut. Several
+        may read a run at once. The stream ends with `finished`, as that of `Chat`
+        does, or with a status: EVENTS_GONE, also in mid-stream where a reader is
+        too slow; DEPENDENCY_UNAVAILABLE and DRAINING, after which it can be resumed
+        again. A run whose replica was lost is finished with the error RUN_LOST.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -213,6 +232,11 @@ def add_InferenceServiceServicer_to_server(servicer, server):
                     request_deserializer=parley_dot_inference_dot_v1_dot_chat__pb2.ChatRequest.FromString,
                     response_serializer=parley_dot_inference_dot_v1_dot_chat__pb2.ChatResponse.SerializeToString,
             ),
+            'Resume': grpc.unary_stream_rpc_method_handler(
+                    servicer.Resume,
+                    request_deserializer=parley_dot_inference_dot_v1_dot_inference__service__pb2.ResumeRequest.FromString,
+                    response_serializer=parley_dot_inference_dot_v1_dot_inference__service__pb2.ResumeResponse.SerializeToString,
+            ),
             'Converse': grpc.stream_stream_rpc_method_handler(
                     servicer.Converse,
                     request_deserializer=parley_dot_inference_dot_v1_dot_converse__pb2.ConverseRequest.FromString,
@@ -297,6 +321,33 @@ class InferenceService:
             '/parley.inference.v1.InferenceService/Chat',
             parley_dot_inference_dot_v1_dot_chat__pb2.ChatRequest.SerializeToString,
             parley_dot_inference_dot_v1_dot_chat__pb2.ChatResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Resume(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/parley.inference.v1.InferenceService/Resume',
+            parley_dot_inference_dot_v1_dot_inference__service__pb2.ResumeRequest.SerializeToString,
+            parley_dot_inference_dot_v1_dot_inference__service__pb2.ResumeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,7 +39,17 @@ class InferenceServiceStub:
     def __new__(cls, channel: _aio.Channel) -> InferenceServiceAsyncStub: ...
     Chat: _grpc.UnaryStreamMultiCallable[_chat_pb2.ChatRequest, _chat_pb2.ChatResponse]
     """Answers one question as a stream of numbered events. Closing the call
-    frees the engine and ends the running tools.
+    frees the engine and ends the running tools, unless the request has a
+    `resume_window`.
+    """
+    Resume: _grpc.UnaryStreamMultiCallable[_inference_service_pb2.ResumeRequest, _inference_service_pb2.ResumeResponse]
+    """Gives the events of a run of the caller that began with a `resume_window`,
+    whichever replica runs it: those after a number, and then the others as they
+    come, each as it was or would have been in the call that was cut. Several
+    may read a run at once. The stream ends with `finished`, as that of `Chat`
+    does, or with a status: EVENTS_GONE, also in mid-stream where a reader is
+    too slow; DEPENDENCY_UNAVAILABLE and DRAINING, after which it can be resumed
+    again. A run whose replica was lost is finished with the error RUN_LOST.
     """
     Converse: _grpc.StreamStreamMultiCallable[_converse_pb2.ConverseRequest, _converse_pb2.ConverseResponse]
     """Holds a conversation on one stream: a set-up first, then user turns, results
@@ -92,7 +102,17 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Chat: _aio.UnaryStreamMultiCallable[_chat_pb2.ChatRequest, _chat_pb2.ChatResponse]  # type: ignore[assignment]
     """Answers one question as a stream of numbered events. Closing the call
-    frees the engine and ends the running tools.
+    frees the engine and ends the running tools, unless the request has a
+    `resume_window`.
+    """
+    Resume: _aio.UnaryStreamMultiCallable[_inference_service_pb2.ResumeRequest, _inference_service_pb2.ResumeResponse]  # type: ignore[assignment]
+    """Gives the events of a run of the caller that began with a `resume_window`,
+    whichever replica runs it: those after a number, and then the others as they
+    come, each as it was or would have been in the call that was cut. Several
+    may read a run at once. The stream ends with `finished`, as that of `Chat`
+    does, or with a status: EVENTS_GONE, also in mid-stream where a reader is
+    too slow; DEPENDENCY_UNAVAILABLE and DRAINING, after which it can be resumed
+    again. A run whose replica was lost is finished with the error RUN_LOST.
     """
     Converse: _aio.StreamStreamMultiCallable[_converse_pb2.ConverseRequest, _converse_pb2.ConverseResponse]  # type: ignore[assignment]
     """Holds a conversation on one stream: a set-up first, then user turns, results
@@ -148,7 +168,23 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_chat_pb2.ChatResponse], _abc.AsyncIterator[_chat_pb2.ChatResponse]]:
         """Answers one question as a stream of numbered events. Closing the call
-        frees the engine and ends the running tools.
+        frees the engine and ends the running tools, unless the request has a
+        `resume_window`.
+        """
+
+    @_abc_1.abstractmethod
+    def Resume(
+        self,
+        request: _inference_service_pb2.ResumeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_inference_service_pb2.ResumeResponse], _abc.AsyncIterator[_inference_service_pb2.ResumeResponse]]:
+        """Gives the events of a run of the caller that began with a `resume_window`,
+        whichever replica runs it: those after a number, and then the others as they
+        come, each as it was or would have been in the call that was cut. Several
+        may read a run at once. The stream ends with `finished`, as that of `Chat`
+        does, or with a status: EVENTS_GONE, also in mid-stream where a reader is
+        too slow; DEPENDENCY_UNAVAILABLE and DRAINING, after which it can be resumed
+        again. A run whose replica was lost is finished with the error RUN_LOST.
         """
 
     @_abc_1.abstractmethod

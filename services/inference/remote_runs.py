@@ -1,0 +1,126 @@
+"""Reads a run of another replica from its journal, for as long as that replica has it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+
+from parley.inference.v1 import chat_pb2
+from services.inference import translate
+from services.inference.errors import RunNotFound
+from services.inference.events import Finished, FinishReason
+from services.inference.journal import Journal
+from services.inference.mailbox import Mailbox
+from services.inference.resume_errors import EventsGone, RunLost
+from services.inference.runs import Owner
+from services.rpc.errors import DependencyUnavailable, Draining
+
+ATTEND_SECONDS = 2.0
+MISSED_SECONDS = 0.5
+# A replica that is busy for a moment may miss one letter.
+MOST_MISSED = 2
+PAUSE_SECONDS = (0.02, 0.2)
+FIND_SECONDS = 5.0
+
+
+class RemoteReader:
+    """One reader of a run that runs, or ran, elsewhere."""
+
+    def __init__(
+        self, run_id: str, owner: Owner, journal: Journal, mailbox: Mailbox, stopping: asyncio.Event
+    ) -> None:
+        """Read a run.
+
+        Args:
+            run_id: The run.
+            owner: Who asks.
+            journal: Where its events are.
+            mailbox: Reaches the replica that has it.
+            stopping: Set when this replica stops.
+        """
+        self._run_id = run_id
+        self._owner = owner
+        self._journal = journal
+        self._mailbox = mailbox
+        self._stopping = stopping
+        self._missed = 0
+        self._attend_at = 0.0
+
+    def leave(self) -> None:
+        """Read no more; its replica notices that nothing is heard of this reader."""
+
+    async def events(self, after: int) -> AsyncGenerator[bytes, None]:
+        """The events after this one, as they come.
+
+        Raises:
+            RunNotFound: There is no such run of this owner.
+            EventsGone: The next event is kept no longer.
+            DependencyUnavailable: The store does not answer.
+            Draining: This replica stops.
+        """
+        await self._find()
+        last, event = await self._journal.last(self._run_id)
+        if last <= after and _finishes(event):
+            return
+        place, pause = after, PAUSE_SECONDS[0]
+        while True:
+            # In this order: who has the run writes all of it before it lets go of it.
+            lost = not await self._is_there()
+            batch = await self._journal.after(self._run_id, place)
+            for number, event in batch:
+                if number > place + 1:
+                    raise EventsGone(self._run_id, number)
+                yield event
+                place = number
+                if _finishes(event):
+                    return
+            if not batch and lost:
+                yield await self._farewell(place + 1)
+                return
+            pause = PAUSE_SECONDS[0] if batch else min(pause * 2, PAUSE_SECONDS[1])
+            await self._pause(pause)
+
+    async def _find(self) -> None:
+        """Go on only where the owner has the run. One that has just begun may not be in the journal yet.
+
+        Raises:
+            RunNotFound: The owner has not.
+            DependencyUnavailable: It runs, and its replica cannot write.
+        """
+        give_up = asyncio.get_running_loop().time() + FIND_SECONDS
+        while (owner := await self._journal.owner(self._run_id)) is None and await self._is_there():
+            if asyncio.get_running_loop().time() > give_up:
+                raise DependencyUnavailable("store")
+            await self._pause(PAUSE_SECONDS[0])
+        if owner != self._owner:
+            raise RunNotFound(self._run_id)
+
+    async def _is_there(self) -> bool:
+        """Whether a replica has the run, as far as is known; it is told now and then of this reader."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._attend_at:
+            there = await self._mailbox.attend(self._run_id, self._owner)
+            self._missed = 0 if there else self._missed + 1
+            self._attend_at = now + (ATTEND_SECONDS if there else MISSED_SECONDS)
+        return self._missed < MOST_MISSED
+
+    async def _farewell(self, number: int) -> bytes:
+        """The last event of a run that nobody has any more.
+
+        Raises:
+            RunNotFound: Its journal is over, too.
+        """
+        if await self._journal.owner(self._run_id) is None:
+            raise RunNotFound(self._run_id)
+        finished = Finished(FinishReason.ERROR, RunLost(self._run_id).to_status())
+        return translate.chat_response(number, self._run_id, finished).SerializeToString()
+
+    async def _pause(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+            raise Draining
+
+
+def _finishes(event: bytes) -> bool:
+    return chat_pb2.ChatResponse.FromString(event).event.HasField("finished")

@@ -1,0 +1,191 @@
+"""Lets runs outlive their clients, and gives the rest of them to whoever comes back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+import structlog
+from prometheus_client import Counter
+
+from parley.inference.v1 import chat_pb2
+from services.inference import translate
+from services.inference.answering import Answering, ChatAnswer
+from services.inference.events import FinishReason
+from services.inference.journal import Journal
+from services.inference.kept_runs import KeptRun, Reader
+from services.inference.mailbox import Mailbox
+from services.inference.order import ChatOrder
+from services.inference.remote_runs import RemoteReader
+from services.inference.resume_errors import ResumeFull
+from services.inference.runs import Owner, Run
+from services.inference.tape import Bounds, Room, Tape
+from services.rpc.call import current_call, current_principal, enter_call
+from services.rpc.errors import DependencyUnavailable, Draining, ServiceError
+from services.rpc.revocations import Revocations
+from services.rpc.tasks import end_task
+
+# A run is told to others as over only when its journal is whole, or the store had this time.
+JOURNAL_SECONDS = 2.0
+# Of the grace that calls have when the replica stops; what is left lets the last events out.
+GRACE_SHARE = 0.9
+
+RESUMES = Counter(
+    "parley_inference_resumes_total", "Streams that were resumed, by where the run was.", ["where"]
+)
+
+
+class Resumption:
+    """The runs of this replica that outlive their clients, and the way to those of others."""
+
+    def __init__(
+        self,
+        answering: Answering,
+        journal: Journal,
+        mailbox: Mailbox,
+        revocations: Revocations,
+        stopping: asyncio.Event,
+        bounds: Bounds | None = None,
+    ) -> None:
+        """Keep runs.
+
+        Args:
+            answering: Opens them.
+            journal: Has their events for other replicas.
+            mailbox: Reaches the runs of other replicas.
+            revocations: End runs also when their callers are gone.
+            stopping: Set when this replica stops.
+            bounds: What is kept.
+        """
+        self._answering = answering
+        self._journal = journal
+        self._mailbox = mailbox
+        self._revocations = revocations
+        self._stopping = stopping
+        self._bounds = bounds or Bounds()
+        self._room = Room(self._bounds.total_bytes)
+        self._kept: dict[str, KeptRun] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._draining: asyncio.Task[None] | None = None
+        self._log = structlog.get_logger("parley.inference")
+
+    async def hindrance(self) -> ServiceError | None:
+        """Why another run cannot be kept; None where it can."""
+        if not self._room.admits:
+            return ResumeFull()
+        if self._stopping.is_set():
+            return Draining()
+        return None if await self._journal.answers() else DependencyUnavailable("store")
+
+    def begin(self, order: ChatOrder) -> KeptRun:
+        """Begin a run for the current caller that outlives this call."""
+        owner = Owner.of(current_principal())
+        kept = KeptRun(owner, order.resume_seconds, Tape(self._room, self._bounds.run_bytes))
+        self._spawn(self._live(kept, order))
+        return kept
+
+    def reader(self, run_id: str) -> Reader | RemoteReader:
+        """Reads a run of the current caller, wherever it is."""
+        owner = Owner.of(current_principal())
+        kept = self._kept.get(run_id)
+        if kept is not None and kept.owner == owner:
+            RESUMES.labels("here").inc()
+            return kept.reader()
+        RESUMES.labels("elsewhere").inc()
+        return RemoteReader(run_id, owner, self._journal, self._mailbox, self._stopping)
+
+    async def _live(self, kept: KeptRun, order: ChatOrder) -> None:
+        """A run from its beginning to its end, within a call of its own that no client can end."""
+        enter_call(replace(current_call(), deadline=None, when_revoked=None))
+
+        def opened(run: Run) -> None:
+            kept.opened(run)
+            self._kept[run.run_id] = kept
+
+        failure: Exception | None = None
+        try:
+            with self._revocations.watching(current_principal(), kept.revoke):
+                async with self._answering.begin(order, opened) as answer:
+                    await self._record(kept, answer)
+        except ServiceError as error:
+            failure = error
+        except Exception as error:
+            self._log.exception("run failed", request_id=current_call().request_id)
+            failure = error
+        finally:
+            kept.over(failure)
+            seconds = kept.seconds if failure is None else 0
+            asyncio.get_running_loop().call_later(seconds, self._forget, kept)
+
+    async def _record(self, kept: KeptRun, answer: ChatAnswer) -> None:
+        """Put what the run says on its tape, and see it into the journal."""
+        tape = kept.tape
+        writing = self._spawn(self._journal.keep(answer.run_id, kept.owner, tape, kept.seconds))
+        kept.writing = writing
+        kept.begin(answer.headers)
+        try:
+            async with aclosing(answer.responses()) as responses:
+                async for response in responses:
+                    if response.event.HasField("started"):
+                        window = translate.duration(kept.seconds)
+                        response.event.started.resume_window.CopyFrom(window)
+                    tape.add(response.SerializeToString())
+        finally:
+            tape.end()
+        await asyncio.wait({writing}, timeout=JOURNAL_SECONDS)
+
+    def _forget(self, kept: KeptRun) -> None:
+        """A run's window is over, too."""
+        kept.forget()
+        if kept.run is not None:
+            self._kept.pop(kept.run.run_id, None)
+
+    @asynccontextmanager
+    async def keeping(self) -> AsyncIterator[None]:
+        """Let runs go on until the block's end, or until the replica stops and their grace is over."""
+        self._draining = asyncio.create_task(self._drain())
+        try:
+            yield
+        finally:
+            if self._stopping.is_set():
+                await self._draining
+            else:
+                await end_task(self._draining)
+                await self._finish(0)
+
+    async def drained(self) -> None:
+        """Return when the replica was told to stop and its runs are over."""
+        if self._draining is not None:
+            await asyncio.shield(self._draining)
+
+    async def _drain(self) -> None:
+        await self._stopping.wait()
+        await self._finish(self._bounds.grace_seconds * GRACE_SHARE)
+
+    async def _finish(self, seconds: float) -> None:
+        """Wait for the runs for so long, then end them, and see their journals written."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+        for kept in tuple(self._kept.values()):
+            kept.end(FinishReason.ERROR, Draining())
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=JOURNAL_SECONDS)
+        for task in tuple(self._tasks):
+            await end_task(task)
+        for kept in tuple(self._kept.values()):
+            self._forget(kept)
+
+    def _spawn(self, work: Any) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def without_window(response: chat_pb2.ChatResponse, hindrance: ServiceError) -> None:
+    """Say in a run's first event why a cut cancels it, although it was to outlive one."""
+    if response.event.HasField("started"):
+        response.event.started.resume_error.CopyFrom(hindrance.to_status())

