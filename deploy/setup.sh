@@ -36,8 +36,20 @@ main() {
   install_system bwrap bubblewrap "tools that run code stay off"
   if [[ -n $dev ]]; then
     install_system chromium chromium "the page's tests are left out"
+    install_javascript tests/edge/openai/javascript "the test of OpenAI's JavaScript client is left out"
   fi
   say "ready after $((SECONDS - began)) s"
+}
+
+# Exactly what the lock file says, without running anything of it.
+install_javascript() {
+  local folder=$1 otherwise=$2
+  [[ -d $folder/node_modules ]] && return
+  if ! command -v npm >/dev/null; then
+    say "npm is not there: $otherwise"
+  elif ! npm ci --prefix "$folder" --ignore-scripts --no-audit --no-fund >/dev/null 2>&1; then
+    say "npm could not install $folder: $otherwise"
+  fi
 }
 
 detect_extra() {

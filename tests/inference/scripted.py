@@ -49,7 +49,7 @@ class Gate:
         await self.open.wait()
 
 
-Line = Delta | Gate | Exception | TurnEnd
+Line = Delta | Gate | Exception | TurnEnd | Step
 
 
 def says(*texts: str) -> list[Line]:
@@ -120,6 +120,8 @@ class ScriptedEngine:
                         await line.wait()
                     case Exception():
                         raise line
+                    case Step():
+                        yield line
                     case TurnEnd():
                         yield Step((), usage, line, choice_tokens=spent)
                     case _:

@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from parley.inference.v1 import chat_pb2
-from services.inference.errors import ParameterInvalid
-from services.inference.openai_compat.bodies import write
-from services.inference.openai_compat.checking import Checker, put, reading
+from services.inference.openai_compat import tools
+from services.inference.openai_compat.checking import Checker, put
 from services.inference.openai_compat.extension import extended
 from services.inference.openai_compat.messages import messages
 from services.inference.openai_compat.parameters import CHAT_COMPLETION, EXTENSION
 from services.inference.openai_compat.request_models import RequestModels
-
-SAMPLING = ("temperature", "top_p", "top_k", "min_p", "seed")
+from services.inference.openai_compat.sampling import hold_to_form, sample
 
 
 @dataclass(frozen=True)
@@ -29,14 +27,24 @@ class ChatAsked:
     """
 
     request: chat_pb2.ChatRequest
-    stream: bool
-    include_usage: bool
-    include_reasoning: bool
+    stream: bool = False
+    include_usage: bool = False
+    include_reasoning: bool = True
 
     @property
     def client_tools(self) -> frozenset[str]:
         """Names of the tools that the client answers itself."""
         return frozenset(tool.name for tool in self.request.client_tools.tools)
+
+    @property
+    def choice_count(self) -> int:
+        """How many answers there are."""
+        return self.request.sampling.choice_count or 1
+
+    @property
+    def has_logprobs(self) -> bool:
+        """Whether tokens come with their log-probabilities."""
+        return self.request.sampling.HasField("top_logprobs")
 
 
 class ChatReader:
@@ -53,7 +61,6 @@ class ChatReader:
         Raises:
             ParameterInvalid: A field has a value that it does not take.
             ParameterUnsupported: It asks for what is not served.
-            InvalidRequest: The chat that it asks for breaks the contract's rules.
         """
         served = CHAT_COMPLETION.of(body)
         extension = served.pop(EXTENSION, None)
@@ -70,37 +77,35 @@ class ChatReader:
 
 
 def chat_request(read: Any, request: chat_pb2.ChatRequest) -> chat_pb2.ChatRequest:
-    """Complete a chat by what vLLM's model holds."""
+    """Complete a chat by what vLLM's model holds.
+
+    Raises:
+        ParameterInvalid: A field has a value that it does not take.
+        ParameterUnsupported: It asks for what is not served.
+    """
     request.model = read.model or ""
     request.messages.extend(messages(read.messages))
-    _sample(read, request.sampling)
-    if read.reasoning_effort is not None:
-        request.reasoning.enabled = read.reasoning_effort != "none"
-    if read.tools and read.tool_choice != "none":
-        _bring_tools(read, request.client_tools)
-    return request
-
-
-def _sample(read: Any, sampling: chat_pb2.SamplingOptions) -> None:
-    for name in SAMPLING:
-        value = getattr(read, name)
-        if value is not None:
-            put(sampling, name, value, name)
+    sample(read, request.sampling)
     for name in ("max_tokens", "max_completion_tokens"):
         most = vars(read)[name]  # read as an attribute, the older one warns each time
         if most is not None:
-            put(sampling, "max_output_tokens", most, name)
-    sampling.stop.extend([read.stop] if isinstance(read.stop, str) else read.stop or ())
+            put(request.sampling, "max_output_tokens", most, name)
+    if read.logprobs:
+        put(request.sampling, "top_logprobs", read.top_logprobs, "top_logprobs")
+    hold_to_form(read, request.structured_output)
+    tools.reason(read.reasoning_effort, request, "reasoning_effort")
+    if read.tools and read.tool_choice != "none":
+        _bring_tools(read, request)
+    return request
 
 
-def _bring_tools(read: Any, client_tools: chat_pb2.ClientTools) -> None:
-    if read.tool_choice not in ("auto", None):
-        raise ParameterInvalid("tool_choice", "only 'auto' and 'none' are served")
-    client_tools.mode = chat_pb2.CLIENT_TOOL_MODE_END_RUN
+def _bring_tools(read: Any, request: chat_pb2.ChatRequest) -> None:
     for position, tool in enumerate(read.tools):
-        function = tool.function
-        with reading(f"tools[{position}].function.parameters"):
-            schema = write(function.parameters).decode() if function.parameters else ""
-        client_tools.tools.add(
-            name=function.name, description=function.description or "", parameters_schema=schema
-        )
+        tools.bring(tool.function, request, f"tools[{position}].function")
+    if read.parallel_tool_calls is False:
+        request.parallel_tool_calls = False
+    chosen = read.tool_choice
+    if isinstance(chosen, str | None):
+        tools.choose(chosen, "", request)
+    else:
+        tools.choose(None, chosen.function.name, request)

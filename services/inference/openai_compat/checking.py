@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import pydantic
@@ -13,15 +13,26 @@ from services.inference.errors import ParameterInvalid
 from services.rpc.errors import InvalidRequest
 from services.rpc.interceptors.validation import Validation
 
-# Where a field of the contract stands in a body, the longest first.
+# Where a field of the contract stands in a body; the first that matches.
 _PLACES = (
     (re.compile(r"^sampling\.max_output_tokens"), "max_completion_tokens"),
+    (re.compile(r"^sampling\.min_output_tokens"), "min_tokens"),
+    (re.compile(r"^sampling\.choice_count"), "n"),
     (re.compile(r"^sampling\."), ""),
+    (re.compile(r"^sampling$"), "min_tokens"),  # the one rule of several of its fields
     (re.compile(r"^client_tools\.tools(\[\d+\])\.parameters_schema"), r"tools\1.function.parameters"),
     (re.compile(r"^client_tools\.tools(\[\d+\])\."), r"tools\1.function."),
     (re.compile(r"^client_tools\.?"), "tools"),
-    (re.compile(r"^(approvals|conversation_id|limits|server_tools)"), r"parley.\1"),
+    (re.compile(r"^structured_output\b.*"), "response_format"),
+    (re.compile(r"^(text|tokens)\b.*"), "prompt"),
+    (
+        re.compile(r"^(approvals|cache|continue_conversation|conversation_id|limits|server_tools)"),
+        r"parley.\1",
+    ),
 )
+
+
+_AS_NAMED: Mapping[str, str] = {}
 
 
 class Checker:
@@ -31,8 +42,12 @@ class Checker:
         """Check by the rules that calls are held to."""
         self._rules = Validation()
 
-    def check(self, request: Message) -> None:
+    def check(self, request: Message, named: Mapping[str, str] = _AS_NAMED) -> None:
         """Check a request that was made from a body.
+
+        Args:
+            request: The request.
+            named: How the body calls fields that chat completions call otherwise.
 
         Raises:
             ParameterInvalid: It breaks a rule.
@@ -41,7 +56,8 @@ class Checker:
             self._rules.on_request(request)
         except InvalidRequest as error:
             first = error.violations[0]
-            raise ParameterInvalid(_place(first.field), first.description) from None
+            place = _place(first.field)
+            raise ParameterInvalid(named.get(place, place), first.description) from None
 
 
 @contextmanager

@@ -6,23 +6,26 @@ from typing import Any
 
 from parley.inference.v1 import chat_pb2
 
-_PREFIX = "FINISH_REASON_"
-# Every limit that cuts an answer short; `parley.finish_reason` says which.
+# Every limit that cuts an answer short is a length; `parley.finish_reason` says which.
 _REASONS = {
     chat_pb2.FINISH_REASON_STOP: "stop",
     chat_pb2.FINISH_REASON_TOOL_CALLS: "tool_calls",
 }
 
 
-def finish_reason(finished: chat_pb2.ChatFinished) -> str:
-    """`finish_reason` of a run that ended well, or at a limit."""
-    return _REASONS.get(finished.reason, "length")
+def finish_reason(finished: chat_pb2.ChatFinished, choice: int) -> str:
+    """`finish_reason` of a choice of a run that ended well, or at a limit."""
+    reasons = {end.choice: end.reason for end in finished.choices}
+    return _REASONS.get(reasons.get(choice, finished.reason), "length")
 
 
-def ending(run_id: str, finished: chat_pb2.ChatFinished) -> dict[str, Any]:
-    """The extension `parley` of an answer's end: the run, and why it ended in the contract's own words."""
-    reason = chat_pb2.FinishReason.Name(finished.reason).removeprefix(_PREFIX)
-    return {"run_id": run_id, "finish_reason": reason}
+def ending(started: chat_pb2.ChatStarted, finished: chat_pb2.ChatFinished) -> dict[str, Any]:
+    """The extension `parley` of an answer's end: its run, in the contract's own words."""
+    return {
+        "run_id": started.run_id,
+        "finish_reason": chat_pb2.FinishReason.Name(finished.reason).removeprefix("FINISH_REASON_"),
+        "cache": chat_pb2.CacheState.Name(started.cache).removeprefix("CACHE_STATE_"),
+    }
 
 
 def usage(used: chat_pb2.Usage) -> dict[str, Any]:

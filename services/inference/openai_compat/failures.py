@@ -49,14 +49,28 @@ CODES = {
 """`error.code` by reason, where OpenAI has a word of its own; else it is the reason in lower case."""
 
 PARAMETERS = {
+    "CLIENT_TOOL_INVALID": "tools",
     "CONTEXT_OVERFLOW": "messages",
     "MESSAGES_INVALID": "messages",
     "MODEL_NOT_FOUND": "model",
     "MODEL_NOT_READY": "model",
+    "NO_TOOL_TO_CALL": "tool_choice",
+    "STRUCTURED_OUTPUT_INVALID": "response_format",
+    "STRUCTURED_OUTPUT_TOO_COMPLEX": "response_format",
+    "TOOL_NAME_TAKEN": "tools",
+    "TOOL_NOT_OFFERED": "parley.server_tools",
 }
 """`error.param` by reason, where the error itself names none."""
 
 PARAMETER_KEY = "parameter"
+
+
+class RunFailed(Exception):
+    """A run came to no answer, and no stream can tell so."""
+
+    def __init__(self, status: status_pb2.Status) -> None:
+        super().__init__(status.message)
+        self.status = status
 
 
 def error_object(status: status_pb2.Status) -> dict[str, Any]:

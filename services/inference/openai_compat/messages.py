@@ -32,20 +32,34 @@ def messages(given: Iterable[Mapping[str, Any]]) -> Iterator[message_pb2.Message
         yield read
 
 
-def _message(given: Mapping[str, Any], path: str) -> message_pb2.Message:
-    role = ROLES.get(given["role"])
-    if role is None:
+def role(name: str, path: str) -> message_pb2.Role.ValueType:
+    """Who says a message.
+
+    Raises:
+        ParameterInvalid: Nobody has such a role.
+    """
+    found = ROLES.get(name)
+    if found is None:
         raise ParameterInvalid(f"{path}.role", f"it is none of {', '.join(ROLES)}")
+    return found
+
+
+def _message(given: Mapping[str, Any], path: str) -> message_pb2.Message:
     return message_pb2.Message(
-        role=role,
-        content=list(_content(given.get("content"), f"{path}.content")),
+        role=role(given["role"], path),
+        content=list(content(given.get("content"), f"{path}.content")),
         reasoning=given.get("reasoning") or "",
         tool_calls=list(_tool_calls(given.get("tool_calls"), f"{path}.tool_calls")),
         tool_call_id=given.get("tool_call_id") or "",
     )
 
 
-def _content(given: Any, path: str) -> Iterator[message_pb2.ContentPart]:
+def content(given: Any, path: str) -> Iterator[message_pb2.ContentPart]:
+    """What a message says: a text, or parts.
+
+    Raises:
+        ParameterUnsupported: A part is of a type that is not served.
+    """
     if given is None:
         return
     for position, part in enumerate([given] if isinstance(given, str) else given):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from services.inference.errors import ParameterUnsupported
+from services.inference.openai_compat.sampling import FIELDS
 
 EXTENSION = "parley"
 
@@ -60,37 +61,48 @@ class Served:
 
 
 CHAT_COMPLETION = Served(
-    fields=frozenset(
-        {
-            EXTENSION,
-            "include_reasoning",
-            "max_completion_tokens",
-            "max_tokens",
-            "messages",
-            "min_p",
-            "model",
-            "reasoning_effort",
-            "seed",
-            "stop",
-            "stream",
-            "stream_options",
-            "temperature",
-            "tool_choice",
-            "tools",
-            "top_k",
-            "top_p",
-        }
-    ),
-    only={
-        "frequency_penalty": (0, 0.0),
-        "logit_bias": ({},),
-        "logprobs": (False,),
-        "modalities": (["text"],),
-        "n": (1,),
-        "parallel_tool_calls": (True,),
-        "presence_penalty": (0, 0.0),
-        "response_format": ({"type": "text"},),
-        "top_logprobs": (0,),
-        "verbosity": ("medium",),
+    fields=FIELDS
+    | {
+        EXTENSION,
+        "include_reasoning",
+        "logprobs",
+        "max_completion_tokens",
+        "max_tokens",
+        "messages",
+        "model",
+        "parallel_tool_calls",
+        "reasoning_effort",
+        "stream",
+        "stream_options",
+        "tool_choice",
+        "tools",
+        "top_logprobs",
     },
+    only={"modalities": (["text"],), "verbosity": ("medium",)},
+)
+
+COMPLETION = Served(
+    fields=FIELDS | {"echo", "logprobs", "max_tokens", "model", "prompt", "stream", "stream_options"},
+    only={"best_of": (1,), "suffix": ("",)},
+)
+
+RESPONSE = Served(
+    fields=FIELDS - {"min_tokens", "n", "response_format"}
+    | {
+        EXTENSION,
+        "include",
+        "include_reasoning",
+        "input",
+        "instructions",
+        "max_output_tokens",
+        "model",
+        "parallel_tool_calls",
+        "reasoning",
+        "stream",
+        "text",
+        "tool_choice",
+        "tools",
+        "top_logprobs",
+    },
+    only={"background": (False,), "truncation": ("disabled",), "stream_options": ({},)},
 )

@@ -6,7 +6,7 @@ import asyncio
 from importlib import import_module
 from typing import Any
 
-_MODULE = "services.inference.openai_compat.vllm_requests"
+_MODULE = "services.inference.openai_compat.vllm_models"
 
 
 class RequestModels:
@@ -17,7 +17,7 @@ class RequestModels:
         self._loading: asyncio.Task[Any] | None = None
 
     async def get(self) -> Any:
-        """The module `vllm_requests`."""
+        """The module `vllm_models`."""
         if self._loading is None:
             self._loading = asyncio.create_task(asyncio.to_thread(import_module, _MODULE))
         return await asyncio.shield(self._loading)

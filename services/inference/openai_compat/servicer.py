@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 from urllib.parse import unquote
 
 import grpc
 from google.api import httpbody_pb2
-from google.rpc import status_pb2
 from grpc_status import rpc_status
 
 from parley.inference.v1 import chat_pb2, openai_service_pb2
@@ -22,11 +22,17 @@ from services.inference.errors import ParameterInvalid
 from services.inference.models import Models
 from services.inference.openai_compat.bodies import piece, read_object, whole
 from services.inference.openai_compat.chat_chunks import ChatChunks
-from services.inference.openai_compat.chat_requests import ChatAsked, ChatReader
-from services.inference.openai_compat.chat_wholes import ChatWhole
+from services.inference.openai_compat.chat_requests import ChatReader
+from services.inference.openai_compat.chat_wholes import chat_completion
 from services.inference.openai_compat.checking import Checker
+from services.inference.openai_compat.completion_requests import CompletionReader
+from services.inference.openai_compat.completions import CompletionChunks, completion
+from services.inference.openai_compat.failures import RunFailed
+from services.inference.openai_compat.gathering import Responses
 from services.inference.openai_compat.model_cards import model_card, model_list
 from services.inference.openai_compat.request_models import RequestModels
+from services.inference.openai_compat.response_requests import ResponseReader
+from services.inference.openai_compat.responses import ResponseEvents
 from services.inference.order import ChatOrder
 from services.rpc.call import current_principal, note
 
@@ -34,7 +40,15 @@ MAX_NAME_CHARACTERS = 256
 
 Context = grpc.aio.ServicerContext[Any, Any]
 Bodies = AsyncGenerator[httpbody_pb2.HttpBody, None]
-Responses = AsyncIterator[chat_pb2.ChatResponse]
+Whole = Callable[[Responses], Awaitable[dict[str, Any]]]
+
+
+class Chunks(Protocol):
+    """Writes a run's events as server-sent events."""
+
+    def of(self, happened: chat_pb2.ChatEvent) -> Iterator[bytes]:
+        """Those that stand for an event."""
+        ...
 
 
 class OpenAIServicer(OpenAIServiceServicer):
@@ -49,34 +63,69 @@ class OpenAIServicer(OpenAIServiceServicer):
         """
         self._answering = answering
         self._models = models
-        self._chats = ChatReader(RequestModels(), Checker())
+        readers = RequestModels(), Checker()
+        self._chats = ChatReader(*readers)
+        self._completions = CompletionReader(*readers)
+        self._responses = ResponseReader(*readers)
 
     async def CreateChatCompletion(self, request: httpbody_pb2.HttpBody, context: Context) -> Bodies:
         """See `OpenAIService.CreateChatCompletion`."""
-        body = read_object(request.data)
-        self._find(body.get("model") or "")
-        asked = await self._chats.read(body)
-        async with self._answering.begin(_order(asked), ends_with(context)) as answer:
-            if answer.headers:
-                await context.send_initial_metadata(answer.headers)
-            async with aclosing(answer.responses()) as responses:
-                if asked.stream:
-                    async for data in _chunks(asked, responses):
-                        yield piece(data)
-                else:
-                    yield await _whole(asked, responses, context)
+        asked = await self._chats.read(self._body(request))
+        chunks = ChatChunks(asked) if asked.stream else None
+        answer = self._answer(_order(asked.request), chunks, partial(chat_completion, asked), context)
+        async with aclosing(answer) as bodies:
+            async for body in bodies:
+                yield body
 
-    def _find(self, model: Any) -> None:
-        """Find the model before the request is read: what reads it comes with the first engine.
+    async def CreateCompletion(self, request: httpbody_pb2.HttpBody, context: Context) -> Bodies:
+        """See `OpenAIService.CreateCompletion`."""
+        asked = await self._completions.read(self._body(request))
+        chunks = CompletionChunks(asked) if asked.stream else None
+        order = translate.completion_order(asked.request)
+        answer = self._answer(order, chunks, partial(completion, asked), context)
+        async with aclosing(answer) as bodies:
+            async for body in bodies:
+                yield body
+
+    async def CreateResponse(self, request: httpbody_pb2.HttpBody, context: Context) -> Bodies:
+        """See `OpenAIService.CreateResponse`."""
+        asked = await self._responses.read(self._body(request))
+        events = ResponseEvents(asked)
+        chunks = events if asked.stream else None
+        answer = self._answer(_order(asked.request), chunks, events.gather, context)
+        async with aclosing(answer) as bodies:
+            async for body in bodies:
+                yield body
+
+    def _body(self, request: httpbody_pb2.HttpBody) -> dict[str, Any]:
+        """What a request holds, whose model can be asked: what reads the rest comes with the first engine.
 
         Raises:
-            ServiceError: It cannot be asked.
+            ServiceError: It cannot be read, or its model not be asked.
         """
+        body = read_object(request.data)
+        model = body.get("model") or ""
         if not isinstance(model, str):
-            return
+            raise ParameterInvalid("model", "it is no text")
         if len(model) > MAX_NAME_CHARACTERS:
             raise ParameterInvalid("model", f"it has more than {MAX_NAME_CHARACTERS} characters")
         self._answering.engine(model)
+        return body
+
+    async def _answer(
+        self, order: ChatOrder, chunks: Chunks | None, write: Whole, context: Context
+    ) -> Bodies:
+        """Answer an order as a run of the current caller: in chunks, or whole."""
+        async with self._answering.begin(order, ends_with(context)) as answer:
+            if answer.headers:
+                await context.send_initial_metadata(answer.headers)
+            async with aclosing(answer.responses()) as responses:
+                if chunks is None:
+                    yield await _whole(_told(responses), write, context)
+                    return
+                async for response in _told(responses):
+                    for data in chunks.of(response.event):
+                        yield piece(data)
 
     async def ListModels(
         self, request: openai_service_pb2.OpenAIServiceListModelsRequest, context: Context
@@ -91,34 +140,24 @@ class OpenAIServicer(OpenAIServiceServicer):
         return whole(model_card(self._models.find(unquote(request.model), current_principal())))
 
 
-def _order(asked: ChatAsked) -> ChatOrder:
+def _order(request: chat_pb2.ChatRequest) -> ChatOrder:
     """The order of a chat, whose client takes calls as the model wrote them."""
-    order = translate.chat_order(asked.request)
+    order = translate.chat_order(request)
     return replace(order, client_tools=replace(order.client_tools, unchecked=True))
 
 
-async def _chunks(asked: ChatAsked, responses: Responses) -> AsyncIterator[bytes]:
-    chunks = ChatChunks(asked)
+async def _whole(responses: Responses, write: Whole, context: Context) -> httpbody_pb2.HttpBody:
+    """The answer in one piece; a run that came to none ends the call with its own status."""
+    try:
+        return whole(await write(responses))
+    except RunFailed as failed:
+        await context.abort_with_status(rpc_status.to_status(failed.status))
+        raise AssertionError from failed
+
+
+async def _told(responses: Responses) -> Responses:
+    """The same events; the audit, which reads no bodies, learns of the run."""
     async for response in responses:
-        _tell_audit(response.event)
-        for data in chunks.of(response.event):
-            yield data
-
-
-async def _whole(asked: ChatAsked, responses: Responses, context: Context) -> httpbody_pb2.HttpBody:
-    gathered = ChatWhole(asked)
-    failure = await gathered.gather(responses)
-    if failure is not None:
-        await _fail(context, failure)
-    return whole(gathered.answer())
-
-
-def _tell_audit(happened: chat_pb2.ChatEvent) -> None:
-    """The audit reads no bodies."""
-    if happened.HasField("started"):
-        note(run_id=happened.started.run_id, model=happened.started.model)
-
-
-async def _fail(context: Context, failure: status_pb2.Status) -> None:
-    """End the call with what its run ended with."""
-    await context.abort_with_status(rpc_status.to_status(failure))
+        if response.event.HasField("started"):
+            note(run_id=response.event.started.run_id, model=response.event.started.model)
+        yield response

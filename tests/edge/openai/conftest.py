@@ -17,6 +17,7 @@ from cli.preflight import free_port
 from parley.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
 from parley.inference.v1.openai_service_pb2_grpc import add_OpenAIServiceServicer_to_server
 from services.inference.answering import Answering
+from services.inference.conversations.continuing import Continuing
 from services.inference.journal import Journal
 from services.inference.mailbox import StoreMailbox
 from services.inference.models import Models
@@ -42,10 +43,14 @@ MARKS = [
     pytest.mark.asyncio(loop_scope="session"),
     pytest.mark.filterwarnings("default"),  # what vLLM and torch say when they are imported
 ]
-SECONDS = 60
+SECONDS = 240  # the first request has vLLM imported
+JAVASCRIPT = Path(__file__).with_name("javascript")
 LEASES = LeaseLife(slice_tokens=8, seconds=30.0)
 MODEL, LARGE = "scripted", "org/Large-2"
 MAX_BODY_BYTES = 2**21
+
+# The set-up installs that client where npm is, and says so where it is not.
+collect_ignore = [] if (JAVASCRIPT / "node_modules").is_dir() else ["test_javascript.py"]
 
 
 @dataclass
@@ -97,7 +102,7 @@ async def replica(
     models, runs, toolbox, limits = Models(model), surface["runs"], surface["toolbox"], surface["limits"]
     models.ready(model, engine)
     admission = Admission(Ledger(store), limits, service="inference.parley", life=LEASES)
-    answering = Answering(models, runs, toolbox, admission, OwnTokens())
+    answering = Answering(models, runs, toolbox, admission, OwnTokens(), Continuing(None))
     mailbox = StoreMailbox(store, runs)
     resumption = Resumption(
         answering, Journal(store), mailbox, Revocations(synchronized=True), server.stopping

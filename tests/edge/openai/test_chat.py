@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
-from openai import AsyncOpenAI
+import pytest
+from openai import APIError, AsyncOpenAI
 
 from services.inference.engine import (
     ContentDelta,
     ReasoningDelta,
     Role,
+    Step,
     StopReason,
+    TokenLogprob,
     ToolCall,
     ToolCallDelta,
+    TopLogprob,
     TurnEnd,
+    TurnUsage,
 )
+from services.inference.options import CallMode, FormKind, OutputForm, ToolChoice
 from tests.edge.front import eventually
 from tests.edge.openai.conftest import MARKS, MODEL, SECONDS, Surface
-from tests.inference.scripted import Gate, calls, says
+from tests.inference.scripted import Gate, ScriptedEngine, calls, says
 
 pytestmark = MARKS
 
@@ -37,6 +44,15 @@ MADE: Any = {
     "type": "function",
     "function": {"name": CALL.name, "arguments": CALL.arguments},
 }
+
+
+async def until_free(engine: ScriptedEngine) -> None:
+    """Wait until no request holds the engine."""
+
+    async def free() -> bool | None:
+        return engine.running == 0 or None
+
+    assert await eventually(free)
 
 
 async def test_an_answer_in_one_piece(surface: Surface, client: AsyncOpenAI) -> None:
@@ -197,6 +213,114 @@ async def test_an_answer_that_a_limit_cuts_says_so(surface: Surface, client: Asy
     assert (answer.model_extra or {})["parley"]["finish_reason"] == "LENGTH"
 
 
+async def test_the_whole_of_sampling_reaches_the_engine(surface: Surface, client: AsyncOpenAI) -> None:
+    engine = surface.script(says("Hi."))
+    await client.chat.completions.create(
+        model=MODEL,
+        messages=QUESTION,
+        frequency_penalty=0.5,
+        presence_penalty=-0.5,
+        logit_bias={"65": -100},
+        extra_body={
+            "top_k": 5,
+            "min_p": 0.25,
+            "repetition_penalty": 1.5,
+            "min_tokens": 2,
+            "ignore_eos": True,
+            "stop_token_ids": [10],
+        },
+    )
+    used = engine.rendered[0].sampling
+    assert (used.frequency_penalty, used.presence_penalty, used.repetition_penalty) == (0.5, -0.5, 1.5)
+    assert (used.top_k, used.min_p, used.min_output_tokens, used.ignore_eos) == (5, 0.25, 2, True)
+    assert (dict(used.logit_bias), used.stop_token_ids) == ({65: -100.0}, (10,))
+
+
+def choices(*texts: str) -> list[Step]:
+    """A turn of several choices, whose last one is cut short."""
+    usage = TurnUsage(10, len(texts), 0, 0)
+    said = [Step((ContentDelta(text, index),), usage, choice=index) for index, text in enumerate(texts)]
+    ends = [
+        Step((), usage, TurnEnd(StopReason.LENGTH if index else StopReason.STOP), choice=index)
+        for index in range(len(texts))
+    ]
+    return [*said, *ends]
+
+
+async def test_several_answers_to_one_question(surface: Surface, client: AsyncOpenAI) -> None:
+    surface.script(choices("One.", "Two"), choices("One.", "Two"))
+    answer = await client.chat.completions.create(model=MODEL, messages=QUESTION, n=2)
+    stream = await client.chat.completions.create(model=MODEL, messages=QUESTION, n=2, stream=True)
+    said, ends = ["", ""], ["", ""]
+    async for chunk in stream:
+        [part] = chunk.choices
+        said[part.index] += part.delta.content or ""
+        ends[part.index] = part.finish_reason or ends[part.index]
+    assert [choice.message.content for choice in answer.choices] == said == ["One.", "Two"]
+    assert [choice.finish_reason for choice in answer.choices] == ends == ["stop", "length"]
+
+
+async def test_tokens_come_with_their_log_probabilities(surface: Surface, client: AsyncOpenAI) -> None:
+    tokens = (
+        TokenLogprob(65, b"A", -0.5, (TopLogprob(65, b"A", -0.5), TopLogprob(66, b"B", -1.5))),
+        TokenLogprob(195, b"\xc3", float("-inf")),
+    )
+    turn = [ContentDelta("A", logprobs=tokens), TurnEnd(StopReason.STOP)]
+    engine = surface.script(turn, turn)
+    asked: Any = {"model": MODEL, "messages": QUESTION, "logprobs": True, "top_logprobs": 2}
+    answer = await client.chat.completions.create(**asked)
+    stream = await client.chat.completions.create(**asked, stream=True)
+    [told] = [chunk.choices[0].logprobs async for chunk in stream if chunk.choices[0].logprobs]
+    assert engine.rendered[0].sampling.top_logprobs == 2
+    assert told.content is not None
+    assert answer.choices[0].logprobs is not None
+    assert answer.choices[0].logprobs.content == told.content
+    first, second = told.content
+    assert (first.token, first.logprob, first.bytes) == ("A", -0.5, [65])
+    assert [(top.token, top.logprob) for top in first.top_logprobs] == [("A", -0.5), ("B", -1.5)]
+    assert (second.bytes, second.logprob) == ([195], -9999.0)
+
+
+SCHEMA: Any = {"type": "object", "properties": {"answer": {"type": "integer"}}, "required": ["answer"]}
+
+
+@pytest.mark.parametrize(
+    ("field", "given", "form"),
+    [
+        ("response_format", {"type": "text"}, None),
+        ("response_format", {"type": "json_object"}, OutputForm(FormKind.JSON_OBJECT)),
+        (
+            "response_format",
+            {"type": "json_schema", "json_schema": {"name": "answer", "schema": SCHEMA, "strict": True}},
+            OutputForm(FormKind.JSON_SCHEMA, json.dumps(SCHEMA, separators=(",", ":"))),
+        ),
+        (
+            "structured_outputs",
+            {"choice": ["yes", "no"]},
+            OutputForm(FormKind.CHOICES, choices=("yes", "no")),
+        ),
+        ("structured_outputs", {"regex": "[0-9]+"}, OutputForm(FormKind.REGEX, "[0-9]+")),
+    ],
+)
+async def test_the_form_of_an_answer_reaches_the_engine(
+    surface: Surface, client: AsyncOpenAI, field: str, given: Any, form: OutputForm | None
+) -> None:
+    engine = surface.script(says('{"answer":391}'))
+    await client.chat.completions.create(model=MODEL, messages=QUESTION, extra_body={field: given})
+    assert engine.rendered[0].form == form
+
+
+async def test_calls_can_be_demanded(surface: Surface, client: AsyncOpenAI) -> None:
+    named: Any = {"type": "function", "function": {"name": "weather"}}
+    engine = surface.script(calls(CALL), calls(CALL))
+    for choice in ("required", named):
+        await client.chat.completions.create(
+            model=MODEL, messages=QUESTION, tools=[WEATHER], tool_choice=choice, parallel_tool_calls=False
+        )
+    required, weather = (turn.tool_choice for turn in engine.rendered)
+    assert (required, weather) == (ToolChoice(CallMode.REQUIRED), ToolChoice(CallMode.REQUIRED, "weather"))
+
+
 async def test_a_client_that_leaves_frees_the_engine(surface: Surface, client: AsyncOpenAI) -> None:
     gate = Gate()
     engine = surface.script([ContentDelta("One "), gate, TurnEnd(StopReason.STOP)])
@@ -204,10 +328,32 @@ async def test_a_client_that_leaves_frees_the_engine(surface: Surface, client: A
     await asyncio.wait_for(gate.reached.wait(), SECONDS)
     await stream.close()
 
-    async def free() -> bool | None:
-        return engine.running == 0 or None
+    await until_free(engine)
 
-    assert await eventually(free)
+
+async def test_a_client_that_waits_for_the_whole_no_longer_frees_it_too(
+    surface: Surface, client: AsyncOpenAI
+) -> None:
+    gate = Gate()
+    engine = surface.script([gate, TurnEnd(StopReason.STOP)])
+    waiting = asyncio.create_task(client.chat.completions.create(model=MODEL, messages=QUESTION))
+    await asyncio.wait_for(gate.reached.wait(), SECONDS)
+    waiting.cancel()
+    await until_free(engine)
+
+
+async def test_a_run_that_is_cancelled_by_its_id_tells_so_in_the_stream(
+    surface: Surface, client: AsyncOpenAI
+) -> None:
+    surface.script([ContentDelta("One "), Gate(), TurnEnd(StopReason.STOP)])
+    stream = await client.chat.completions.create(model=MODEL, messages=QUESTION, stream=True)
+    first = await anext(aiter(stream))
+    run_id = first.id.removeprefix("chatcmpl-")
+    cancelled = await surface.post(f"/api/v1/runs/{run_id}:cancel", "{}")
+    assert cancelled.status_code == 200, cancelled.text
+    with pytest.raises(APIError) as caught:
+        [chunk async for chunk in stream]
+    assert caught.value.code == "cancelled"
 
 
 async def test_the_clients_own_accumulator_reads_the_stream(surface: Surface, client: AsyncOpenAI) -> None:

@@ -28,7 +28,7 @@ if _version_not_supported:
 
 class OpenAIServiceStub:
     """Serves the models to clients of OpenAI's API, at `/v1` of the edge. What is
-    asked for here is asked of `Chat`: the same loop, limits, quotas and audit.
+    asked for here is asked of `Chat` or `Complete`: the same loop, limits, quotas and audit.
     Errors have OpenAI's shape there, `{"error": {message, type, param, code}}`;
     over gRPC they are the statuses of every other method.
 
@@ -47,6 +47,16 @@ class OpenAIServiceStub:
                 request_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
                 response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
                 _registered_method=True)
+        self.CreateCompletion = channel.unary_stream(
+                '/parley.inference.v1.OpenAIService/CreateCompletion',
+                request_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
+        self.CreateResponse = channel.unary_stream(
+                '/parley.inference.v1.OpenAIService/CreateResponse',
+                request_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/parley.inference.v1.OpenAIService/ListModels',
                 request_serializer=parley_dot_inference_dot_v1_dot_openai__service__pb2.OpenAIServiceListModelsRequest.SerializeToString,
@@ -61,7 +71,7 @@ class OpenAIServiceStub:
 
 class OpenAIServiceServicer:
     """Serves the models to clients of OpenAI's API, at `/v1` of the edge. What is
-    asked for here is asked of `Chat`: the same loop, limits, quotas and audit.
+    asked for here is asked of `Chat` or `Complete`: the same loop, limits, quotas and audit.
     Errors have OpenAI's shape there, `{"error": {message, type, param, code}}`;
     over gRPC they are the statuses of every other method.
 
@@ -73,6 +83,27 @@ class OpenAIServiceServicer:
         """Answers a chat: one JSON object, or with `stream` server-sent events. In the
         extension `parley` of the body a caller may ask for tools of the platform.
         Closing the call frees the engine.
+        buf:lint:ignore RPC_REQUEST_STANDARD_NAME
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateCompletion(self, request, context):
+        """Goes on with a text: one JSON object, or with `stream` server-sent events.
+        buf:lint:ignore RPC_REQUEST_STANDARD_NAME
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateResponse(self, request, context):
+        """Answers as OpenAI's Responses do: one JSON object, or with `stream`
+        server-sent events. Nothing is stored.
         buf:lint:ignore RPC_REQUEST_STANDARD_NAME
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
@@ -107,6 +138,16 @@ def add_OpenAIServiceServicer_to_server(servicer, server):
                     request_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
                     response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
             ),
+            'CreateCompletion': grpc.unary_stream_rpc_method_handler(
+                    servicer.CreateCompletion,
+                    request_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
+            'CreateResponse': grpc.unary_stream_rpc_method_handler(
+                    servicer.CreateResponse,
+                    request_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
                     request_deserializer=parley_dot_inference_dot_v1_dot_openai__service__pb2.OpenAIServiceListModelsRequest.FromString,
@@ -127,7 +168,7 @@ def add_OpenAIServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class OpenAIService:
     """Serves the models to clients of OpenAI's API, at `/v1` of the edge. What is
-    asked for here is asked of `Chat`: the same loop, limits, quotas and audit.
+    asked for here is asked of `Chat` or `Complete`: the same loop, limits, quotas and audit.
     Errors have OpenAI's shape there, `{"error": {message, type, param, code}}`;
     over gRPC they are the statuses of every other method.
 
@@ -150,6 +191,60 @@ class OpenAIService:
             request,
             target,
             '/parley.inference.v1.OpenAIService/CreateChatCompletion',
+            google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateCompletion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/parley.inference.v1.OpenAIService/CreateCompletion',
+            google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateResponse(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/parley.inference.v1.OpenAIService/CreateResponse',
             google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
             google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
             options,

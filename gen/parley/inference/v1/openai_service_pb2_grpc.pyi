@@ -29,7 +29,7 @@ GRPC_VERSION: str
 
 class OpenAIServiceStub:
     """Serves the models to clients of OpenAI's API, at `/v1` of the edge. What is
-    asked for here is asked of `Chat`: the same loop, limits, quotas and audit.
+    asked for here is asked of `Chat` or `Complete`: the same loop, limits, quotas and audit.
     Errors have OpenAI's shape there, `{"error": {message, type, param, code}}`;
     over gRPC they are the statuses of every other method.
 
@@ -49,6 +49,19 @@ class OpenAIServiceStub:
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
+    CreateCompletion: _grpc.UnaryStreamMultiCallable[_httpbody_pb2.HttpBody, _httpbody_pb2.HttpBody]
+    """Goes on with a text: one JSON object, or with `stream` server-sent events.
+    buf:lint:ignore RPC_REQUEST_STANDARD_NAME
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+    """
+    CreateResponse: _grpc.UnaryStreamMultiCallable[_httpbody_pb2.HttpBody, _httpbody_pb2.HttpBody]
+    """Answers as OpenAI's Responses do: one JSON object, or with `stream`
+    server-sent events. Nothing is stored.
+    buf:lint:ignore RPC_REQUEST_STANDARD_NAME
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+    """
     ListModels: _grpc.UnaryUnaryMultiCallable[_openai_service_pb2.OpenAIServiceListModelsRequest, _httpbody_pb2.HttpBody]
     """Lists the models that the caller may use.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
@@ -63,7 +76,7 @@ class OpenAIServiceStub:
 @_typing.type_check_only
 class OpenAIServiceAsyncStub(OpenAIServiceStub):
     """Serves the models to clients of OpenAI's API, at `/v1` of the edge. What is
-    asked for here is asked of `Chat`: the same loop, limits, quotas and audit.
+    asked for here is asked of `Chat` or `Complete`: the same loop, limits, quotas and audit.
     Errors have OpenAI's shape there, `{"error": {message, type, param, code}}`;
     over gRPC they are the statuses of every other method.
 
@@ -76,6 +89,19 @@ class OpenAIServiceAsyncStub(OpenAIServiceStub):
     """Answers a chat: one JSON object, or with `stream` server-sent events. In the
     extension `parley` of the body a caller may ask for tools of the platform.
     Closing the call frees the engine.
+    buf:lint:ignore RPC_REQUEST_STANDARD_NAME
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+    """
+    CreateCompletion: _aio.UnaryStreamMultiCallable[_httpbody_pb2.HttpBody, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """Goes on with a text: one JSON object, or with `stream` server-sent events.
+    buf:lint:ignore RPC_REQUEST_STANDARD_NAME
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+    """
+    CreateResponse: _aio.UnaryStreamMultiCallable[_httpbody_pb2.HttpBody, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """Answers as OpenAI's Responses do: one JSON object, or with `stream`
+    server-sent events. Nothing is stored.
     buf:lint:ignore RPC_REQUEST_STANDARD_NAME
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
@@ -93,7 +119,7 @@ class OpenAIServiceAsyncStub(OpenAIServiceStub):
 
 class OpenAIServiceServicer(metaclass=_abc_1.ABCMeta):
     """Serves the models to clients of OpenAI's API, at `/v1` of the edge. What is
-    asked for here is asked of `Chat`: the same loop, limits, quotas and audit.
+    asked for here is asked of `Chat` or `Complete`: the same loop, limits, quotas and audit.
     Errors have OpenAI's shape there, `{"error": {message, type, param, code}}`;
     over gRPC they are the statuses of every other method.
 
@@ -110,6 +136,31 @@ class OpenAIServiceServicer(metaclass=_abc_1.ABCMeta):
         """Answers a chat: one JSON object, or with `stream` server-sent events. In the
         extension `parley` of the body a caller may ask for tools of the platform.
         Closing the call frees the engine.
+        buf:lint:ignore RPC_REQUEST_STANDARD_NAME
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        """
+
+    @_abc_1.abstractmethod
+    def CreateCompletion(
+        self,
+        request: _httpbody_pb2.HttpBody,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_httpbody_pb2.HttpBody], _abc.AsyncIterator[_httpbody_pb2.HttpBody]]:
+        """Goes on with a text: one JSON object, or with `stream` server-sent events.
+        buf:lint:ignore RPC_REQUEST_STANDARD_NAME
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        """
+
+    @_abc_1.abstractmethod
+    def CreateResponse(
+        self,
+        request: _httpbody_pb2.HttpBody,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_httpbody_pb2.HttpBody], _abc.AsyncIterator[_httpbody_pb2.HttpBody]]:
+        """Answers as OpenAI's Responses do: one JSON object, or with `stream`
+        server-sent events. Nothing is stored.
         buf:lint:ignore RPC_REQUEST_STANDARD_NAME
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE

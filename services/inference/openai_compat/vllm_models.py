@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+from vllm.entrypoints.openai.completion.protocol import CompletionRequest
+from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
 from vllm.exceptions import VLLMValidationError
 
 from services.inference.errors import ParameterInvalid
@@ -26,6 +28,24 @@ def chat_completion(body: dict[str, Any]) -> ChatCompletionRequest:
         ParameterInvalid: A field has a value that it does not take.
     """
     return _read(ChatCompletionRequest, body)
+
+
+def completion(body: dict[str, Any]) -> CompletionRequest:
+    """A completion as vLLM reads it.
+
+    Raises:
+        ParameterInvalid: A field has a value that it does not take.
+    """
+    return _read(CompletionRequest, body)
+
+
+def response(body: dict[str, Any]) -> ResponsesRequest:
+    """A response as vLLM reads what is asked for.
+
+    Raises:
+        ParameterInvalid: A field has a value that it does not take.
+    """
+    return _read(ResponsesRequest, body)
 
 
 def _read(model: type[T], body: dict[str, Any]) -> T:

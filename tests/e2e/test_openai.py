@@ -1,0 +1,66 @@
+"""OpenAI's official client against the whole platform: a key, the real engine, the real tools."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+
+from tests.e2e.conftest import Stack
+
+pytestmark = pytest.mark.slow
+
+QUESTION: Any = [{"role": "user", "content": "What is 1234 * 56?"}]
+TOOLS = {"parley": {"server_tools": {"names": ["calculator"]}}}
+
+
+@pytest.fixture
+async def openai(stack: Stack, key: str) -> AsyncIterator[AsyncOpenAI]:
+    trust = ssl.create_default_context(cadata=stack.authority.decode())
+    http = DefaultAsyncHttpxClient(verify=trust)
+    base = f"https://{stack.address}/v1"
+    async with AsyncOpenAI(base_url=base, api_key=key, http_client=http, max_retries=0) as client:
+        yield client
+
+
+async def test_a_question_is_answered_with_the_platforms_calculator(openai: AsyncOpenAI) -> None:
+    [model] = [each.id async for each in openai.models.list()]
+    answer = await openai.chat.completions.create(
+        model=model, messages=QUESTION, temperature=0, extra_body=TOOLS
+    )
+    assert "69104" in (answer.choices[0].message.content or "").replace(",", "")
+    assert answer.choices[0].finish_reason == "stop"
+    assert answer.usage is not None
+    assert answer.usage.completion_tokens > 0
+
+
+async def test_log_probabilities_choices_and_a_form_come_from_the_engine(openai: AsyncOpenAI) -> None:
+    [model] = [each.id async for each in openai.models.list()]
+    stream = await openai.chat.completions.create(
+        model=model,
+        messages=QUESTION,
+        n=2,
+        temperature=1,
+        logprobs=True,
+        top_logprobs=2,
+        max_completion_tokens=16,
+        stream=True,
+        extra_body={"structured_outputs": {"choice": ["yes", "no"]}},
+    )
+    said, tokens = ["", ""], [0, 0]
+    async for chunk in stream:
+        for part in chunk.choices:
+            said[part.index] += part.delta.content or ""
+            tokens[part.index] += len((part.logprobs.content if part.logprobs else None) or ())
+    assert set(said) <= {"yes", "no"}
+    assert all(tokens)
+
+
+async def test_a_text_goes_on(openai: AsyncOpenAI) -> None:
+    [model] = [each.id async for each in openai.models.list()]
+    answer = await openai.completions.create(model=model, prompt="1, 2, 3,", max_tokens=4, echo=True)
+    assert answer.choices[0].text.startswith("1, 2, 3,")
+    assert answer.choices[0].finish_reason in ("stop", "length")

@@ -1,0 +1,111 @@
+"""Completions as the official client meets them, through the real edge."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from openai import APIError, AsyncOpenAI
+
+from services.inference.engine import (
+    ContentDelta,
+    StopReason,
+    TokenLogprob,
+    TopLogprob,
+    TurnEnd,
+)
+from services.inference.errors import EngineFailed
+from tests.edge.openai.conftest import MARKS, MODEL, Surface
+from tests.inference.scripted import says
+
+pytestmark = MARKS
+
+PROMPT = "Once upon"
+
+
+async def test_a_text_goes_on(surface: Surface, client: AsyncOpenAI) -> None:
+    engine = surface.script(says(" a", " time."))
+    answer = await client.completions.create(
+        model=MODEL, prompt=PROMPT, max_tokens=20, stop=["\n"], temperature=0, extra_body={"best_of": 1}
+    )
+    [choice] = answer.choices
+    assert (choice.text, choice.finish_reason, answer.object) == (" a time.", "stop", "text_completion")
+    assert answer.usage is not None
+    assert answer.usage.completion_tokens == 3
+    [turn] = engine.rendered
+    assert turn.raw is not None
+    assert (turn.raw.text, turn.raw.echo, turn.messages) == (PROMPT, False, ())
+    assert (turn.sampling.stop, turn.sampling.max_output_tokens) == (("\n",), 20)
+
+
+async def test_the_same_in_a_stream(surface: Surface, client: AsyncOpenAI) -> None:
+    surface.script(says(" a", " time."))
+    stream = await client.completions.create(
+        model=MODEL, prompt=[PROMPT], stream=True, stream_options={"include_usage": True}
+    )
+    chunks = [chunk async for chunk in stream]
+    *spoken, last = chunks
+    assert "".join(chunk.choices[0].text for chunk in spoken) == " a time."
+    assert spoken[-1].choices[0].finish_reason == "stop"
+    assert (last.choices, last.usage is not None and last.usage.completion_tokens) == ([], 3)
+
+
+@pytest.mark.parametrize("prompt", [[72, 105], [[72, 105]]])
+async def test_a_prompt_of_tokens(surface: Surface, client: AsyncOpenAI, prompt: Any) -> None:
+    engine = surface.script(says("!"))
+    await client.completions.create(model=MODEL, prompt=prompt)
+    assert engine.rendered[0].raw is not None
+    assert engine.rendered[0].raw.tokens == (72, 105)
+
+
+async def test_tokens_come_with_their_log_probabilities(surface: Surface, client: AsyncOpenAI) -> None:
+    first = TokenLogprob(65, b"AB", -0.5, (TopLogprob(65, b"AB", -0.5),))
+    turn = [
+        ContentDelta("AB", logprobs=(first,)),
+        ContentDelta("C", logprobs=(TokenLogprob(66, b"C", -1.0),)),
+        TurnEnd(StopReason.STOP),
+    ]
+    surface.script(turn, turn)
+    asked: Any = {"model": MODEL, "prompt": PROMPT, "logprobs": 1}
+    [choice] = (await client.completions.create(**asked)).choices
+    told = choice.logprobs
+    assert told is not None
+    assert (told.tokens, told.token_logprobs, told.text_offset) == (["AB", "C"], [-0.5, -1.0], [0, 2])
+    assert told.top_logprobs == [{"AB": -0.5}, {}]
+    stream = await client.completions.create(**asked, stream=True)
+    offsets = [chunk.choices[0].logprobs.text_offset async for chunk in stream if chunk.choices[0].logprobs]
+    assert offsets == [[0], [2]]
+
+
+async def test_an_engine_that_fails_ends_the_stream_with_its_error(
+    surface: Surface, client: AsyncOpenAI
+) -> None:
+    surface.script([EngineFailed(MODEL)])
+    stream = await client.completions.create(model=MODEL, prompt=PROMPT, stream=True)
+    with pytest.raises(APIError) as caught:
+        await anext(aiter(stream))
+    assert caught.value.code == "engine_failed"
+
+
+@pytest.mark.parametrize(
+    ("change", "parameter", "code"),
+    [
+        ({"prompt": None}, "prompt", "invalid_value"),
+        ({"prompt": []}, "prompt", "invalid_value"),
+        ({"prompt": ""}, "prompt", "invalid_value"),
+        ({"prompt": 5}, "prompt", "invalid_value"),
+        ({"prompt": [2**40]}, "prompt", "invalid_value"),
+        ({"prompt": ["a", "b"]}, "prompt[1]", "unsupported_parameter"),
+        ({"logprobs": 21}, "logprobs", "invalid_value"),
+        ({"best_of": 2}, "best_of", "unsupported_parameter"),
+        ({"suffix": "end"}, "suffix", "unsupported_parameter"),
+        ({"prompt_embeds": "AAAA"}, "prompt_embeds", "unsupported_parameter"),
+    ],
+)
+async def test_a_field_with_a_bad_value_is_named(
+    surface: Surface, change: dict[str, Any], parameter: str, code: str
+) -> None:
+    answer = await surface.post("/v1/completions", json.dumps({"model": MODEL, "prompt": "Hi", **change}))
+    told = answer.json()["error"]
+    assert (answer.status_code, told["param"], told["code"]) == (400, parameter, code), told

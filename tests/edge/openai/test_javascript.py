@@ -1,0 +1,58 @@
+"""The same surface as the official JavaScript client meets it, through the real edge."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from asyncio.subprocess import PIPE
+from typing import Any
+
+from services.inference.engine import ContentDelta, ToolCall
+from services.inference.errors import EngineFailed
+from tests.edge.openai.conftest import JAVASCRIPT, MARKS, MODEL, SECONDS, Surface
+from tests.edge.toys import GOOD_KEY
+from tests.inference.scripted import calls, says
+
+pytestmark = MARKS
+
+CALL = ToolCall("call-1", "weather", '{"place":"Bern"}')
+SCRIPT = (
+    says("It is ", "391."),
+    says("It is ", "391."),
+    calls(CALL),
+    calls(CALL),
+    says(" upon a time."),
+    says("Hello."),
+    says("Hello."),
+    [ContentDelta("One "), EngineFailed(MODEL)],
+)
+
+
+async def seen_by_the_client(surface: Surface) -> dict[str, Any]:
+    """What the script prints."""
+    environment = {
+        "OPENAI_API_KEY": GOOD_KEY,
+        "OPENAI_BASE_URL": f"{surface.edge.url}/v1",
+        "NODE_EXTRA_CA_CERTS": str(surface.edge.settings.tls_authority_path),
+        "MODEL": MODEL,
+    }
+    process = await asyncio.create_subprocess_exec(
+        "/usr/bin/env", "node", JAVASCRIPT / "conformance.mjs", env=environment, stdout=PIPE, stderr=PIPE
+    )
+    told, complaints = await asyncio.wait_for(process.communicate(), SECONDS)
+    assert process.returncode == 0, complaints.decode()
+    return dict(json.loads(told))
+
+
+async def test_the_javascript_client_reads_every_kind_of_answer(surface: Surface) -> None:
+    surface.script(*SCRIPT)
+    seen = await seen_by_the_client(surface)
+    assert seen["models"] == [MODEL]
+    assert seen["whole"] == ["It is 391.", 3]
+    assert (seen["streamed"], seen["usage"]) == ("It is 391.", 3)
+    assert seen["call"] == {"name": CALL.name, "arguments": CALL.arguments}
+    assert seen["accumulated"] == CALL.arguments
+    assert (seen["completed"], seen["response"]) == (" upon a time.", "Hello.")
+    assert (seen["events"][0], seen["events"][-1]) == ("response.created", "response.completed")
+    assert seen["refused"] == [True, 404, "model_not_found", "model"]
+    assert (seen["before"], seen["failed"]) == ("One ", ["engine_failed", "server_error"])
