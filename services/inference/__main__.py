@@ -37,6 +37,8 @@ from services.inference.preflight import StartError, check_model
 from services.inference.resumption import Resumption
 from services.inference.run_tokens import ExchangedTokens
 from services.inference.runs import RunRegistry
+from services.inference.seated_engine import SeatedEngine
+from services.inference.seats import Door, Seats
 from services.inference.servicer import InferenceServicer
 from services.inference.settings import EngineSettings, InferenceSettings
 from services.inference.tool_calls import RemoteToolbox
@@ -87,9 +89,11 @@ async def main() -> None:
         await stack.enter_async_context(RevocationFeed(auth, revocations, server.report).following())
         admission = await stack.enter_async_context(_admission(settings, auth, server))
         run_tokens = ExchangedTokens(TokenServiceStub(auth))
+        seats = Seats(settings.max_running_requests or 1, max_waiting=settings.max_waiting_requests)
+        door = Door(seats, settings.role_weights)
         library = await stack.enter_async_context(_library(settings))
         cache = await stack.enter_async_context(_cache(settings))
-        answering = Answering(models, runs, toolbox, admission, run_tokens, Continuing(library), cache)
+        answering = Answering(models, runs, toolbox, admission, run_tokens, Continuing(library), door, cache)
         journal = Journal(await stack.enter_async_context(open_store(settings.store_url.get_secret_value())))
         resumption = Resumption(
             answering, journal, mailbox, revocations, server.stopping, settings.resume_bounds
@@ -105,7 +109,7 @@ async def main() -> None:
         stack.push_async_callback(server.stop)
 
         life = ModelLife(
-            settings.served_name, lambda: load_engine(settings.engine), models, runs, server.set_serving
+            settings.served_name, lambda: _seated(settings, seats), models, runs, server.set_serving
         )
         await serve(server, life, settings.load_seconds, resumption)
 
@@ -185,6 +189,17 @@ async def _serve(server: RpcServer, resumption: Resumption) -> None:
     """Serve until told to stop; runs without a client need the engine for as long as the others."""
     await server.serve_until_stopped()
     await resumption.drained()
+
+
+async def _seated(settings: InferenceSettings, seats: Seats) -> Engine:
+    """The engine, behind as many seats as it has slots.
+
+    Raises:
+        StartError: The model cannot be loaded.
+    """
+    engine = await load_engine(settings.engine)
+    seats.resize(engine.slots)
+    return SeatedEngine(engine, seats, settings.role_weights)
 
 
 async def load_engine(settings: EngineSettings) -> Engine:

@@ -19,6 +19,7 @@ from services.inference.models import Models
 from services.inference.order import ChatOrder
 from services.inference.run_tokens import RunTokens
 from services.inference.runs import Limit, Owner, Run, RunEnded, RunRegistry
+from services.inference.seats import Door
 from services.inference.spending import RunPurse
 from services.inference.tool_calls import Toolbox, ToolSelection
 from services.inference.turn_cache.cache import TurnCache
@@ -95,6 +96,7 @@ class Answering:
         admission: Admission,
         run_tokens: RunTokens,
         continuing: Continuing,
+        door: Door,
         cache: TurnCache | None = None,
     ) -> None:
         """Answer with these models and tools, for those who are admitted.
@@ -106,6 +108,7 @@ class Answering:
             admission: Who may run what, as far as quotas go.
             run_tokens: Covers a run that outlives its caller's token.
             continuing: The conversations that chats go on with.
+            door: Refuses what would wait for the engine in vain.
             cache: What was said before, and is being said; None where each run is answered by itself.
         """
         self._models = models
@@ -114,6 +117,7 @@ class Answering:
         self._admission = admission
         self._run_tokens = run_tokens
         self._continuing = continuing
+        self._door = door
         self._cache = cache
 
     def engine(self, model: str) -> Engine:
@@ -132,12 +136,14 @@ class Answering:
             ServiceError: It cannot begin.
         """
         engine = self.engine(order.model)
+        limit = _limit(order)
+        self._door.refuse_hopeless(limit.at)
         # That of a run before, on the same stream, may be over.
         current_call().onward_token = ""
         async with self._continuing.continuation(order) as continuation:
             if order.raw is None:
                 check_order(continuation.order.messages)
-            with self._runs.open(Owner.of(current_principal()), _limit(order)) as run:
+            with self._runs.open(Owner.of(current_principal()), limit) as run:
                 opened(run)
                 async with self._answer(run, engine, continuation) as answer:
                     yield answer

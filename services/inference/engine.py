@@ -308,6 +308,11 @@ class Engine(Protocol):
         """Requests that wait for or hold a slot."""
         ...
 
+    @property
+    def slots(self) -> int:
+        """How many requests it generates at once; more wait within it."""
+        ...
+
     async def render(self, turn: Turn) -> Prompt:
         """Render a turn with the model's chat template, or tokenize its raw prompt.
 

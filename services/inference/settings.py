@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator
 
@@ -104,6 +104,13 @@ class InferenceSettings(ServiceSettings):
     )
     max_context_length: int = Field(0, ge=0, description="tokens of prompt and answer; 0: the model's own")
     max_running_requests: int = Field(0, ge=0, description="requests generated at once; 0: the engine's own")
+    max_waiting_requests: int = Field(
+        4096, ge=0, le=100_000, description="requests that wait for a slot of the engine at most"
+    )
+    role_weights: dict[str, Annotated[float, Field(gt=0, le=1000)]] = Field(
+        default_factory=dict,
+        description="what callers are due of a busy engine, by role, as JSON; default: 1 each",
+    )
     enforce_eager: bool | None = Field(None, description="run without compiled graphs; default: on CPU only")
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="share of a GPU's memory to use")
     tensor_parallel_size: int = Field(1, ge=1, description="GPUs that share each layer")

@@ -188,6 +188,11 @@ class VllmEngine:
         """See `Engine.running`."""
         return int(self._llm.get_num_unfinished_requests())
 
+    @property
+    def slots(self) -> int:
+        """See `Engine.slots`."""
+        return int(self._llm.vllm_config.scheduler_config.max_num_seqs)
+
     async def render(self, turn: Turn) -> Prompt:
         """See `Engine.render`."""
         self._refuse_impossible(turn)

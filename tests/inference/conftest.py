@@ -41,6 +41,8 @@ from services.inference.models import Models
 from services.inference.resumption import Resumption
 from services.inference.run_tokens import OwnTokens, RunTokens
 from services.inference.runs import RunRegistry
+from services.inference.seated_engine import SeatedEngine
+from services.inference.seats import Door, Seats
 from services.inference.servicer import InferenceServicer
 from services.inference.settings import InferenceSettings
 from services.inference.tape import Bounds
@@ -60,6 +62,7 @@ from services.rpc.verifier import Verifier
 from tests.conftest import TokenMaker
 from tests.inference.scripted import NoLimits
 
+WEIGHTS = {"operator": 4.0}
 LEASES = LeaseLife(slice_tokens=8, seconds=30.0)
 
 Identity = Callable[[str], TlsFiles]
@@ -219,14 +222,16 @@ def replica(identity: Identity, tokens: TokenMaker, tools_stub: Any, store: Redi
         idle_seconds: float = 60.0,
         audit: AuditSink | None = None,
         library: ConversationLibrary | None = None,
+        seats: Seats | None = None,
         cache: TurnCache | None = None,
         bounds: Bounds | None = None,
         journal_url: str = "",
     ) -> AsyncIterator[InferenceProcess]:
         models, runs = Models("scripted", "another"), RunRegistry()
         heeded = Revocations(synchronized=True) if revocations is None else revocations
+        seats = seats or Seats(1000, max_waiting=1000)
         if engine is not None:
-            models.ready("scripted", engine)
+            models.ready("scripted", SeatedEngine(engine, seats, WEIGHTS))
         mailbox = StoreMailbox(store, runs, answer_seconds=5)
         catalogue = Catalogue(tools_stub)
         server = RpcServer(
@@ -239,7 +244,16 @@ def replica(identity: Identity, tokens: TokenMaker, tools_stub: Any, store: Redi
         counts = open_store(ledger_url) if ledger_url else store
         admission = Admission(Ledger(counts), limits or NoLimits(), service="inference.parley", life=LEASES)
         continuing = Continuing(library)
-        answering = Answering(models, runs, toolbox, admission, run_tokens or OwnTokens(), continuing, cache)
+        answering = Answering(
+            models,
+            runs,
+            toolbox,
+            admission,
+            run_tokens or OwnTokens(),
+            continuing,
+            Door(seats, WEIGHTS),
+            cache,
+        )
         kept = open_store(journal_url) if journal_url else store
         resumption = Resumption(
             answering, Journal(kept), mailbox, heeded, server.stopping, bounds or Bounds(grace_seconds=1)

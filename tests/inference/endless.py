@@ -33,6 +33,7 @@ from services.inference.models import Models
 from services.inference.resumption import Resumption
 from services.inference.run_tokens import OwnTokens
 from services.inference.runs import RunRegistry
+from services.inference.seats import Door, Seats
 from services.inference.servicer import InferenceServicer
 from services.ledger.admission import Admission
 from services.ledger.lease import LeaseLife
@@ -62,6 +63,7 @@ class EndlessEngine:
     def __init__(self, stalls_after: int = 10**9) -> None:
         self.card = ModelCard("scripted", context_length=1_000_000)
         self.running = 0
+        self.slots = 1000
         self.most_beyond = 0
         self._stalls_after = stalls_after
 
@@ -147,7 +149,15 @@ async def serve() -> None:
         admission = Admission(Ledger(store), limits, service="inference.parley", life=LIFE)
         async with admission.keeping():
             mailbox = StoreMailbox(store, runs)
-            answering = Answering(models, runs, ScriptedToolbox(), admission, OwnTokens(), Continuing(None))
+            answering = Answering(
+                models,
+                runs,
+                ScriptedToolbox(),
+                admission,
+                OwnTokens(),
+                Continuing(None),
+                Door(Seats(1000, max_waiting=0), {}),
+            )
             resumption = Resumption(
                 answering, Journal(store), mailbox, Revocations(synchronized=True), server.stopping
             )

@@ -89,6 +89,10 @@ class ScriptedEngine:
     def running(self) -> int:
         return len(self._running)
 
+    @property
+    def slots(self) -> int:
+        return 64
+
     async def render(self, turn: Turn) -> Prompt:
         self.rendered.append(turn)
         if isinstance(self.rendering, Gate):

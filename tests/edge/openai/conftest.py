@@ -25,6 +25,7 @@ from services.inference.openai_compat.servicer import OpenAIServicer
 from services.inference.resumption import Resumption
 from services.inference.run_tokens import OwnTokens
 from services.inference.runs import RunRegistry
+from services.inference.seats import Door, Seats
 from services.inference.servicer import InferenceServicer
 from services.ledger.admission import Admission
 from services.ledger.lease import LeaseLife
@@ -102,7 +103,8 @@ async def replica(
     models, runs, toolbox, limits = Models(model), surface["runs"], surface["toolbox"], surface["limits"]
     models.ready(model, engine)
     admission = Admission(Ledger(store), limits, service="inference.parley", life=LEASES)
-    answering = Answering(models, runs, toolbox, admission, OwnTokens(), Continuing(None))
+    door = Door(Seats(engine.slots, max_waiting=0), {})
+    answering = Answering(models, runs, toolbox, admission, OwnTokens(), Continuing(None), door)
     mailbox = StoreMailbox(store, runs)
     resumption = Resumption(
         answering, Journal(store), mailbox, Revocations(synchronized=True), server.stopping

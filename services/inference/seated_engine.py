@@ -1,0 +1,97 @@
+"""An engine in front of which requests wait for their turn."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
+
+from services.inference.engine import Engine, ModelCard, Prompt, Step, Turn, no_ceiling
+from services.inference.seats import Seats, Share
+from services.rpc.call import current_call
+
+# What this process itself asks, as when it warms up.
+OURS = Share("")
+
+
+class SeatedEngine:
+    """An `Engine` that generates for those alone who have a seat."""
+
+    def __init__(self, engine: Engine, seats: Seats, weights: Mapping[str, float]) -> None:
+        """Put seats before an engine.
+
+        Args:
+            engine: The engine.
+            seats: As many as it has slots.
+            weights: What callers are due, by the names of their roles.
+        """
+        self._engine = engine
+        self._seats = seats
+        self._weights = weights
+
+    @property
+    def card(self) -> ModelCard:
+        """See `Engine.card`."""
+        return self._engine.card
+
+    @property
+    def running(self) -> int:
+        """See `Engine.running`."""
+        return self._engine.running + self._seats.waiting
+
+    @property
+    def slots(self) -> int:
+        """See `Engine.slots`."""
+        return self._engine.slots
+
+    async def render(self, turn: Turn) -> Prompt:
+        """See `Engine.render`."""
+        return await self._engine.render(turn)
+
+    async def tokenize(self, text: str, *, special: bool) -> tuple[int, ...]:
+        """See `Engine.tokenize`."""
+        return await self._engine.tokenize(text, special=special)
+
+    async def detokenize(self, token_ids: Sequence[int], *, skip_special: bool) -> str:
+        """See `Engine.detokenize`."""
+        return await self._engine.detokenize(token_ids, skip_special=skip_special)
+
+    async def token_texts(self, token_ids: Sequence[int]) -> tuple[bytes, ...]:
+        """See `Engine.token_texts`."""
+        return await self._engine.token_texts(token_ids)
+
+    async def generate(
+        self,
+        prompt: Prompt,
+        *,
+        max_output_tokens: int,
+        request_id: str,
+        ceiling: Callable[[], int | None] = no_ceiling,
+    ) -> AsyncGenerator[Step, None]:
+        """See `Engine.generate`.
+
+        Raises:
+            Overloaded: Too many requests wait.
+        """
+        async with self._seats.seat(self._share()):
+            steps = self._engine.generate(
+                prompt, max_output_tokens=max_output_tokens, request_id=request_id, ceiling=ceiling
+            )
+            async with aclosing(steps):
+                async for step in steps:
+                    yield step
+
+    def _share(self) -> Share:
+        """Whose seat it is: that of the current caller."""
+        try:
+            principal = current_call().principal
+        except LookupError:
+            return OURS
+        return OURS if principal is None else Share.of(principal, self._weights)
+
+    async def failed(self) -> None:
+        """See `Engine.failed`."""
+        await self._engine.failed()
+
+    async def close(self) -> None:
+        """See `Engine.close`."""
+        await self._engine.close()

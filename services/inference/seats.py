@@ -1,0 +1,227 @@
+"""The seats at an engine: who may generate now, and who is next.
+
+An engine that is handed everything serves whoever asks most. Here a request
+waits for one of its slots in front of it, and a slot that becomes free goes to
+the caller who holds the least for the weight that the caller's roles have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from prometheus_client import Gauge, Histogram
+
+from services.rpc.call import current_principal
+from services.rpc.errors import Overloaded
+from services.rpc.principal import Principal
+
+# Of what may wait, one caller's requests are this share at most.
+CALLERS_SHARE = 2
+# Of the time that a seat is held: how much the latest counts.
+LATEST_COUNTS = 0.1
+LEAST_RETRY = timedelta(seconds=1)
+
+WAITING = Gauge("parley_inference_waiting_requests", "Requests that wait for a slot of the engine.")
+WAIT_SECONDS = Histogram(
+    "parley_inference_wait_seconds",
+    "Time that a request waited for a slot of the engine, in seconds.",
+    buckets=(0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 120),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Whose seat it is, and how much of the engine the caller is due against others.
+
+    Attributes:
+        caller: Names the caller; all that is asked in this name counts together.
+        weight: Above 0; who has twice the weight gets twice the seats.
+    """
+
+    caller: str
+    weight: float = 1.0
+
+    @classmethod
+    def of(cls, principal: Principal, weights: Mapping[str, float]) -> Share:
+        """The share of a caller: the greatest weight of the caller's roles counts, 1 where none has one."""
+        caller = f"{principal.tenant_id}/{principal.user_id}"
+        return cls(caller, max((weights[role] for role in principal.roles if role in weights), default=1.0))
+
+
+class Seats:
+    """Seats at one engine, for one event loop."""
+
+    def __init__(self, seats: int, *, max_waiting: int, clock: Callable[[], float] = time.monotonic) -> None:
+        """Offer seats.
+
+        Args:
+            seats: How many requests generate at once; at least 1.
+            max_waiting: How many wait beyond; 0 lets nobody wait.
+            clock: Tells the time, in seconds.
+        """
+        self._clock = clock
+        self._seats = seats
+        self._max_waiting = max_waiting
+        self._callers_most = -(-max_waiting // CALLERS_SHARE)
+        self._taken: Counter[str] = Counter()
+        self._queues: dict[str, deque[asyncio.Future[None]]] = {}
+        self._weights: dict[str, float] = {}
+        self._held_seconds = 0.0
+
+    @property
+    def taken(self) -> int:
+        """Seats that are taken."""
+        return self._taken.total()
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for one."""
+        return sum(map(len, self._queues.values()))
+
+    def resize(self, seats: int) -> None:
+        """Offer another number of seats; those that are taken stay so."""
+        self._seats = seats
+        self._seat_next()
+
+    def expected_seconds(self) -> float:
+        """About how long a request that comes now waits, by how long seats were held of late."""
+        if self.taken + self.waiting < self._seats:
+            return 0.0
+        return (self.waiting + 1) / self._seats * self._held_seconds
+
+    def refuse_hopeless(self, share: Share, seconds: float) -> None:
+        """Refuse at once what would wait for nothing.
+
+        Args:
+            share: Who asks.
+            seconds: How long the request can wait at most.
+
+        Raises:
+            Overloaded: The queue is full, or the wait would be longer.
+        """
+        expected = self.expected_seconds()
+        if expected > seconds:
+            raise _overloaded(
+                f"A slot of the engine will be free in about {expected:.1f} s, and the request ends before.",
+                expected,
+            )
+        if self.taken + self.waiting >= self._seats:
+            self._refuse_full(share)
+
+    def _refuse_full(self, share: Share) -> None:
+        """Let nobody wait beyond the queue's end.
+
+        Raises:
+            Overloaded: It is full, or holds all that one caller may have in it.
+        """
+        if self.waiting >= self._max_waiting:
+            raise _overloaded("Too many requests wait for the model.", self.expected_seconds())
+        if len(self._queues.get(share.caller, ())) >= self._callers_most:
+            raise _overloaded("Too many requests of yours wait for the model.", self.expected_seconds())
+
+    @asynccontextmanager
+    async def seat(self, share: Share) -> AsyncIterator[None]:
+        """A seat until the block ends, as soon as it is the caller's turn.
+
+        Raises:
+            Overloaded: The queue is full.
+        """
+        asked = self._clock()
+        await self._sit_down(share)
+        began = self._clock()
+        WAIT_SECONDS.observe(began - asked)
+        try:
+            yield
+        finally:
+            self._note(self._clock() - began)
+            self._stand_up(share.caller)
+
+    async def _sit_down(self, share: Share) -> None:
+        if self.taken < self._seats and not self._queues:
+            self._taken[share.caller] += 1
+            return
+        self._refuse_full(share)
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queues.setdefault(share.caller, deque()).append(turn)
+        self._weights[share.caller] = share.weight
+        WAITING.inc()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.cancelled():
+                self._leave(share.caller, turn)
+            else:
+                self._stand_up(share.caller)  # it was seated and left in the same moment
+            raise
+        finally:
+            WAITING.dec()
+
+    def _leave(self, caller: str, turn: asyncio.Future[None]) -> None:
+        """Take a request that goes away out of the queue, if it was not passed over before."""
+        if turn in self._queues.get(caller, ()):
+            self._queues[caller].remove(turn)
+            self._forget_if_empty(caller)
+
+    def _stand_up(self, caller: str) -> None:
+        """Free a seat for whoever is next."""
+        self._taken[caller] -= 1
+        if not self._taken[caller]:
+            del self._taken[caller]
+        self._seat_next()
+
+    def _seat_next(self) -> None:
+        """Give free seats to those who hold the least for their weight; among equals, who came first."""
+        while self._queues and self.taken < self._seats:
+            caller = min(self._queues, key=lambda each: self._taken[each] / self._weights[each])
+            turn = self._queues[caller].popleft()
+            # To the end of its equals.
+            self._queues[caller] = self._queues.pop(caller)
+            self._forget_if_empty(caller)
+            if not turn.cancelled():
+                self._taken[caller] += 1
+                turn.set_result(None)
+
+    def _forget_if_empty(self, caller: str) -> None:
+        if not self._queues[caller]:
+            del self._queues[caller], self._weights[caller]
+
+    def _note(self, held_seconds: float) -> None:
+        if not self._held_seconds:
+            self._held_seconds = held_seconds
+        self._held_seconds += LATEST_COUNTS * (held_seconds - self._held_seconds)
+
+
+class Door:
+    """Refuses at once what would wait for a seat in vain."""
+
+    def __init__(self, seats: Seats, weights: Mapping[str, float]) -> None:
+        """Stand before these seats.
+
+        Args:
+            seats: The seats.
+            weights: What callers are due, by the names of their roles.
+        """
+        self._seats = seats
+        self._weights = weights
+
+    def refuse_hopeless(self, until: float) -> None:
+        """Refuse what the current caller asks, where it cannot be seated in time.
+
+        Args:
+            until: When the request ends, on the event loop's clock.
+
+        Raises:
+            Overloaded: The queue is full, or the wait would be longer.
+        """
+        share = Share.of(current_principal(), self._weights)
+        self._seats.refuse_hopeless(share, until - asyncio.get_running_loop().time())
+
+
+def _overloaded(message: str, expected_seconds: float) -> Overloaded:
+    return Overloaded(message, retry_after=max(LEAST_RETRY, timedelta(seconds=expected_seconds)))
