@@ -15,6 +15,7 @@ import typer
 import uvloop
 
 from cli.bench_auth import auth
+from cli.bench_cache import cache
 from cli.bench_prompts import endless_copy
 from cli.bench_sides import EngineAlone, Side, WholePath
 from cli.bench_tools import tools
@@ -33,6 +34,7 @@ def bench() -> None:
 
 
 app.command()(auth)
+app.command()(cache)
 app.command()(tools)
 
 

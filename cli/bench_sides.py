@@ -96,6 +96,11 @@ class WholePath:
     def __init__(self, client: Client) -> None:
         self._client = client
 
+    @property
+    def client(self) -> Client:
+        """Calls the stack."""
+        return self._client
+
     @classmethod
     @asynccontextmanager
     async def started(cls, model: Path, scratch: Path) -> AsyncIterator[WholePath]:

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from cli.bench_cache import Answered, figures_of
 from cli.bench_prompts import bench_question, endless_copy
+from cli.failures import CommandError
 from cli.load import Chunk, Comparison, Round, measure, percentile
+from parley.inference.v1 import chat_pb2
 from tests.cli.conftest import Run
 
 
@@ -81,3 +84,14 @@ def test_the_bench_compares_both_sides(alone: Run) -> None:
     (comparison,) = json.loads(result.stdout)["comparisons"]
     assert comparison["engine"]["tokens_per_stream"] == comparison["path"]["tokens_per_stream"] == 8
     assert comparison["ratio"] > 0
+
+
+def test_the_figures_of_the_cache_are_those_of_hits_alone() -> None:
+    miss, hit = chat_pb2.CACHE_STATE_MISS, chat_pb2.CACHE_STATE_HIT
+    again = [Answered(hit, 1, 2), Answered(hit, 2, 3), Answered(miss, 90, 100)]
+    figures = {figure.name: figure for figure in figures_of([Answered(miss, 90, 100)], again, 64)}
+    assert figures["answers from the cache, of 3 asked again"].value == 2
+    assert figures["64 tokens generated, p50"].value == 100
+    assert figures["from the cache, all 64 tokens, p99"].value == 3
+    with pytest.raises(CommandError, match="No answer came from the cache"):
+        figures_of([], [Answered(miss, 1, 1)], 64)

@@ -98,8 +98,7 @@ class TurnCache:
         if self._flights.get(place) is pilot.flight:
             del self._flights[place]
         pilot.flight.is_over = True
-        # Where it ended before it began, it did not do this itself.
-        pilot.flight.freed.set()
+        pilot.flight.stir()
 
     async def _take(self, letter: Letter) -> None:
         """Do what a letter asks for."""

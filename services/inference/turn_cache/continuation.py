@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 from typing import Any
@@ -20,18 +20,39 @@ class Diverged(Exception):
 class Continuation:
     """Leaves out of a repetition what was said already; holds every letter of it against that.
 
-    Chunks may be cut otherwise and calls named otherwise: where a call was
-    announced by a name, it keeps that name.
+    Chunks may be cut otherwise, choices may take turns otherwise, and calls may
+    be named otherwise: where a call was announced by a name, it keeps that name.
     """
 
     def __init__(self, said: Iterable[Step]) -> None:
         """Go on after this."""
+        self._choices: defaultdict[int, _Choice] = defaultdict(_Choice)
+        for step in said:
+            self._choices[step.choice].expect(step)
+
+    def read(self, step: Step) -> Step | None:
+        """What of a step is new; None where nothing is.
+
+        Raises:
+            Diverged: It says something else than was said.
+        """
+        return self._choices[step.choice].read(step)
+
+
+class _Choice:
+    """Goes on with one choice of the turn."""
+
+    def __init__(self) -> None:
         self._expected: deque[tuple[Any, str]] = deque()
         self._ids: dict[int, str] = {}
-        for step in said:
-            for delta in step.deltas:
-                self._expect(delta)
         self._renamed: dict[str, str] = {}
+        self._had_end = False
+
+    def expect(self, step: Step) -> None:
+        """The step was said."""
+        self._had_end = step.end is not None
+        for delta in step.deltas:
+            self._expect(delta)
 
     def _expect(self, delta: Delta) -> None:
         for slot, text in _pieces(delta):
@@ -42,18 +63,14 @@ class Continuation:
             self._ids[delta.index] = delta.id
 
     def read(self, step: Step) -> Step | None:
-        """What of a step is new; None where nothing is.
-
-        Raises:
-            Diverged: It says something else than was said.
-        """
+        """See `Continuation.read`."""
         if self._expected:
             step = replace(step, deltas=tuple(self._new(step.deltas)))
         if step.end is None:
             return step if step.deltas or not self._expected else None
         if self._expected:
             raise Diverged
-        return self._rename(step)
+        return None if self._had_end else self._rename(step)
 
     def _new(self, deltas: Sequence[Delta]) -> Iterable[Delta]:
         for delta in deltas:

@@ -41,6 +41,6 @@ def unpack(entry: bytes) -> tuple[Step, ...]:
         steps: tuple[Step, ...] = decode(tuple[Step, ...], json.loads(text))
     except (zlib.error, ValueError, RecursionError) as error:
         raise EntryBroken(str(error)) from error
-    if not steps or any((step.end is not None) != (step is steps[-1]) for step in steps):
+    if not steps or steps[-1].end is None:
         raise EntryBroken("it is no whole turn")
     return steps

@@ -18,7 +18,8 @@ class Flight:
 
     Attributes:
         log: What was said so far.
-        freed: Set once it holds nothing in the engine any more.
+        complete: Whether the turn was said to its end.
+        freed: Set while it holds nothing in the engine.
         followed: Whether another replica wants it.
         task: What brings it its steps.
         state: What the cache had of it when it began; None while that is not known.
@@ -28,7 +29,9 @@ class Flight:
     def __init__(self) -> None:
         """Begin with nothing said."""
         self.log: list[Step] = []
+        self.complete = False
         self.freed = asyncio.Event()
+        self.freed.set()
         self.followed = False
         self.task: asyncio.Task[None] | None = None
         self.state: CacheState | None = None
@@ -43,11 +46,6 @@ class Flight:
         """Tokens said so far."""
         return self.log[-1].usage.completion_tokens if self.log else 0
 
-    @property
-    def complete(self) -> bool:
-        """Whether the turn was said to its end."""
-        return bool(self.log) and self.log[-1].end is not None
-
     def begin(self, state: CacheState) -> None:
         """It is known where the turn comes from. What was known first stands."""
         self.state = self.state or state
@@ -55,6 +53,7 @@ class Flight:
 
     def generate_from_here(self) -> None:
         """The tokens from here on are generated for whoever began it."""
+        self.freed.clear()
         self._given = self.tokens
         self.begin(CacheState.MISS)
 
@@ -66,6 +65,12 @@ class Flight:
         """More was said; None is nothing."""
         self.log.extend(step for step in steps if step is not None)
         self.stir()
+
+    def finish(self) -> bool:
+        """The turn was said to its end, if it has one; whether it has."""
+        self.complete = bool(self.log) and self.log[-1].end is not None
+        self.stir()
+        return self.complete
 
     def fail(self, error: Exception) -> None:
         """It goes no further."""

@@ -19,8 +19,9 @@ MOST_LETTERS = 1024
 
 
 class Ending(Enum):
-    """Why a holder is followed no longer, before the turn's end."""
+    """Why a holder is followed no longer."""
 
+    COMPLETE = auto()
     RELEASED = auto()
     LOST = auto()
 
@@ -63,29 +64,26 @@ class Following:
         self.ending: Ending | None = None
 
     async def steps(self) -> AsyncGenerator[Step, None]:
-        """The holder's steps; where they end too soon, `ending` says why."""
-        last: Step | None = None
+        """The holder's steps; `ending` says why there are no more."""
         with self._boxes.open(self._holder.flight_id) as box:
             try:
                 while self.ending is None and not self._flight.is_over:
                     await self._ask()
                     async for step in self._until_next_beat(box):
-                        last = step
                         yield step
-                        if step.end is not None:
-                            return
             finally:
-                if last is None or last.end is None:
+                if self.ending is not Ending.COMPLETE:
                     await self._post(Leave(self._holder.flight_id, self._inbox.replica))
 
     async def _ask(self) -> None:
         """Say what is lacking, and that it is still wanted."""
         silent = _now() - self._heard_at
         here = await self._post(Follow(self._holder.flight_id, self._inbox.replica, self._have))
-        if not here or silent > self._pace.silence_seconds:
+        # A store that does not answer says nothing of the holder.
+        if here == 0 or silent > self._pace.silence_seconds:
             self.ending = Ending.LOST
 
-    async def _post(self, letter: Follow | Leave) -> bool:
+    async def _post(self, letter: Follow | Leave) -> int | None:
         return await self._inbox.post(self._holder.replica, letter)
 
     async def _until_next_beat(self, box: asyncio.Queue[Steps | Gone]) -> AsyncGenerator[Step, None]:
@@ -96,9 +94,13 @@ class Following:
                 self.ending = Ending.LOST if letter.failed else Ending.RELEASED
                 return
             self._flight.begin(CacheState.SHARED)
-            for step in letter.steps[max(0, self._have - letter.at) :] if letter.at <= self._have else ():
+            if letter.at > self._have:
+                continue  # Others were lost, and are asked for with the next beat.
+            for step in letter.steps[self._have - letter.at :]:
                 self._have += 1
                 yield step
+            if letter.is_last:
+                self.ending = Ending.COMPLETE
 
 
 async def _next(box: asyncio.Queue[Steps | Gone], until: float) -> Steps | Gone | None:

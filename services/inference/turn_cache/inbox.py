@@ -16,7 +16,7 @@ from services.inference.turn_cache.letters import Letter, read, write
 from services.rpc.tasks import end_task
 
 CHANNEL = "parley:turns:inbox:"
-SEND_SECONDS = 0.5
+SEND_SECONDS = 2.0
 POLL_SECONDS = 5.0
 RECONNECT_SECONDS = (0.1, 5.0)
 
@@ -38,13 +38,13 @@ class Inbox:
         self._store = store
         self._log = structlog.get_logger("parley.inference")
 
-    async def post(self, replica: str, letter: Letter) -> bool:
-        """Send a letter; False where nobody listens there, or it cannot be sent."""
+    async def post(self, replica: str, letter: Letter) -> int | None:
+        """Send a letter; gives how many listen there, None where that cannot be found out."""
         try:
             async with asyncio.timeout(SEND_SECONDS):
-                return bool(await self._store.publish(CHANNEL + replica, write(letter)))
+                return int(await self._store.publish(CHANNEL + replica, write(letter)))
         except (RedisError, OSError, TimeoutError):
-            return False
+            return None
 
     @asynccontextmanager
     async def taking(self, take: Take) -> AsyncIterator[None]:

@@ -31,11 +31,15 @@ class Leave:
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """Steps of a flight, the first of them the `at`th; none only say that it lives."""
+    """Steps of a flight, the first of them the `at`th; none only say that it lives.
+
+    `is_last` where there are no more after them.
+    """
 
     flight_id: str
     at: int
     steps: tuple[Step, ...]
+    is_last: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ class Pilot:
     Attributes:
         flight: The flight.
         holder: Its name for other replicas.
-        leading: What its followers speak to, while this replica says the turn.
+        leading: What its followers speak to; one may write before it is known here that this replica leads.
         failed: Whether the engine gave the turn up.
     """
 
@@ -51,7 +51,7 @@ class Pilot:
         """Say the turn that this question makes and that lies in this place."""
         self.flight = flight
         self.holder = Holder.new(means.inbox.replica)
-        self.leading: Leading | None = None
+        self.leading = Leading(flight, self.holder, place, means.store, means.inbox, means.pace)
         self.failed = False
         self._place = place
         self._question = question
@@ -68,9 +68,7 @@ class Pilot:
             self.failed = isinstance(error, EngineFailed)
             self.flight.fail(error)
         finally:
-            self.flight.freed.set()
-            for replica in self.leading.followers if self.leading is not None else ():
-                await self._means.inbox.post(replica, Gone(self.holder.flight_id, self.failed))
+            await self.leading.close(Gone(self.holder.flight_id, self.failed))
 
     async def _fly(self) -> None:
         gone: Holder | None = None
@@ -82,11 +80,11 @@ class Pilot:
             if isinstance(claim, tuple):
                 return self._replay(claim)
             if claim is self.holder:
-                return await self._lead()
+                return await self.leading.lead(self._question)
             if claim is None or not self._means.inbox.listening.is_set():
                 return await generate(self.flight, self._question, self.holder.flight_id)
             ending = await self._follow(claim)
-            if ending is None:
+            if ending is None or (ending is Ending.COMPLETE and self.flight.finish()):
                 return None
             gone = claim
             if ending is Ending.LOST:
@@ -104,14 +102,10 @@ class Pilot:
         self.flight.begin(CacheState.HIT)
         continuation = Continuation(self.flight.log)
         self.flight.take(*(continuation.read(step) for step in steps))
-
-    async def _lead(self) -> None:
-        means = self._means
-        self.leading = Leading(self.flight, self.holder, self._place, means.store, means.inbox, means.pace)
-        await self.leading.lead(self._question)
+        self.flight.finish()
 
     async def _follow(self, holder: Holder) -> Ending | None:
-        """Take the steps of a holder for as long as it lives; None where it said the turn to its end."""
+        """Take the steps of a holder for as long as it lives, and they are wanted."""
         continuation = Continuation(self.flight.log)
         means = self._means
         following = Following(self.flight, holder, means.inbox, means.boxes, means.pace)
@@ -129,4 +123,4 @@ class Pilot:
         if lost.takeovers >= MOST_TAKEOVERS:
             raise EngineFailed(self._question.model)
         TAKEOVERS.inc()
-        self.holder = self.holder.after(lost)
+        self.holder = self.leading.holder = self.holder.after(lost)

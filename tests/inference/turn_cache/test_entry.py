@@ -60,7 +60,6 @@ def test_a_long_turn_is_much_smaller_there() -> None:
         pack(STEPS)[:-4] + b"0000",
         entry([]),
         entry(codec.encode(STEPS[:2])),
-        entry(codec.encode((*STEPS, *STEPS))),
         entry([["Step", [["ContentDelta", 7]], ["TurnUsage", 1, 1, 0, 0, 0], None]]),
         entry([["Step", [["os.system", "x"]], ["TurnUsage", 1, 1, 0, 0, 0], None]]),
         entry([["Step", [], ["TurnUsage", 1, 1, 0, 0], ["TurnEnd", "stop", []]]]),

@@ -14,6 +14,7 @@ import pytest
 from redis.asyncio import Redis
 
 from parley.inference.v1 import chat_pb2, inference_service_pb2
+from services.inference.turn_cache.cache import TurnCache
 from services.inference.turn_cache.metrics import TURNS
 from services.ledger.ledger import Ledger
 from services.ledger.limits import Account, Dimension, Rule, Terms
@@ -21,7 +22,7 @@ from tests.conftest import TokenMaker
 from tests.inference.conftest import InferenceProcess, Replica
 from tests.inference.scripted import NoLimits
 from tests.inference.test_servicer import chat, kinds, read, reason, refusal
-from tests.inference.turn_cache.conftest import Caches
+from tests.inference.turn_cache.conftest import PATIENT, Caches
 from tests.inference.turn_cache.speaking import SpeakingEngine
 
 PERMISSIONS = ("inference.chat", "models.*")
@@ -37,13 +38,21 @@ Events = list[chat_pb2.ChatEvent]
 class Pair:
     """Two replicas and their engines."""
 
-    def __init__(self, engines: list[SpeakingEngine], processes: list[InferenceProcess]) -> None:
+    def __init__(
+        self, engines: list[SpeakingEngine], caches: list[TurnCache], processes: list[InferenceProcess]
+    ) -> None:
         self.engines = engines
+        self.caches = caches
         self.processes = processes
 
     @property
     def begun(self) -> int:
         return sum(engine.begun for engine in self.engines)
+
+    async def landed(self) -> None:
+        """Return once what was said is kept."""
+        for cache in self.caches:
+            await cache.wait_until_landed()
 
     async def ask(self, at: int, metadata: Any, text: str = "Hi", **fields: Any) -> Events:
         fields.setdefault("sampling", GREEDY)
@@ -74,11 +83,12 @@ class _Opening(AsyncExitStack):
     async def __aenter__(self) -> Any:
         replica, caches, options = self._arguments
         engines = [SpeakingEngine(), SpeakingEngine()]
+        shared = [await caches(pace=PATIENT) for _ in engines]
         processes = [
-            await self.enter_async_context(replica(engine, cache=await caches(), **options))
-            for engine in engines
+            await self.enter_async_context(replica(engine, cache=cache, **options))
+            for engine, cache in zip(engines, shared, strict=True)
         ]
-        return Pair(engines, processes)
+        return Pair(engines, shared, processes)
 
 
 @pytest.fixture
@@ -148,6 +158,7 @@ async def test_64_identical_requests_at_once_on_two_replicas_cost_one_generation
 
 async def test_a_replay_is_the_same_but_for_what_tells_that_it_is_one(pair: Pair, metadata: Any) -> None:
     first = await pair.ask(0, metadata)
+    await pair.landed()
     again = await pair.ask(1, metadata)
     assert kinds(first) == kinds(again)
     assert said(first) == said(again)
@@ -177,7 +188,7 @@ async def test_an_operator_purges_a_model_for_the_own_tenant(pair: Pair, tokens:
     theirs = tokens.metadata(*PERMISSIONS, tenant_id="tenant-2")
     for metadata in (mine, theirs):
         await pair.ask(0, metadata)
-        await pair.ask(1, metadata)
+    await pair.landed()
     request = inference_service_pb2.PurgeCacheRequest(model="scripted")
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await pair.processes[0].stub.PurgeCache(request, metadata=mine)
