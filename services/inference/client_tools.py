@@ -27,7 +27,7 @@ def client_tool(name: str, description: str, schema_text: str) -> ToolSpec:
         raise ClientToolInvalid(name, "it is no JSON, or too deep") from None
     if not isinstance(schema, dict):
         raise ClientToolInvalid(name, "it is no JSON object")
-    if _depth(schema) > MAX_DEPTH:
+    if depth(schema) > MAX_DEPTH:
         raise ClientToolInvalid(name, f"it is more than {MAX_DEPTH} levels deep")
     _check_object(name, schema)
     return ToolSpec(name, description, {"type": "object", **schema})
@@ -62,7 +62,7 @@ def _check_object(name: str, schema: dict[str, Any]) -> None:
         raise ClientToolInvalid(name, "required is no list of names")
 
 
-def _depth(value: Any) -> int:
+def depth(value: Any) -> int:
     """Levels of objects and lists, found level by level."""
     depth, level = 0, [value]
     while level:

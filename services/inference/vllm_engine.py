@@ -1,4 +1,4 @@
-"""The engine port on vLLM's `AsyncLLM`; it and `vllm_turns` are all that imports vLLM.
+"""The engine port on vLLM's `AsyncLLM`; it and its `vllm_` modules are all that imports vLLM.
 
 Written for vLLM 0.32. The flow is that of its own chat endpoint
 (`vllm.entrypoints.openai.chat_completion.serving`): its online renderer makes
@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 from services.inference import vllm_environment  # noqa: F401 - it stands before vLLM's own imports
@@ -28,14 +29,17 @@ from services.inference.engine import (
 )
 from services.inference.errors import ContextOverflow, EngineFailed, MessagesInvalid, ModelLacks
 from services.inference.fingerprint import fingerprint, prompt_identity
+from services.inference.forms import FIELD, Forms
 from services.inference.options import Effort, RawPrompt
-from services.inference.parsers import Parsers, choose
+from services.inference.parsers import Parsers
 from services.inference.portions import cut
 from services.inference.preflight import StartError, check_memory, check_model
 from services.inference.settings import EngineSettings
 from services.inference.token_texts import TokenTexts
 from services.inference.turn_reader import DeltaParser, RawOutput, TurnReader
-from services.inference.vllm_turns import RenderRequest, chat_request, sampling_params
+from services.inference.vllm_forms import constraints, refuse_beyond_engine, tokens_for_forms
+from services.inference.vllm_parsers import model_parsers, online_renderer
+from services.inference.vllm_turns import RenderRequest, characters, chat_request, sampling_params
 from services.rpc.errors import InvalidRequest, Overloaded
 
 # isort: split
@@ -46,8 +50,6 @@ from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 from vllm.exceptions import GracefulHTTPError, VLLMClientError
 from vllm.inputs import tokens_input
 from vllm.platforms import current_platform
-from vllm.renderers.online_renderer import OnlineRenderer
-from vllm.tokenizers import cached_tokenizer_from_config
 from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
@@ -114,17 +116,6 @@ def engine_config(settings: EngineSettings) -> VllmConfig:
     return arguments.create_engine_config(UsageContext.API_SERVER)
 
 
-def model_parsers(config: ModelConfig, settings: EngineSettings) -> Parsers:
-    """The parsers that the settings name, or the model's family suggests."""
-    template = getattr(cached_tokenizer_from_config(config), "chat_template", None)
-    return choose(
-        config.hf_config.model_type,
-        template if isinstance(template, str) else "",
-        tools=settings.tool_parser,
-        reasoning=settings.reasoning_parser,
-    )
-
-
 class VllmEngine:
     """A model that runs in vLLM. `start` one; it implements `Engine`."""
 
@@ -135,7 +126,7 @@ class VllmEngine:
         self._defaults: dict[str, Any] = self._config.get_diff_sampling_param()
         parsers = model_parsers(self._config, settings)
         try:
-            self._renderer = _online_renderer(llm, parsers)
+            self._renderer = online_renderer(llm, parsers)
         except (TypeError, ValueError, KeyError) as error:
             raise StartError(f"The parsers {parsers} do not fit {settings.model}: {error}") from error
         self._card = ModelCard(
@@ -150,6 +141,7 @@ class VllmEngine:
             capabilities=frozenset(Capability),
         )
         self._texts = TokenTexts(llm.get_tokenizer())
+        self._forms = Forms(partial(tokens_for_forms, llm.get_tokenizer(), self._config.get_vocab_size()))
 
     @classmethod
     def load(cls, settings: EngineSettings) -> VllmEngine:
@@ -196,7 +188,10 @@ class VllmEngine:
     async def render(self, turn: Turn) -> Prompt:
         """See `Engine.render`."""
         self._refuse_impossible(turn)
-        self._refuse_endless(_characters(turn), turn.sampling.max_output_tokens or 1)
+        self._refuse_endless(characters(turn), turn.sampling.max_output_tokens or 1)
+        if turn.form is not None:
+            refuse_beyond_engine(turn.form)
+            await self._forms.check(turn.form.kind.value, turn.form.text, FIELD)
         request = self._request(turn)
         try:
             inputs = await (self._tokens_of(turn.raw) if turn.raw else self._render_chat(request))
@@ -222,6 +217,10 @@ class VllmEngine:
         rendered = await self._renderer.render_chat(request)
         if isinstance(rendered, ErrorResponse):
             raise MessagesInvalid(rendered.error.message)
+        if request.tools and request.structured_outputs is not None:
+            # The parser's own, which holds the model to calls; tools are described by strangers.
+            for kind, text in constraints(request.structured_outputs):
+                await self._forms.check(kind, text, "tool_choice")
         return rendered[1][0]
 
     async def _tokens_of(self, raw: RawPrompt) -> Any:
@@ -374,6 +373,7 @@ class VllmEngine:
 
     async def close(self) -> None:
         """See `Engine.close`."""
+        await self._forms.close()
         await asyncio.to_thread(self._llm.shutdown, CLOSE_SECONDS)
         # Its `__del__` must not run when the interpreter is already half gone.
         del self._llm
@@ -387,22 +387,3 @@ def _room(ceiling: int | None, choices: Choices, *, one: bool) -> int | None:
     if one:
         return 1
     return None if ceiling is None else max(1, ceiling - choices.tokens)
-
-
-def _characters(turn: Turn) -> int:
-    if turn.raw is not None:
-        return len(turn.raw.text)
-    return sum(len(message.content) + len(message.reasoning) for message in turn.messages)
-
-
-def _online_renderer(llm: AsyncLLM, parsers: Parsers) -> OnlineRenderer:
-    return OnlineRenderer(
-        llm.model_config,
-        llm.renderer,
-        request_logger=None,
-        chat_template=None,
-        chat_template_content_format="auto",
-        enable_auto_tools=bool(parsers.tools),
-        tool_parser=parsers.tools or None,
-        reasoning_parser=parsers.reasoning or None,
-    )

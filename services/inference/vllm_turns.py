@@ -48,6 +48,13 @@ def chat_request(turn: Turn) -> RenderRequest:
     return request
 
 
+def characters(turn: Turn) -> int:
+    """How long its text is."""
+    if turn.raw is not None:
+        return len(turn.raw.text)
+    return sum(len(message.content) + len(message.reasoning) for message in turn.messages)
+
+
 def sampling_params(
     request: RenderRequest, max_output_tokens: int, defaults: dict[str, Any]
 ) -> SamplingParams:

@@ -31,7 +31,12 @@ from services.inference.engine import (
     Turn,
     TurnEnd,
 )
-from services.inference.errors import ContextOverflow, EngineFailed, MessagesInvalid
+from services.inference.errors import (
+    ContextOverflow,
+    EngineFailed,
+    MessagesInvalid,
+    StructuredOutputInvalid,
+)
 from services.inference.options import CallMode, FormKind, OutputForm, RawPrompt, ToolChoice
 from services.inference.order import CacheMode
 from services.inference.settings import EngineSettings
@@ -343,6 +348,21 @@ async def test_an_answer_keeps_to_its_schema(engine: Engine) -> None:
     told = json.loads(text_of(steps, ContentDelta))
     assert told["city"] in ("Rome", "Oslo")
     assert isinstance(told["warm"], bool)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "array", "uniqueItems": True},
+        {"type": "nonsense"},
+        {"$ref": "#/$defs/nowhere"},
+    ],
+    ids=["keyword", "type", "reference"],
+)
+async def test_a_schema_that_no_answer_can_keep_to_is_refused(engine: Engine, schema: dict[str, Any]) -> None:
+    with pytest.raises(StructuredOutputInvalid) as refused:
+        await engine.render(user("hello", form=OutputForm(FormKind.JSON_SCHEMA, json.dumps(schema))))
+    assert refused.value.metadata["field"] == "structured_output.json_schema"
 
 
 async def test_reasoning_before_a_form_is_free(engine: Engine) -> None:

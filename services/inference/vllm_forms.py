@@ -1,0 +1,47 @@
+"""What vLLM and its compiler of forms know of them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from services.inference import vllm_environment  # noqa: F401 - it stands before vLLM's own imports
+from services.inference.errors import StructuredOutputInvalid
+from services.inference.forms import SCHEMA_FIELD, check_schema
+from services.inference.options import FormKind, OutputForm
+
+# isort: split
+from vllm.sampling_params import StructuredOutputsParams
+from vllm.v1.structured_output.backend_xgrammar import has_xgrammar_unsupported_json_features
+from xgrammar import TokenizerInfo
+
+
+def refuse_beyond_engine(form: OutputForm) -> None:
+    """Refuse a schema with keywords that the engine would pass over.
+
+    Raises:
+        StructuredOutputInvalid: It has some.
+    """
+    if form.kind is not FormKind.JSON_SCHEMA:
+        return
+    if has_xgrammar_unsupported_json_features(check_schema(form.text)):
+        raise StructuredOutputInvalid(
+            SCHEMA_FIELD,
+            "it has keywords, or some together, that no answer can be held to while it is written",
+        )
+
+
+def constraints(given: StructuredOutputsParams) -> list[tuple[str, str]]:
+    """The kinds and texts of what a parser asks of the engine's compiler."""
+    schema = given.json if given.json is None or isinstance(given.json, str) else json.dumps(given.json)
+    texts = {"json_schema": schema, "structural_tag": given.structural_tag, "grammar": given.grammar}
+    return [(kind, text) for kind, text in texts.items() if text]
+
+
+def tokens_for_forms(tokenizer: Any, vocabulary_size: int) -> str:
+    """The tokens of a model, as its compiler of forms serializes them; empty where it cannot read them."""
+    try:
+        return str(TokenizerInfo.from_huggingface(tokenizer, vocab_size=vocabulary_size).serialize_json())
+    except (AttributeError, TypeError, ValueError):
+        # Mistral's own tokenizers: their forms are proven on bytes alone.
+        return ""
