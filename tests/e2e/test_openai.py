@@ -37,28 +37,6 @@ async def test_a_question_is_answered_with_the_platforms_calculator(openai: Asyn
     assert answer.usage.completion_tokens > 0
 
 
-async def test_log_probabilities_choices_and_a_form_come_from_the_engine(openai: AsyncOpenAI) -> None:
-    [model] = [each.id async for each in openai.models.list()]
-    stream = await openai.chat.completions.create(
-        model=model,
-        messages=QUESTION,
-        n=2,
-        temperature=1,
-        logprobs=True,
-        top_logprobs=2,
-        max_completion_tokens=16,
-        stream=True,
-        extra_body={"structured_outputs": {"choice": ["yes", "no"]}},
-    )
-    said, tokens = ["", ""], [0, 0]
-    async for chunk in stream:
-        for part in chunk.choices:
-            said[part.index] += part.delta.content or ""
-            tokens[part.index] += len((part.logprobs.content if part.logprobs else None) or ())
-    assert set(said) <= {"yes", "no"}
-    assert all(tokens)
-
-
 async def test_a_text_goes_on(openai: AsyncOpenAI) -> None:
     [model] = [each.id async for each in openai.models.list()]
     answer = await openai.completions.create(model=model, prompt="1, 2, 3,", max_tokens=4, echo=True)
