@@ -196,6 +196,7 @@ class InferenceProcess:
     mailbox: StoreMailbox
     catalogue: Catalogue
     port: int
+    engine: Engine | None = None
     channels: list[grpc.aio.Channel] = field(default_factory=list)
 
 
@@ -278,6 +279,6 @@ def replica(identity: Identity, tokens: TokenMaker, tools_stub: Any, store: Redi
             stack.push_async_callback(server.stop)
             channel = await stack.enter_async_context(as_edge(identity("edge"), port))
             stubs = InferenceServiceStub(channel), ConversationServiceStub(channel)
-            yield InferenceProcess(models, runs, server, *stubs, mailbox, catalogue, port)
+            yield InferenceProcess(models, runs, server, *stubs, mailbox, catalogue, port, engine)
 
     return start

@@ -85,9 +85,8 @@ async def here(replica: Replica) -> AsyncIterator[InferenceProcess]:
 
 
 def engine_of(process: InferenceProcess) -> ScriptedEngine:
-    engine = process.models.engine("scripted", TokenMaker().principal("models.*"))
-    assert isinstance(engine, ScriptedEngine)
-    return engine
+    assert isinstance(process.engine, ScriptedEngine)
+    return process.engine
 
 
 @pytest.fixture
