@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from services.inference.engine import Step
-from services.inference.turn_reader import RawOutput, TurnReader
+from services.inference.portions import RawOutput
+from services.inference.turn_reader import TurnReader
 
 
 class Choices:
@@ -25,18 +26,19 @@ class Choices:
 
     def read(
         self, index: int, output: RawOutput, cached_tokens: int, prompt_token_ids: list[int] | None
-    ) -> Step:
-        """What a choice's next output means.
+    ) -> Iterator[Step]:
+        """What a choice's next output means; see `TurnReader.read`.
 
         Raises:
             EngineFailed: The engine gave the request up.
             OutputUnparseable: The text breaks the model's own format.
         """
-        step = self._readers[index].read(output, cached_tokens, prompt_token_ids)
-        if len(self._readers) == 1:
-            return step
+        for step in self._readers[index].read(output, cached_tokens, prompt_token_ids):
+            yield step if len(self._readers) == 1 else self._on_one_bill(index, step)
+
+    def _on_one_bill(self, index: int, step: Step) -> Step:
         # Of a prompt that all share, what the others found is what the first left there.
-        self._cached = cached_tokens if index == 0 else self._cached
+        self._cached = step.usage.cached_prompt_tokens if index == 0 else self._cached
         self._reasoning[index] = step.usage.reasoning_tokens
         usage = replace(
             step.usage,

@@ -13,13 +13,18 @@ class Parsers:
     reasoning: str = ""
 
 
+NONE = "none"
+"""What the settings name where a model is to have no parser though its family has one."""
+
 # By `model_type` of the model's config.json; names as vLLM 0.32 registers them.
 FAMILIES = {
     "cohere2": Parsers("cohere_command3", "cohere_command3"),
     "deepseek_v3": Parsers("deepseek_v3", "deepseek_r1"),
     "deepseek_v32": Parsers("deepseek_v32", "deepseek_v3"),
+    "deepseek_v4": Parsers("deepseek_v4", "deepseek_v4"),
     "ernie4_5_moe": Parsers("ernie45", "ernie45"),
     "gemma4": Parsers("gemma4", "gemma4"),
+    "gemma4_unified": Parsers("gemma4", "gemma4"),
     "glm4_moe": Parsers("glm45", "glm45"),
     "gpt_oss": Parsers("openai", "openai_gptoss"),
     "granite": Parsers("granite", "granite"),
@@ -27,7 +32,11 @@ FAMILIES = {
     "llama": Parsers("llama3_json"),
     "llama4": Parsers("llama4_pythonic"),
     "minimax_m2": Parsers("minimax_m2", "minimax_m2"),
-    "mistral": Parsers("mistral"),
+    "ministral3": Parsers("mistral", "mistral"),
+    "mistral": Parsers("mistral", "mistral"),
+    "mistral3": Parsers("mistral", "mistral"),
+    "mistral4": Parsers("mistral", "mistral"),
+    "mixtral": Parsers("mistral"),
     "qwen2": Parsers("hermes"),
     "qwen3": Parsers("hermes", "qwen3"),
     "qwen3_moe": Parsers("hermes", "qwen3"),
@@ -44,14 +53,21 @@ def choose(model_type: str, chat_template: str, *, tools: str = "", reasoning: s
     Args:
         model_type: The model's family, as its configuration says.
         chat_template: The template that renders its prompts; empty if unknown.
-        tools: The parser of tool calls that the settings name, if any.
-        reasoning: The parser of reasoning that they name, if any.
+        tools: The parser of tool calls that the settings name; `NONE` for none, empty to choose.
+        reasoning: The same for the parser of reasoning.
     """
-    family = FAMILIES.get(model_type, Parsers())
-    written = _by_template(chat_template)
-    return Parsers(
-        tools or written.tools or family.tools, reasoning or _reasoning(written, family) or family.reasoning
-    )
+    if model_type == "deepseek_v3" and chat_template:
+        found = _deepseek(chat_template)
+    else:
+        family, written = FAMILIES.get(model_type, Parsers()), _by_template(chat_template)
+        # `<think>` is common to many families; one with a parser of its own keeps it.
+        found = Parsers(written.tools or family.tools, family.reasoning or written.reasoning)
+    return Parsers(_named(tools, found.tools), _named(reasoning, found.reasoning))
+
+
+def _named(setting: str, found: str) -> str:
+    """What the settings name, which may be that there is none."""
+    return "" if setting == NONE else setting or found
 
 
 def _by_template(chat_template: str) -> Parsers:
@@ -64,6 +80,8 @@ def _by_template(chat_template: str) -> Parsers:
     return Parsers(tools, "qwen3" if "<think>" in chat_template else "")
 
 
-def _reasoning(written: Parsers, family: Parsers) -> str:
-    """`<think>` is common to many families; one with a parser of its own keeps it."""
-    return family.reasoning or written.reasoning
+def _deepseek(chat_template: str) -> Parsers:
+    """Three models of one shape: V3 never reasons, R1 always, V3.1, which has no fences, if asked to."""
+    if "<｜tool▁sep｜>" in chat_template and "```json" not in chat_template:
+        return Parsers("deepseek_v31", "deepseek_v3")
+    return Parsers("deepseek_v3", "deepseek_r1" if "<think>" in chat_template else "")

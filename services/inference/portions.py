@@ -1,14 +1,46 @@
-"""Cuts what the engine gives in one step where the turn's ceiling is."""
+"""Cuts what the engine gives in one step: where the turn's ceiling is, and into its tokens."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from services.inference.token_texts import Logprob
-from services.inference.turn_reader import RawOutput
 
 Decode = Callable[[Sequence[int]], str]
+
+# What decoders write for bytes that are no character yet.
+UNFINISHED = "\ufffd"
+
+
+class RawOutput(Protocol):
+    """What the engine adds in one step (`vllm.outputs.CompletionOutput`)."""
+
+    @property
+    def text(self) -> str:
+        """The new text."""
+        ...
+
+    @property
+    def token_ids(self) -> Sequence[int]:
+        """The new tokens."""
+        ...
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Why it ended; None while it goes on."""
+        ...
+
+    @property
+    def logprobs(self) -> Sequence[Mapping[int, Logprob] | None] | None:
+        """The log-probabilities in the place of each new token, if asked for."""
+        ...
+
+    @property
+    def stop_reason(self) -> int | str | None:
+        """The stop text or token that ended it, if one did."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +69,7 @@ def cut(output: RawOutput, room: int | None, decode: Decode) -> tuple[RawOutput,
     if room is None or len(output.token_ids) <= room:
         return output, None
     now, later = output.token_ids[:room], output.token_ids[room:]
-    alone = decode(now)
-    # Tokenizers of the SentencePiece kind drop the space that a text begins with.
-    text = next((known for known in (alone, f" {alone}") if output.text.startswith(known)), "")
+    text = _beginning(output.text, decode(now))
     logprobs = output.logprobs
     rest = Portion(
         output.text[len(text) :],
@@ -49,3 +79,55 @@ def cut(output: RawOutput, room: int | None, decode: Decode) -> tuple[RawOutput,
         output.stop_reason,
     )
     return Portion(text, now, None, None if logprobs is None else logprobs[:room]), rest
+
+
+class TokenByToken:
+    """Gives outputs apart by their tokens, as the engine gives them to whoever reads fast enough.
+
+    A character of several tokens comes with the last of them. Where text cannot
+    be told apart by its tokens, which is so where the engine holds some back
+    for a stop string, an output is left whole.
+    """
+
+    def __init__(self, decode: Decode) -> None:
+        """Tell tokens apart by what they decode to."""
+        self._decode = decode
+        # Tokens whose text has not come yet.
+        self._open: list[int] = []
+
+    def split(self, output: RawOutput) -> Sequence[RawOutput]:
+        """One portion for each token of the turn's next output."""
+        portions = self._apart(output) if len(output.token_ids) > 1 else None
+        if portions is None:
+            portions = [output]
+        if portions[-1].text:
+            self._open = []
+        else:
+            self._open.extend(portions[-1].token_ids)
+        return portions
+
+    def _apart(self, output: RawOutput) -> list[RawOutput] | None:
+        """The portions; None where they cannot be told apart."""
+        portions: list[RawOutput] = []
+        rest = output.text
+        for token in output.token_ids[:-1]:
+            self._open.append(token)
+            alone = self._decode(self._open)
+            unfinished = alone.endswith(UNFINISHED)
+            text = "" if unfinished else _beginning(rest, alone)
+            if not unfinished:
+                if alone and not text:
+                    return None
+                self._open = []
+            rest = rest[len(text) :]
+            portions.append(Portion(text, (token,), None))
+        portions.append(Portion(rest, output.token_ids[-1:], output.finish_reason))
+        return portions
+
+
+def _beginning(text: str, alone: str) -> str:
+    """What the text begins with, where that is what tokens decode to; empty where it is not.
+
+    Tokenizers of the SentencePiece kind drop the space that a text begins with.
+    """
+    return next((known for known in (alone, f" {alone}") if text.startswith(known)), "")

@@ -115,8 +115,8 @@ class InferenceSettings(ServiceSettings):
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="share of a GPU's memory to use")
     tensor_parallel_size: int = Field(1, ge=1, description="GPUs that share each layer")
     pipeline_parallel_size: int = Field(1, ge=1, description="groups of GPUs that share the layers")
-    tool_parser: str = Field("", description="parser of tool calls; default: by the model's family")
-    reasoning_parser: str = Field("", description="parser of reasoning; default: by the model's family")
+    tool_parser: str = Field("", description="parser of tool calls, or none; default: by the family")
+    reasoning_parser: str = Field("", description="parser of reasoning, or none; default: by the family")
     load_seconds: float = Field(1800, gt=0, description="time that loading and warming up may take")
 
     @field_validator("database_url")

@@ -7,7 +7,7 @@ turn at every boundary without an engine.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -27,38 +27,9 @@ from services.inference.engine import (
     TurnUsage,
 )
 from services.inference.errors import EngineFailed, OutputUnparseable
-from services.inference.token_texts import Logprob
+from services.inference.portions import Decode, RawOutput, TokenByToken
 
 STOP_REASONS = {"stop": StopReason.STOP, "length": StopReason.LENGTH, "repetition": StopReason.STOP}
-
-
-class RawOutput(Protocol):
-    """What the engine adds in one step (`vllm.outputs.CompletionOutput`)."""
-
-    @property
-    def text(self) -> str:
-        """The new text."""
-        ...
-
-    @property
-    def token_ids(self) -> Sequence[int]:
-        """The new tokens."""
-        ...
-
-    @property
-    def finish_reason(self) -> str | None:
-        """Why it ended; None while it goes on."""
-        ...
-
-    @property
-    def logprobs(self) -> Sequence[Mapping[int, Logprob] | None] | None:
-        """The log-probabilities in the place of each new token, if asked for."""
-        ...
-
-    @property
-    def stop_reason(self) -> int | str | None:
-        """The stop text or token that ended it, if one did."""
-        ...
 
 
 class DeltaParser(Protocol):
@@ -105,6 +76,7 @@ class TurnReader:
         make_parser: Callable[[], DeltaParser | None],
         request: Any,
         prompt_tokens: int,
+        decode: Decode,
         *,
         choice: int = 0,
         logprobs: ReadLogprobs = no_logprobs,
@@ -116,6 +88,7 @@ class TurnReader:
             make_parser: Makes a fresh parser; None where output is plain text.
             request: What the parser wants to know of the request.
             prompt_tokens: Tokens of the prompt.
+            decode: Gives the text of tokens, as the engine does.
             choice: The choice, counted from 0.
             logprobs: Reads the log-probabilities of an output.
         """
@@ -124,6 +97,7 @@ class TurnReader:
         self._parser = make_parser()
         self._request = request
         self._prompt_tokens = prompt_tokens
+        self._tokens_apart = TokenByToken(decode)
         self._text: list[str] = []
         self._content: list[str] = []
         self._tokens: list[int] = []
@@ -138,8 +112,10 @@ class TurnReader:
         """Tokens read so far."""
         return len(self._tokens)
 
-    def read(self, output: RawOutput, cached_tokens: int, prompt_token_ids: list[int] | None) -> Step:
-        """What the engine's next output means.
+    def read(
+        self, output: RawOutput, cached_tokens: int, prompt_token_ids: list[int] | None
+    ) -> Iterator[Step]:
+        """What the engine's next output means; where it breaks off, what it said before comes first.
 
         Raises:
             EngineFailed: The engine gave the request up.
@@ -148,12 +124,16 @@ class TurnReader:
         finish = output.finish_reason
         if finish is not None and finish not in STOP_REASONS:
             raise EngineFailed(self._model)
-        self._text.append(output.text)
-        self._tokens.extend(output.token_ids)
+        deltas: list[Delta] = []
         self._untold.extend(self._read_logprobs(output))
-        deltas = self._split(output, prompt_token_ids)
+        try:
+            self._hear(output, prompt_token_ids, deltas)
+        except OutputUnparseable:
+            yield self._step(deltas, self._usage(cached_tokens))
+            raise
         if finish is None:
-            return self._step(deltas, self._usage(cached_tokens))
+            yield self._step(deltas, self._usage(cached_tokens))
+            return
         reason = STOP_REASONS[finish]
         if reason is StopReason.STOP:
             deltas.extend(self._recover())
@@ -161,10 +141,25 @@ class TurnReader:
         reasoning = self._parser.count_reasoning_tokens(tuple(self._tokens)) if self._parser else 0
         stopped = output.stop_reason
         end = TurnEnd(reason, calls, stopped if isinstance(stopped, str) else "")
-        return self._step(deltas, self._usage(cached_tokens, reasoning), end)
+        yield self._step(deltas, self._usage(cached_tokens, reasoning), end)
+
+    def _hear(self, output: RawOutput, prompt_token_ids: list[int] | None, deltas: list[Delta]) -> None:
+        """Add what is said to the deltas.
+
+        Several of upstream's parsers read a turn differently when tokens come
+        together, so each is given alone, however they came.
+        """
+        begun = bool(self._tokens)
+        self._text.append(output.text)
+        self._tokens.extend(output.token_ids)
+        if self._parser is None:
+            deltas.extend(self._say(output.text))
+        elif output.text or output.token_ids or begun or output.finish_reason:
+            for portion in self._tokens_apart.split(output):
+                deltas.extend(self._split(self._parser, portion, prompt_token_ids))
 
     def _step(self, deltas: list[Delta], usage: TurnUsage, end: TurnEnd | None = None) -> Step:
-        told = self._tell_logprobs(deltas, last=end is not None)
+        told = self._tell_logprobs(joined(deltas), last=end is not None)
         return Step(tuple(told), usage, end, self._choice, len(self._tokens))
 
     def _tell_logprobs(self, deltas: list[Delta], *, last: bool) -> list[Delta]:
@@ -185,24 +180,17 @@ class TurnReader:
     def _usage(self, cached_tokens: int, reasoning_tokens: int = 0) -> TurnUsage:
         return TurnUsage(self._prompt_tokens, len(self._tokens), cached_tokens, reasoning_tokens)
 
-    def _split(self, output: RawOutput, prompt_token_ids: list[int] | None) -> list[Delta]:
+    def _split(
+        self, parser: DeltaParser, portion: RawOutput, prompt_token_ids: list[int] | None
+    ) -> list[Delta]:
         """The parts of the new text."""
-        if self._parser is None:
-            return self._say(output.text)
-        if (
-            not output.text
-            and not output.token_ids
-            and len(self._tokens) == 0
-            and output.finish_reason is None
-        ):
-            return []  # A chunk of a long prompt; nothing was said.
         try:
-            parsed = self._parser.parse_delta(
-                output.text,
-                list(output.token_ids),
+            parsed = parser.parse_delta(
+                portion.text,
+                list(portion.token_ids),
                 self._request,
                 prompt_token_ids,
-                finished=output.finish_reason is not None,
+                finished=portion.finish_reason is not None,
             )
         except Exception as error:
             # Parsers raise whatever their family's library does, Harmony's among them.
@@ -266,6 +254,9 @@ class TurnReader:
                 self._calls[index] = mended
             elif streamed.name == call.name and not _is_json(streamed.arguments) and _is_json(call.arguments):
                 self._calls[index] = ToolCall(streamed.id, streamed.name, call.arguments)
+                if call.arguments.startswith(streamed.arguments):
+                    more = call.arguments[len(streamed.arguments) :]
+                    deltas.append(ToolCallDelta(index, "", "", more))
         return deltas
 
     def _mend_content(self, whole: str) -> list[Delta]:
@@ -274,6 +265,22 @@ class TurnReader:
         if whole.strip() and whole.startswith(said):
             return self._say(whole[len(said) :])
         return []
+
+
+def joined(deltas: Iterable[Delta]) -> list[Delta]:
+    """The same deltas of a choice, with neighbours of one kind made one."""
+    made: list[Delta] = []
+    for delta in deltas:
+        match (made[-1] if made else None), delta:
+            case ReasoningDelta() as before, ReasoningDelta(text):
+                made[-1] = replace(before, text=before.text + text)
+            case ContentDelta() as before, ContentDelta(text):
+                made[-1] = replace(before, text=before.text + text)
+            case ToolCallDelta() as call, ToolCallDelta(index, "", "", more) if call.index == index:
+                made[-1] = replace(call, arguments=call.arguments + more)
+            case _:
+                made.append(delta)
+    return made
 
 
 def _is_json(text: str) -> bool:

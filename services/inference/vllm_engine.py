@@ -30,13 +30,14 @@ from services.inference.engine import (
 from services.inference.errors import ContextOverflow, EngineFailed, MessagesInvalid, ModelLacks
 from services.inference.fingerprint import fingerprint, prompt_identity
 from services.inference.forms import FIELD, Forms
+from services.inference.harmony import StrictHarmony
 from services.inference.options import Effort, RawPrompt
 from services.inference.parsers import Parsers
-from services.inference.portions import cut
+from services.inference.portions import Decode, RawOutput, cut
 from services.inference.preflight import StartError, check_memory, check_model
 from services.inference.settings import EngineSettings
 from services.inference.token_texts import TokenTexts
-from services.inference.turn_reader import DeltaParser, RawOutput, TurnReader
+from services.inference.turn_reader import DeltaParser, TurnReader
 from services.inference.vllm_forms import constraints, refuse_beyond_engine, tokens_for_forms
 from services.inference.vllm_parsers import model_parsers, online_renderer
 from services.inference.vllm_turns import RenderRequest, characters, chat_request, sampling_params
@@ -272,7 +273,8 @@ class VllmEngine:
     ) -> AsyncGenerator[Step, None]:
         """See `Engine.generate`."""
         rendered = cast("Rendered", prompt.native)
-        choices = Choices(self._readers(rendered, prompt.tokens))
+        decode = partial(self._decode, skip_special=rendered.request.skip_special_tokens)
+        choices = Choices(self._readers(rendered, prompt.tokens, decode))
         outputs = self._outputs(rendered, max_output_tokens, request_id)
         echoed = rendered.turn.raw is None or not rendered.turn.raw.echo
         try:
@@ -285,9 +287,10 @@ class VllmEngine:
                     left: RawOutput | None = completion
                     while left is not None:
                         room = _room(ceiling(), choices, one=left.logprobs is not None)
-                        now, left = cut(left, room, self._decode)
+                        now, left = cut(left, room, decode)
                         cached = output.num_cached_tokens or 0
-                        yield choices.read(completion.index, now, cached, output.prompt_token_ids)
+                        for step in choices.read(completion.index, now, cached, output.prompt_token_ids):
+                            yield step
         except (EngineDeadError, EngineGenerateError) as error:
             raise EngineFailed(self._card.name) from error
         except GracefulHTTPError as error:
@@ -312,8 +315,8 @@ class VllmEngine:
     def _logprobs(self, turn: Turn, token_ids: Sequence[int], given: Any) -> tuple[TokenLogprob, ...]:
         return self._texts.logprobs(token_ids, given, turn.sampling.top_logprobs or 0)
 
-    def _decode(self, token_ids: Sequence[int]) -> str:
-        return str(self._llm.get_tokenizer().decode(list(token_ids)))
+    def _decode(self, token_ids: Sequence[int], *, skip_special: bool) -> str:
+        return str(self._llm.get_tokenizer().decode(list(token_ids), skip_special_tokens=skip_special))
 
     def _outputs(
         self, rendered: Rendered, max_output_tokens: int, request_id: str
@@ -337,7 +340,7 @@ class VllmEngine:
             "reasoning_parser_kwargs": {"chat_template_kwargs": kwargs},
         }
 
-    def _readers(self, rendered: Rendered, prompt_tokens: int) -> list[TurnReader]:
+    def _readers(self, rendered: Rendered, prompt_tokens: int, decode: Decode) -> list[TurnReader]:
         turn, request = rendered.turn, rendered.request
         return [
             TurnReader(
@@ -345,6 +348,7 @@ class VllmEngine:
                 lambda: None if turn.raw else self._parser(request),
                 request,
                 prompt_tokens,
+                decode,
                 choice=choice,
                 logprobs=lambda output: self._logprobs(turn, output.token_ids, output.logprobs),
             )
@@ -362,7 +366,7 @@ class VllmEngine:
             chat_template_kwargs=self._renderer.effective_chat_template_kwargs(request),
             model_config=self._config,
         )
-        return made
+        return StrictHarmony(made) if self._renderer.use_harmony else made
 
     async def failed(self) -> None:
         """See `Engine.failed`."""

@@ -15,6 +15,11 @@ from services.inference.parsers import Parsers, choose
         ("qwen3_moe", "<tool_call><function=name>", Parsers("qwen3_coder", "qwen3")),
         ("glm4_moe", "<think><tool_call><arg_key>", Parsers("glm45", "glm45")),
         ("deepseek_v3", "<think>", Parsers("deepseek_v3", "deepseek_r1")),
+        ("deepseek_v3", "", Parsers("deepseek_v3", "deepseek_r1")),
+        ("deepseek_v3", "<｜tool▁sep｜>```json", Parsers("deepseek_v3")),
+        ("deepseek_v3", "<｜tool▁sep｜>```json<think>", Parsers("deepseek_v3", "deepseek_r1")),
+        ("deepseek_v3", "{% if thinking %}<think><｜tool▁sep｜>", Parsers("deepseek_v31", "deepseek_v3")),
+        ("mistral3", "", Parsers("mistral", "mistral")),
         ("gpt_oss", "", Parsers("openai", "openai_gptoss")),
         ("unheard_of", "", Parsers()),
     ],
@@ -28,3 +33,8 @@ def test_the_template_counts_for_more_than_the_family(
 def test_settings_count_most() -> None:
     chosen = choose("qwen3", "<think><tool_call>", tools="pythonic", reasoning="step3")
     assert chosen == Parsers("pythonic", "step3")
+
+
+def test_settings_can_say_that_there_is_none() -> None:
+    assert choose("qwen3", "<think><tool_call>", tools="none") == Parsers("", "qwen3")
+    assert choose("gpt_oss", "", tools="none", reasoning="none") == Parsers()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from services.inference.portions import Portion, cut
+from services.inference.portions import Portion, TokenByToken, cut
 
 WORDS = {1: "It", 2: " is", 3: " 391", 4: "."}
 
@@ -36,3 +36,29 @@ def test_text_that_cannot_be_told_apart_is_not_said() -> None:
     now, later = cut(Portion("held back", (1, 2), None), 1, decode)
     assert now == Portion("", (1,), None)
     assert later == Portion("held back", (2,), None)
+
+
+def test_tokens_that_came_together_are_told_apart() -> None:
+    portions = TokenByToken(decode).split(Portion("It is 391.", (1, 2, 3, 4), "stop"))
+    assert portions == [
+        Portion("It", (1,), None),
+        Portion(" is", (2,), None),
+        Portion(" 391", (3,), None),
+        Portion(".", (4,), "stop"),
+    ]
+
+
+def test_a_character_comes_with_its_last_token_in_whichever_output_it_is() -> None:
+    letter = "東".encode()
+
+    def decode_bytes(tokens: Sequence[int]) -> str:
+        return bytes(tokens).decode(errors="replace")
+
+    apart = TokenByToken(decode_bytes)
+    assert [each.text for each in apart.split(Portion("", letter[:1], None))] == [""]
+    assert [each.text for each in apart.split(Portion("東!", (*letter[1:], 33), None))] == ["", "東", "!"]
+
+
+def test_text_that_is_held_back_leaves_an_output_whole() -> None:
+    output = Portion("what came before", (1, 2), None)
+    assert TokenByToken(decode).split(output) == [output]

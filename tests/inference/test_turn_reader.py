@@ -63,8 +63,13 @@ class ScriptedParser:
 
 
 def read(parser: ScriptedParser | None, *outputs: Output, request: Any = WITH_TOOLS) -> list[Step]:
-    reader = TurnReader("m", lambda: parser, request, prompt_tokens=5)
-    return [reader.read(output, 2, [1, 2, 3]) for output in outputs]
+    reader = TurnReader("m", lambda: parser, request, prompt_tokens=5, decode=decode)
+    return [step for output in outputs for step in reader.read(output, 2, [1, 2, 3])]
+
+
+def decode(tokens: Sequence[int]) -> str:
+    """Each token is a letter of the alphabet."""
+    return "".join(chr(ord("a") + token) for token in tokens)
 
 
 def calls_of(steps: list[Step]) -> tuple[ToolCall, ...]:
@@ -158,6 +163,38 @@ def test_a_turn_that_was_cut_has_no_calls() -> None:
     assert calls_of(steps) == ()
     assert steps[-1].end is not None
     assert steps[-1].end.reason is StopReason.LENGTH
+
+
+def test_tokens_that_come_together_are_read_one_by_one() -> None:
+    parser = ScriptedParser(
+        [
+            parsed(reasoning="r"),
+            parsed(reasoning="s"),
+            parsed("c", calls=[part(0, id="a", name="x", arguments="{")]),
+            parsed(calls=[part(0, arguments="}")]),
+        ]
+    )
+    (step,) = read(parser, Output("abcd", "stop", token_ids=(0, 1, 2, 3)))
+    assert step.deltas == (ReasoningDelta("rs"), ContentDelta("c"), ToolCallDelta(0, "a", "x", "{}"))
+    assert step.usage.completion_tokens == 4
+
+
+def test_what_was_said_before_the_break_is_kept() -> None:
+    parser = ScriptedParser([parsed("a"), parsed("b"), KeyError("<|channel|>")])
+    reader = TurnReader("m", lambda: parser, WITH_TOOLS, 5, decode)
+    steps = reader.read(Output("abc", token_ids=(0, 1, 2)), 0, None)
+    assert next(steps).deltas == (ContentDelta("ab"),)
+    with pytest.raises(OutputUnparseable):
+        next(steps)
+
+
+def test_the_rest_of_arguments_is_streamed_at_the_end() -> None:
+    whole = SimpleNamespace(id=None, name="x", arguments='{"a":1}')
+    parser = ScriptedParser(
+        [parsed(calls=[part(0, id="a", name="x", arguments='{"a":')])], (None, None, [whole])
+    )
+    (step,) = read(parser, Output("…", "stop"))
+    assert step.deltas == (ToolCallDelta(0, "a", "x", '{"a":1}'),)
 
 
 def test_output_that_breaks_its_format_is_typed() -> None:
