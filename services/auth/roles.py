@@ -34,6 +34,7 @@ BUILT_IN: Mapping[str, frozenset[str]] = {
             "auth.keys",
             "inference.chat",
             "inference.conversations.*",
+            "inference.embed",
             "inference.models",
             "models.*",
             "tools.execute",

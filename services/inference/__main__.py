@@ -26,6 +26,8 @@ from services.inference.conversations.continuing import Continuing
 from services.inference.conversations.library import ConversationLibrary
 from services.inference.conversations.schema import migrate
 from services.inference.conversations.servicer import ConversationServicer
+from services.inference.embedder import Embedder
+from services.inference.embedding import Embedding
 from services.inference.engine import Engine
 from services.inference.journal import Journal
 from services.inference.lifecycle import EngineDiedError, ModelLife
@@ -101,7 +103,9 @@ async def main() -> None:
         await stack.enter_async_context(resumption.keeping())
         converse = partial(Conversation, answering, server.stopping)
         pages = PageTokens(await shared_page_key(store))
-        servicer = InferenceServicer(answering, resumption, converse, models, runs, mailbox, pages, cache)
+        servicer = InferenceServicer(
+            answering, resumption, converse, models, runs, mailbox, pages, Embedding(models, admission), cache
+        )
         server.add(add_InferenceServiceServicer_to_server, servicer)
         server.add(add_OpenAIServiceServicer_to_server, OpenAIServicer(answering, models))
         server.add(add_ConversationServiceServicer_to_server, ConversationServicer(library, pages))
@@ -191,27 +195,29 @@ async def _serve(server: RpcServer, resumption: Resumption) -> None:
     await resumption.drained()
 
 
-async def _seated(settings: InferenceSettings, seats: Seats) -> Engine:
-    """The engine, behind as many seats as it has slots.
+async def _seated(settings: InferenceSettings, seats: Seats) -> Engine | Embedder:
+    """The engine, behind as many seats as it has slots; a model that embeds needs none.
 
     Raises:
         StartError: The model cannot be loaded.
     """
     engine = await load_engine(settings.engine)
+    if isinstance(engine, Embedder):
+        return engine
     seats.resize(engine.slots)
     return SeatedEngine(engine, seats, settings.role_weights)
 
 
-async def load_engine(settings: EngineSettings) -> Engine:
+async def load_engine(settings: EngineSettings) -> Engine | Embedder:
     """Load the engine on a thread of its own; an abandoned load must not hold up the process's end.
 
     Raises:
         StartError: The model cannot be loaded.
     """
     loop = asyncio.get_running_loop()
-    loaded: asyncio.Future[Engine] = loop.create_future()
+    loaded: asyncio.Future[Engine | Embedder] = loop.create_future()
 
-    def settle(engine: Engine | None, error: BaseException | None) -> None:
+    def settle(engine: Engine | Embedder | None, error: BaseException | None) -> None:
         if loaded.done():
             return
         if engine is not None:
@@ -223,9 +229,9 @@ async def load_engine(settings: EngineSettings) -> Engine:
         engine, error = None, None
         try:
             # Importing vLLM takes seconds; health must answer meanwhile.
-            from services.inference.vllm_engine import VllmEngine
+            from services.inference.vllm_embedder import load_model
 
-            engine = VllmEngine.load(settings)
+            engine = load_model(settings)
         except BaseException as raised:
             error = raised
         loop.call_soon_threadsafe(settle, engine, error)

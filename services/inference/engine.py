@@ -269,6 +269,7 @@ class ModelCard:
         vocabulary_size: How many tokens it knows; their ids are below this.
         revision: Which weights it has.
         capabilities: What else it can do.
+        embedding_dimensions: Numbers of its embeddings; 0 for a model that chats.
     """
 
     name: str
@@ -280,6 +281,12 @@ class ModelCard:
     vocabulary_size: int = 0
     revision: str = ""
     capabilities: frozenset[Capability] = frozenset()
+    embedding_dimensions: int = 0
+
+    @property
+    def supports_embeddings(self) -> bool:
+        """Whether it embeds; such a model cannot chat."""
+        return self.embedding_dimensions > 0
 
 
 class CacheState(Enum):

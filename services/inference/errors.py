@@ -46,6 +46,31 @@ class ModelNotReady(InferenceError):
         )
 
 
+class ModelOfOtherKind(InferenceError):
+    """A model that embeds was asked to chat, or the other way round."""
+
+    reason = error_reason_pb2.ERROR_REASON_MODEL_OF_OTHER_KIND
+
+    def __init__(self, model: str, *, embeds: bool) -> None:
+        does, not_this = ("embeddings", "chat") if embeds else ("chat", "embeddings")
+        super().__init__(
+            f"The model {model!r} is for {does}; ask another for {not_this}.",
+            metadata={"model": model, "kind": does},
+        )
+
+
+class DimensionsNotOffered(InferenceError):
+    """A model has no embeddings of the size that was asked for."""
+
+    reason = error_reason_pb2.ERROR_REASON_DIMENSIONS_NOT_OFFERED
+
+    def __init__(self, model: str, dimensions: int) -> None:
+        super().__init__(
+            f"The model {model!r} has no embeddings of {dimensions} dimensions; leave the number out.",
+            metadata={"model": model, "dimensions": str(dimensions)},
+        )
+
+
 class ContextOverflow(InferenceError):
     """The prompt and the answer asked for do not fit the context."""
 

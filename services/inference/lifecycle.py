@@ -9,6 +9,7 @@ from contextlib import aclosing
 
 import structlog
 
+from services.inference.embedder import Embedder, Form
 from services.inference.engine import Engine, Message, Role, Turn
 from services.inference.models import Models
 from services.inference.preflight import StartError
@@ -18,7 +19,7 @@ from services.rpc.errors import ServiceError
 # Time in which the runs of a dead engine tell their clients.
 FAREWELL_SECONDS = 2.0
 
-Load = Callable[[], Awaitable[Engine]]
+Load = Callable[[], Awaitable[Engine | Embedder]]
 SetServing = Callable[[bool], Awaitable[None]]
 
 
@@ -74,16 +75,14 @@ class ModelLife:
         finally:
             await engine.close()
 
-    async def _warm_up(self, engine: Engine, seconds: float) -> None:
+    async def _warm_up(self, engine: Engine | Embedder, seconds: float) -> None:
         """Have it answer once: compiled parts, caches and the template are then in place."""
-        turn = Turn((Message(Role.USER, "Hello"),))
         try:
             async with asyncio.timeout(seconds):
-                prompt = await engine.render(turn)
-                steps = engine.generate(prompt, max_output_tokens=2, request_id="warm-up")
-                async with aclosing(steps):
-                    async for _ in steps:
-                        pass
+                if isinstance(engine, Embedder):
+                    await engine.embed(await engine.read("Hello", cut=True), Form(), "warm-up")
+                else:
+                    await _chat(engine)
         except TimeoutError:
             raise StartError(f"The model {self._name} did not answer in {seconds:.0f} s.") from None
         except ServiceError as error:
@@ -95,3 +94,10 @@ class ModelLife:
         self._models.failed(self._name)
         await self._set_serving(False)
         await self._runs.wait_until_empty(FAREWELL_SECONDS)
+
+
+async def _chat(engine: Engine) -> None:
+    prompt = await engine.render(Turn((Message(Role.USER, "Hello"),)))
+    async with aclosing(engine.generate(prompt, max_output_tokens=2, request_id="warm-up")) as steps:
+        async for _ in steps:
+            pass

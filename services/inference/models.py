@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from services.inference.embedder import Embedder
 from services.inference.engine import Engine, ModelCard
-from services.inference.errors import ModelNotFound, ModelNotReady
+from services.inference.errors import ModelNotFound, ModelNotReady, ModelOfOtherKind
 from services.rpc.principal import Principal
 
 
@@ -25,13 +26,15 @@ class ServedModel:
     Attributes:
         name: The name by which requests ask for it.
         is_default: Whether it answers requests that name none.
-        engine: Its engine, once it runs.
+        engine: Its engine, once it runs; None for one that embeds.
+        embedder: The same for one that embeds.
         state: Whether it can be asked.
     """
 
     name: str
     is_default: bool
     engine: Engine | None = None
+    embedder: Embedder | None = None
     state: ModelState = ModelState.LOADING
 
     @property
@@ -42,7 +45,8 @@ class ServedModel:
     @property
     def card(self) -> ModelCard | None:
         """What it can do; unknown until it is loaded."""
-        return self.engine.card if self.engine is not None else None
+        runs = self.engine or self.embedder
+        return runs.card if runs is not None else None
 
 
 class Models:
@@ -62,10 +66,14 @@ class Models:
         """The models that a caller may use, by name."""
         return [served for served in self._models.values() if caller.may(served.permission)]
 
-    def ready(self, name: str, engine: Engine) -> None:
-        """The model answers, with this engine."""
+    def ready(self, name: str, engine: Engine | Embedder) -> None:
+        """The model answers, with this engine or embedder."""
         served = self._models[name]
-        served.engine, served.state = engine, ModelState.READY
+        if isinstance(engine, Embedder):
+            served.embedder = engine
+        else:
+            served.engine = engine
+        served.state = ModelState.READY
 
     def failed(self, name: str) -> None:
         """The model's engine stopped."""
@@ -91,8 +99,26 @@ class Models:
             ModelNotFound: There is no such model.
             PermissionMissing: The caller may not use it.
             ModelNotReady: It is loading, or its engine stopped.
+            ModelOfOtherKind: It embeds.
         """
-        served = self.find(name or self._default, caller)
-        if served.engine is None or served.state is not ModelState.READY:
-            raise ModelNotReady(served.name)
+        served = self._asked(name, caller)
+        if served.engine is None:
+            raise ModelOfOtherKind(served.name, embeds=True)
         return served.engine
+
+    def embedder(self, name: str, caller: Principal) -> Embedder:
+        """The embedder of a model; as `engine`, but it must embed."""
+        served = self._asked(name, caller)
+        if served.embedder is None:
+            raise ModelOfOtherKind(served.name, embeds=False)
+        return served.embedder
+
+    def _asked(self, name: str, caller: Principal) -> ServedModel:
+        """The model that a caller asks for, which can answer."""
+        served = self._models.get(name or self._default)
+        if served is None:
+            raise ModelNotFound(name, (permitted.name for permitted in self.permitted(caller)))
+        caller.require(served.permission)
+        if served.card is None or served.state is not ModelState.READY:
+            raise ModelNotReady(served.name)
+        return served

@@ -12,6 +12,7 @@ from parley.inference.v1 import (
     chat_pb2,
     completion_pb2,
     converse_pb2,
+    embed_pb2,
     inference_service_pb2,
     tokens_pb2,
 )
@@ -20,6 +21,7 @@ from services.inference import token_methods, translate
 from services.inference.answering import Answering
 from services.inference.call_end import at_the_end, ends_with
 from services.inference.conversation import Conversation
+from services.inference.embedding import Embedding
 from services.inference.errors import CallNotWaiting, RunNotFound
 from services.inference.events import FinishReason
 from services.inference.kept_runs import Reader
@@ -51,6 +53,7 @@ class InferenceServicer(InferenceServiceServicer):
         runs: RunRegistry,
         mailbox: Mailbox,
         page_tokens: PageTokens,
+        embedding: Embedding,
         cache: TurnCache | None = None,
     ) -> None:
         """Serve these models.
@@ -63,6 +66,7 @@ class InferenceServicer(InferenceServiceServicer):
             runs: The runs of this replica.
             mailbox: Finds the runs that other replicas have.
             page_tokens: Seals the places in lists.
+            embedding: Embeds texts.
             cache: What was answered before; None where nothing is kept.
         """
         self._answering = answering
@@ -72,6 +76,7 @@ class InferenceServicer(InferenceServiceServicer):
         self._runs = runs
         self._mailbox = mailbox
         self._page_tokens = page_tokens
+        self._embedding = embedding
         self._cache = cache
 
     async def Chat(
@@ -188,6 +193,11 @@ class InferenceServicer(InferenceServiceServicer):
                 raise CallNotWaiting(run_id, call_id)
             case Outcome.NOT_PERMITTED:
                 raise PermissionMissing(delivery.permission)
+
+    async def Embed(self, request: embed_pb2.EmbedRequest, context: Context) -> embed_pb2.EmbedResponse:
+        """See `InferenceService.Embed`."""
+        del context
+        return await self._embedding.answer(request)
 
     async def ListModels(
         self, request: inference_service_pb2.ListModelsRequest, context: Context

@@ -350,6 +350,8 @@ def model(served: ServedModel) -> model_pb2.Model:
         vocabulary_size=card.vocabulary_size if card else 0,
         default_max_output_tokens=(card.max_output_tokens or 0) if card else 0,
         capabilities=_capabilities(card) if card else (),
+        supports_embeddings=card is not None and card.supports_embeddings,
+        embedding_dimensions=card.embedding_dimensions if card else 0,
     )
 
 

@@ -34,6 +34,8 @@ from services.inference.conversation import Conversation
 from services.inference.conversations.continuing import Continuing
 from services.inference.conversations.library import ConversationLibrary
 from services.inference.conversations.servicer import ConversationServicer
+from services.inference.embedder import Embedder
+from services.inference.embedding import Embedding
 from services.inference.engine import Engine
 from services.inference.journal import Journal
 from services.inference.mailbox import StoreMailbox
@@ -214,7 +216,7 @@ def replica(identity: Identity, tokens: TokenMaker, tools_stub: Any, store: Redi
 
     @asynccontextmanager
     async def start(
-        engine: Engine | None,
+        engine: Engine | Embedder | None,
         limits: LimitSource | None = None,
         verifier: Verifier | None = None,
         revocations: Revocations | None = None,
@@ -261,7 +263,9 @@ def replica(identity: Identity, tokens: TokenMaker, tools_stub: Any, store: Redi
         )
         converse = partial(Conversation, answering, server.stopping, idle_seconds=idle_seconds)
         pages = PageTokens()
-        servicer = InferenceServicer(answering, resumption, converse, models, runs, mailbox, pages, cache)
+        servicer = InferenceServicer(
+            answering, resumption, converse, models, runs, mailbox, pages, Embedding(models, admission), cache
+        )
         server.add(add_InferenceServiceServicer_to_server, servicer)
         server.add(add_ConversationServiceServicer_to_server, ConversationServicer(library, pages))
         async with AsyncExitStack() as stack:

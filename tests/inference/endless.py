@@ -16,6 +16,7 @@ from parley.inference.v1.inference_service_pb2_grpc import add_InferenceServiceS
 from services.inference.answering import Answering
 from services.inference.conversation import Conversation
 from services.inference.conversations.continuing import Continuing
+from services.inference.embedding import Embedding
 from services.inference.engine import (
     ContentDelta,
     ModelCard,
@@ -162,7 +163,16 @@ async def serve() -> None:
                 answering, Journal(store), mailbox, Revocations(synchronized=True), server.stopping
             )
             converse = partial(Conversation, answering, server.stopping)
-            servicer = InferenceServicer(answering, resumption, converse, models, runs, mailbox, PageTokens())
+            servicer = InferenceServicer(
+                answering,
+                resumption,
+                converse,
+                models,
+                runs,
+                mailbox,
+                PageTokens(),
+                Embedding(models, admission),
+            )
             server.add(add_InferenceServiceServicer_to_server, servicer)
             async with resumption.keeping(), mailbox.listening():
                 await server.start()

@@ -18,6 +18,7 @@ from parley.inference.v1.inference_service_pb2_grpc import add_InferenceServiceS
 from parley.inference.v1.openai_service_pb2_grpc import add_OpenAIServiceServicer_to_server
 from services.inference.answering import Answering
 from services.inference.conversations.continuing import Continuing
+from services.inference.embedding import Embedding
 from services.inference.journal import Journal
 from services.inference.mailbox import StoreMailbox
 from services.inference.models import Models
@@ -109,7 +110,9 @@ async def replica(
     resumption = Resumption(
         answering, Journal(store), mailbox, Revocations(synchronized=True), server.stopping
     )
-    servicer = InferenceServicer(answering, resumption, lambda: None, models, runs, mailbox, PageTokens())
+    servicer = InferenceServicer(
+        answering, resumption, lambda: None, models, runs, mailbox, PageTokens(), Embedding(models, admission)
+    )
     server.add(add_InferenceServiceServicer_to_server, servicer)
     server.add(add_OpenAIServiceServicer_to_server, OpenAIServicer(answering, models))
     return f"127.0.0.1:{await server.start()}"

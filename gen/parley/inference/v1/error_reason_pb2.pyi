@@ -155,6 +155,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The replica keeps as many events as it may, so that a cut would cancel
     another run. In `started.resume_error`.
     """
+    ERROR_REASON_MODEL_OF_OTHER_KIND: _ErrorReason.ValueType  # 54
+    """The model is of another kind: asked to chat, it only embeds, or the other
+    way round. Metadata: `model`, `kind` (`chat` or `embeddings`: what it does).
+    """
+    ERROR_REASON_DIMENSIONS_NOT_OFFERED: _ErrorReason.ValueType  # 55
+    """The model has no embeddings of this size. Metadata: `model`, `dimensions`
+    (what was asked for).
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons that the inference service gives, in the domain `inference.parley`."""
@@ -291,5 +299,13 @@ kept of one. Metadata: `run_id`; `first_sequence`, the first that is kept.
 ERROR_REASON_RESUME_FULL: ErrorReason.ValueType  # 51
 """The replica keeps as many events as it may, so that a cut would cancel
 another run. In `started.resume_error`.
+"""
+ERROR_REASON_MODEL_OF_OTHER_KIND: ErrorReason.ValueType  # 54
+"""The model is of another kind: asked to chat, it only embeds, or the other
+way round. Metadata: `model`, `kind` (`chat` or `embeddings`: what it does).
+"""
+ERROR_REASON_DIMENSIONS_NOT_OFFERED: ErrorReason.ValueType  # 55
+"""The model has no embeddings of this size. Metadata: `model`, `dimensions`
+(what was asked for).
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -28,12 +28,13 @@ from parley.inference.v1 import answer_pb2 as parley_dot_inference_dot_v1_dot_an
 from parley.inference.v1 import chat_pb2 as parley_dot_inference_dot_v1_dot_chat__pb2
 from parley.inference.v1 import completion_pb2 as parley_dot_inference_dot_v1_dot_completion__pb2
 from parley.inference.v1 import converse_pb2 as parley_dot_inference_dot_v1_dot_converse__pb2
+from parley.inference.v1 import embed_pb2 as parley_dot_inference_dot_v1_dot_embed__pb2
 from parley.inference.v1 import model_pb2 as parley_dot_inference_dot_v1_dot_model__pb2
 from parley.inference.v1 import tokens_pb2 as parley_dot_inference_dot_v1_dot_tokens__pb2
 from parley.policy.v1 import policy_pb2 as parley_dot_policy_dot_v1_dot_policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+parley/inference/v1/inference_service.proto\x12\x13parley.inference.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a parley/inference/v1/answer.proto\x1a\x1eparley/inference/v1/chat.proto\x1a$parley/inference/v1/completion.proto\x1a\"parley/inference/v1/converse.proto\x1a\x1fparley/inference/v1/model.proto\x1a parley/inference/v1/tokens.proto\x1a\x1dparley/policy/v1/policy.proto\"X\n\rResumeRequest\x12/\n\x06run_id\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a\x32\x18^[0-9A-HJKMNP-TV-Z]{26}$\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x04\"?\n\x0eResumeResponse\x12-\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1e.parley.inference.v1.ChatEvent\"@\n\rCancelRequest\x12/\n\x06run_id\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a\x32\x18^[0-9A-HJKMNP-TV-Z]{26}$\"\x10\n\x0e\x43\x61ncelResponse\"\x89\x01\n\x17SubmitToolResultRequest\x12/\n\x06run_id\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a\x32\x18^[0-9A-HJKMNP-TV-Z]{26}$\x12=\n\x06result\x18\x02 \x01(\x0b\x32%.parley.inference.v1.ClientToolResultB\x06\xbaH\x03\xc8\x01\x01\"\x1a\n\x18SubmitToolResultResponse\"\x89\x01\n\x15\x44\x65\x63ideApprovalRequest\x12/\n\x06run_id\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a\x32\x18^[0-9A-HJKMNP-TV-Z]{26}$\x12?\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0b\x32%.parley.inference.v1.ApprovalDecisionB\x06\xbaH\x03\xc8\x01\x01\"\x18\n\x16\x44\x65\x63ideApprovalResponse\"N\n\x11ListModelsRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\rB\x08\xbaH\x05*\x03\x18\xe8\x07\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"Y\n\x12ListModelsResponse\x12*\n\x06models\x18\x01 \x03(\x0b\x32\x1a.parley.inference.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"R\n\x11PurgeCacheRequest\x12=\n\x05model\x18\x01 \x01(\tB.\xbaH+r)2\'^([a-zA-Z0-9][a-zA-Z0-9._/:-]{0,255})?$\"+\n\x12PurgeCacheResponse\x12\x15\n\rdeleted_turns\x18\x01 \x01(\x04\"L\n\x0fGetModelRequest\x12\x39\n\x04name\x18\x01 \x01(\tB+\xbaH(r&2$^[a-zA-Z0-9][a-zA-Z0-9._/:-]{0,255}$\"=\n\x10GetModelResponse\x12)\n\x05model\x18\x01 \x01(\x0b\x32\x1a.parley.inference.v1.Model2\xba\x0f\n\x10InferenceService\x12~\n\x04\x43hat\x12 .parley.inference.v1.ChatRequest\x1a!.parley.inference.v1.ChatResponse\"/\xaa\xfd\x1b\x14\n\x0einference.chat\"\x02\x01\x03\x82\xd3\xe4\x93\x02\x11\"\x0c/api/v1/chat:\x01*0\x01\x12\x90\x01\n\x06Resume\x12\".parley.inference.v1.ResumeRequest\x1a#.parley.inference.v1.ResumeResponse\";\x90\x02\x01\xaa\xfd\x1b\x10\n\x0einference.chat\x82\xd3\xe4\x93\x02\x1e\x12\x1c/api/v1/runs/{run_id}:resume0\x01\x12q\n\x08\x43onverse\x12$.parley.inference.v1.ConverseRequest\x1a%.parley.inference.v1.ConverseResponse\"\x14\xaa\xfd\x1b\x10\n\x0einference.chat(\x01\x30\x01\x12\x91\x01\n\x06\x43\x61ncel\x12\".parley.inference.v1.CancelRequest\x1a#.parley.inference.v1.CancelResponse\">\x90\x02\x02\xaa\xfd\x1b\x10\n\x0einference.chat\x82\xd3\xe4\x93\x02!\"\x1c/api/v1/runs/{run_id}:cancel:\x01*\x12\xb9\x01\n\x10SubmitToolResult\x12,.parley.inference.v1.SubmitToolResultRequest\x1a-.parley.inference.v1.SubmitToolResultResponse\"H\x90\x02\x02\xaa\xfd\x1b\x10\n\x0einference.chat\x82\xd3\xe4\x93\x02+\"&/api/v1/runs/{run_id}:submitToolResult:\x01*\x12\xb1\x01\n\x0e\x44\x65\x63ideApproval\x12*.parley.inference.v1.DecideApprovalRequest\x1a+.parley.inference.v1.DecideApprovalResponse\"F\x90\x02\x02\xaa\xfd\x1b\x10\n\x0einference.chat\x82\xd3\xe4\x93\x02)\"$/api/v1/runs/{run_id}:decideApproval:\x01*\x12\x8e\x01\n\nListModels\x12&.parley.inference.v1.ListModelsRequest\x1a\'.parley.inference.v1.ListModelsResponse\"/\x90\x02\x01\xaa\xfd\x1b\x12\n\x10inference.models\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/v1/models\x12\x9b\x01\n\nPurgeCache\x12&.parley.inference.v1.PurgeCacheRequest\x1a\'.parley.inference.v1.PurgeCacheResponse\"<\x90\x02\x02\xaa\xfd\x1b\x17\n\x15inference.cache.purge\x82\xd3\xe4\x93\x02\x18\"\x13/api/v1/cache:purge:\x01*\x12\x92\x01\n\x08GetModel\x12$.parley.inference.v1.GetModelRequest\x1a%.parley.inference.v1.GetModelResponse\"9\x90\x02\x01\xaa\xfd\x1b\x12\n\x10inference.models\x82\xd3\xe4\x93\x02\x1a\x12\x18/api/v1/models/{name=**}\x12\x8a\x01\n\x08\x43omplete\x12$.parley.inference.v1.CompleteRequest\x1a%.parley.inference.v1.CompleteResponse\"/\xaa\xfd\x1b\x10\n\x0einference.chat\x82\xd3\xe4\x93\x02\x15\"\x10/api/v1/complete:\x01*0\x01\x12\x92\x01\n\x08Tokenize\x12$.parley.inference.v1.TokenizeRequest\x1a%.parley.inference.v1.TokenizeResponse\"9\x90\x02\x01\xaa\xfd\x1b\x10\n\x0einference.chat\x82\xd3\xe4\x93\x02\x1c\"\x17/api/v1/tokens:tokenize:\x01*\x12\x9a\x01\n\nDetokenize\x12&.parley.inference.v1.DetokenizeRequest\x1a\'.parley.inference.v1.DetokenizeResponse\";\x90\x02\x01\xaa\xfd\x1b\x10\n\x0einference.chat\x82\xd3\xe4\x93\x02\x1e\"\x19/api/v1/tokens:detokenize:\x01*\x12\x98\x01\n\x0b\x43ountTokens\x12\'.parley.inference.v1.CountTokensRequest\x1a(.parley.inference.v1.CountTokensResponse\"6\x90\x02\x01\xaa\xfd\x1b\x10\n\x0einference.chat\x82\xd3\xe4\x93\x02\x19\"\x14/api/v1/tokens:count:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+parley/inference/v1/inference_service.proto\x12\x13parley.inference.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a parley/inference/v1/answer.proto\x1a\x1eparley/inference/v1/chat.proto\x1a$parley/inference/v1/completion.proto\x1a\"parley/inference/v1/converse.proto\x1a\x1fparley/inference/v1/embed.proto\x1a\x1fparley/inference/v1/model.proto\x1a parley/inference/v1/tokens.proto\x1a\x1dparley/policy/v1/policy.proto\"X\n\rResumeRequest\x12/\n\x06run_id\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a\x32\x18^[0-9A-HJKMNP-TV-Z]{26}$\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x04\"?\n\x0eResumeResponse\x12-\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1e.parley.inference.v1.ChatEvent\"@\n\rCancelRequest\x12/\n\x06run_id\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a\x32\x18^[0-9A-HJKMNP-TV-Z]{26}$\"\x10\n\x0e\x43\x61ncelResponse\"\x89\x01\n\x17SubmitToolResultRequest\x12/\n\x06run_id\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a\x32\x18^[0-9A-HJKMNP-TV-Z]{26}$\x12=\n\x06result\x18\x02 \x01(\x0b\x32%.parley.inference.v1.ClientToolResultB\x06\xbaH\x03\xc8\x01\x01\"\x1a\n\x18SubmitToolResultResponse\"\x89\x01\n\x15\x44\x65\x63ideApprovalRequest\x12/\n\x06run_id\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a\x32\x18^[0-9A-HJKMNP-TV-Z]{26}$\x12?\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0b\x32%.parley.inference.v1.ApprovalDecisionB\x06\xbaH\x03\xc8\x01\x01\"\x18\n\x16\x44\x65\x63ideApprovalResponse\"N\n\x11ListModelsRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\rB\x08\xbaH\x05*\x03\x18\xe8\x07\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"Y\n\x12ListModelsResponse\x12*\n\x06models\x18\x01 \x03(\x0b\x32\x1a.parley.inference.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"R\n\x11PurgeCacheRequest\x12=\n\x05model\x18\x01 \x01(\tB.\xbaH+r)2\'^([a-zA-Z0-9][a-zA-Z0-9._/:-]{0,255})?$\"+\n\x12PurgeCacheResponse\x12\x15\n\rdeleted_turns\x18\x01 \x01(\x04\"L\n\x0fGetModelRequest\x12\x39\n\x04name\x18\x01 \x01(\tB+\xbaH(r&2$^[a-zA-Z0-9][a-zA-Z0-9._/:-]{0,255}$\"=\n\x10GetModelResponse\x12)\n\x05model\x18\x01 \x01(\x0b\x32\x1a.parley.inference.v1.Model2\xb9\x10\n\x10InferenceService\x12~\n\x04\x43hat\x12 .parley.inference.v1.ChatRequest\x1a!.parley.inference.v1.ChatResponse\"/\xaa\xfd\x1b\x14\n\x0einference.chat\"\x02\x01\x03\x82\xd3\xe4\x93\x02\x11\"\x0c/api/v1/chat:\x01*0\x01\x12\x90\x01\n\x06Resume\x12\".parley.inference.v1.ResumeRequest\x1a#.parley.inference.v1.ResumeResponse\";\x90\x02\x01\xaa\xfd\x1b\x10\n\x0einference.chat\x82\xd3\xe4\x93\x02\x1e\x12\x1c/api/v1/runs/{run_id}:resume0\x01\x12q\n\x08\x43onverse\x12$.parley.inference.v1.ConverseRequest\x1a%.parley.inference.v1.ConverseResponse\"\x14\xaa\xfd\x1b\x10\n\x0einference.chat(\x01\x30\x01\x12\x91\x01\n\x06\x43\x61ncel\x12\".parley.inference.v1.CancelRequest\x1a#.parley.inference.v1.CancelResponse\">\x90\x02\x02\xaa\xfd\x1b\x10\n\x0einference.chat\x82\xd3\xe4\x93\x02!\"\x1c/api/v1/runs/{run_id}:cancel:\x01*\x12\xb9\x01\n\x10SubmitToolResult\x12,.parley.inference.v1.SubmitToolResultRequest\x1a-.parley.inference.v1.SubmitToolResultResponse\"H\x90\x02\x02\xaa\xfd\x1b\x10\n\x0einference.chat\x82\xd3\xe4\x93\x02+\"&/api/v1/runs/{run_id}:submitToolResult:\x01*\x12\xb1\x01\n\x0e\x44\x65\x63ideApproval\x12*.parley.inference.v1.DecideApprovalRequest\x1a+.parley.inference.v1.DecideApprovalResponse\"F\x90\x02\x02\xaa\xfd\x1b\x10\n\x0einference.chat\x82\xd3\xe4\x93\x02)\"$/api/v1/runs/{run_id}:decideApproval:\x01*\x12}\n\x05\x45mbed\x12!.parley.inference.v1.EmbedRequest\x1a\".parley.inference.v1.EmbedResponse\"-\xaa\xfd\x1b\x11\n\x0finference.embed\x82\xd3\xe4\x93\x02\x12\"\r/api/v1/embed:\x01*\x12\x8e\x01\n\nListModels\x12&.parley.inference.v1.ListModelsRequest\x1a\'.parley.inference.v1.ListModelsResponse\"/\x90\x02\x01\xaa\xfd\x1b\x12\n\x10inference.models\x82\xd3\xe4\x93\x02\x10\x12\x0e/api/v1/models\x12\x9b\x01\n\nPurgeCache\x12&.parley.inference.v1.PurgeCacheRequest\x1a\'.parley.inference.v1.PurgeCacheResponse\"<\x90\x02\x02\xaa\xfd\x1b\x17\n\x15inference.cache.purge\x82\xd3\xe4\x93\x02\x18\"\x13/api/v1/cache:purge:\x01*\x12\x92\x01\n\x08GetModel\x12$.parley.inference.v1.GetModelRequest\x1a%.parley.inference.v1.GetModelResponse\"9\x90\x02\x01\xaa\xfd\x1b\x12\n\x10inference.models\x82\xd3\xe4\x93\x02\x1a\x12\x18/api/v1/models/{name=**}\x12\x8a\x01\n\x08\x43omplete\x12$.parley.inference.v1.CompleteRequest\x1a%.parley.inference.v1.CompleteResponse\"/\xaa\xfd\x1b\x10\n\x0einference.chat\x82\xd3\xe4\x93\x02\x15\"\x10/api/v1/complete:\x01*0\x01\x12\x92\x01\n\x08Tokenize\x12$.parley.inference.v1.TokenizeRequest\x1a%.parley.inference.v1.TokenizeResponse\"9\x90\x02\x01\xaa\xfd\x1b\x10\n\x0einference.chat\x82\xd3\xe4\x93\x02\x1c\"\x17/api/v1/tokens:tokenize:\x01*\x12\x9a\x01\n\nDetokenize\x12&.parley.inference.v1.DetokenizeRequest\x1a\'.parley.inference.v1.DetokenizeResponse\";\x90\x02\x01\xaa\xfd\x1b\x10\n\x0einference.chat\x82\xd3\xe4\x93\x02\x1e\"\x19/api/v1/tokens:detokenize:\x01*\x12\x98\x01\n\x0b\x43ountTokens\x12\'.parley.inference.v1.CountTokensRequest\x1a(.parley.inference.v1.CountTokensResponse\"6\x90\x02\x01\xaa\xfd\x1b\x10\n\x0einference.chat\x82\xd3\xe4\x93\x02\x19\"\x14/api/v1/tokens:count:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -72,6 +73,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INFERENCESERVICE'].methods_by_name['SubmitToolResult']._serialized_options = b'\220\002\002\252\375\033\020\n\016inference.chat\202\323\344\223\002+\"&/api/v1/runs/{run_id}:submitToolResult:\001*'
   _globals['_INFERENCESERVICE'].methods_by_name['DecideApproval']._loaded_options = None
   _globals['_INFERENCESERVICE'].methods_by_name['DecideApproval']._serialized_options = b'\220\002\002\252\375\033\020\n\016inference.chat\202\323\344\223\002)\"$/api/v1/runs/{run_id}:decideApproval:\001*'
+  _globals['_INFERENCESERVICE'].methods_by_name['Embed']._loaded_options = None
+  _globals['_INFERENCESERVICE'].methods_by_name['Embed']._serialized_options = b'\252\375\033\021\n\017inference.embed\202\323\344\223\002\022\"\r/api/v1/embed:\001*'
   _globals['_INFERENCESERVICE'].methods_by_name['ListModels']._loaded_options = None
   _globals['_INFERENCESERVICE'].methods_by_name['ListModels']._serialized_options = b'\220\002\001\252\375\033\022\n\020inference.models\202\323\344\223\002\020\022\016/api/v1/models'
   _globals['_INFERENCESERVICE'].methods_by_name['PurgeCache']._loaded_options = None
@@ -86,34 +89,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INFERENCESERVICE'].methods_by_name['Detokenize']._serialized_options = b'\220\002\001\252\375\033\020\n\016inference.chat\202\323\344\223\002\036\"\031/api/v1/tokens:detokenize:\001*'
   _globals['_INFERENCESERVICE'].methods_by_name['CountTokens']._loaded_options = None
   _globals['_INFERENCESERVICE'].methods_by_name['CountTokens']._serialized_options = b'\220\002\001\252\375\033\020\n\016inference.chat\202\323\344\223\002\031\"\024/api/v1/tokens:count:\001*'
-  _globals['_RESUMEREQUEST']._serialized_start=365
-  _globals['_RESUMEREQUEST']._serialized_end=453
-  _globals['_RESUMERESPONSE']._serialized_start=455
-  _globals['_RESUMERESPONSE']._serialized_end=518
-  _globals['_CANCELREQUEST']._serialized_start=520
-  _globals['_CANCELREQUEST']._serialized_end=584
-  _globals['_CANCELRESPONSE']._serialized_start=586
-  _globals['_CANCELRESPONSE']._serialized_end=602
-  _globals['_SUBMITTOOLRESULTREQUEST']._serialized_start=605
-  _globals['_SUBMITTOOLRESULTREQUEST']._serialized_end=742
-  _globals['_SUBMITTOOLRESULTRESPONSE']._serialized_start=744
-  _globals['_SUBMITTOOLRESULTRESPONSE']._serialized_end=770
-  _globals['_DECIDEAPPROVALREQUEST']._serialized_start=773
-  _globals['_DECIDEAPPROVALREQUEST']._serialized_end=910
-  _globals['_DECIDEAPPROVALRESPONSE']._serialized_start=912
-  _globals['_DECIDEAPPROVALRESPONSE']._serialized_end=936
-  _globals['_LISTMODELSREQUEST']._serialized_start=938
-  _globals['_LISTMODELSREQUEST']._serialized_end=1016
-  _globals['_LISTMODELSRESPONSE']._serialized_start=1018
-  _globals['_LISTMODELSRESPONSE']._serialized_end=1107
-  _globals['_PURGECACHEREQUEST']._serialized_start=1109
-  _globals['_PURGECACHEREQUEST']._serialized_end=1191
-  _globals['_PURGECACHERESPONSE']._serialized_start=1193
-  _globals['_PURGECACHERESPONSE']._serialized_end=1236
-  _globals['_GETMODELREQUEST']._serialized_start=1238
-  _globals['_GETMODELREQUEST']._serialized_end=1314
-  _globals['_GETMODELRESPONSE']._serialized_start=1316
-  _globals['_GETMODELRESPONSE']._serialized_end=1377
-  _globals['_INFERENCESERVICE']._serialized_start=1380
-  _globals['_INFERENCESERVICE']._serialized_end=3358
+  _globals['_RESUMEREQUEST']._serialized_start=398
+  _globals['_RESUMEREQUEST']._serialized_end=486
+  _globals['_RESUMERESPONSE']._serialized_start=488
+  _globals['_RESUMERESPONSE']._serialized_end=551
+  _globals['_CANCELREQUEST']._serialized_start=553
+  _globals['_CANCELREQUEST']._serialized_end=617
+  _globals['_CANCELRESPONSE']._serialized_start=619
+  _globals['_CANCELRESPONSE']._serialized_end=635
+  _globals['_SUBMITTOOLRESULTREQUEST']._serialized_start=638
+  _globals['_SUBMITTOOLRESULTREQUEST']._serialized_end=775
+  _globals['_SUBMITTOOLRESULTRESPONSE']._serialized_start=777
+  _globals['_SUBMITTOOLRESULTRESPONSE']._serialized_end=803
+  _globals['_DECIDEAPPROVALREQUEST']._serialized_start=806
+  _globals['_DECIDEAPPROVALREQUEST']._serialized_end=943
+  _globals['_DECIDEAPPROVALRESPONSE']._serialized_start=945
+  _globals['_DECIDEAPPROVALRESPONSE']._serialized_end=969
+  _globals['_LISTMODELSREQUEST']._serialized_start=971
+  _globals['_LISTMODELSREQUEST']._serialized_end=1049
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1051
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1140
+  _globals['_PURGECACHEREQUEST']._serialized_start=1142
+  _globals['_PURGECACHEREQUEST']._serialized_end=1224
+  _globals['_PURGECACHERESPONSE']._serialized_start=1226
+  _globals['_PURGECACHERESPONSE']._serialized_end=1269
+  _globals['_GETMODELREQUEST']._serialized_start=1271
+  _globals['_GETMODELREQUEST']._serialized_end=1347
+  _globals['_GETMODELRESPONSE']._serialized_start=1349
+  _globals['_GETMODELRESPONSE']._serialized_end=1410
+  _globals['_INFERENCESERVICE']._serialized_start=1413
+  _globals['_INFERENCESERVICE']._serialized_end=3518
 # @@protoc_insertion_point(module_scope)

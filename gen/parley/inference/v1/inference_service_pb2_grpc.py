@@ -6,6 +6,7 @@ import warnings
 from parley.inference.v1 import chat_pb2 as parley_dot_inference_dot_v1_dot_chat__pb2
 from parley.inference.v1 import completion_pb2 as parley_dot_inference_dot_v1_dot_completion__pb2
 from parley.inference.v1 import converse_pb2 as parley_dot_inference_dot_v1_dot_converse__pb2
+from parley.inference.v1 import embed_pb2 as parley_dot_inference_dot_v1_dot_embed__pb2
 from parley.inference.v1 import inference_service_pb2 as parley_dot_inference_dot_v1_dot_inference__service__pb2
 from parley.inference.v1 import tokens_pb2 as parley_dot_inference_dot_v1_dot_tokens__pb2
 
@@ -68,6 +69,11 @@ class InferenceServiceStub:
                 '/parley.inference.v1.InferenceService/DecideApproval',
                 request_serializer=parley_dot_inference_dot_v1_dot_inference__service__pb2.DecideApprovalRequest.SerializeToString,
                 response_deserializer=parley_dot_inference_dot_v1_dot_inference__service__pb2.DecideApprovalResponse.FromString,
+                _registered_method=True)
+        self.Embed = channel.unary_unary(
+                '/parley.inference.v1.InferenceService/Embed',
+                request_serializer=parley_dot_inference_dot_v1_dot_embed__pb2.EmbedRequest.SerializeToString,
+                response_deserializer=parley_dot_inference_dot_v1_dot_embed__pb2.EmbedResponse.FromString,
                 _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/parley.inference.v1.InferenceService/ListModels',
@@ -173,6 +179,15 @@ class InferenceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Embed(self, request, context):
+        """Embeds texts with a pooling model: one vector for each, all at once. Closing
+        the call frees the engine. A model that chats is refused with
+        MODEL_OF_OTHER_KIND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListModels(self, request, context):
         """Lists the models that can be asked.
         """
@@ -256,6 +271,11 @@ def add_InferenceServiceServicer_to_server(servicer, server):
                     servicer.DecideApproval,
                     request_deserializer=parley_dot_inference_dot_v1_dot_inference__service__pb2.DecideApprovalRequest.FromString,
                     response_serializer=parley_dot_inference_dot_v1_dot_inference__service__pb2.DecideApprovalResponse.SerializeToString,
+            ),
+            'Embed': grpc.unary_unary_rpc_method_handler(
+                    servicer.Embed,
+                    request_deserializer=parley_dot_inference_dot_v1_dot_embed__pb2.EmbedRequest.FromString,
+                    response_serializer=parley_dot_inference_dot_v1_dot_embed__pb2.EmbedResponse.SerializeToString,
             ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
@@ -456,6 +476,33 @@ class InferenceService:
             '/parley.inference.v1.InferenceService/DecideApproval',
             parley_dot_inference_dot_v1_dot_inference__service__pb2.DecideApprovalRequest.SerializeToString,
             parley_dot_inference_dot_v1_dot_inference__service__pb2.DecideApprovalResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Embed(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.inference.v1.InferenceService/Embed',
+            parley_dot_inference_dot_v1_dot_embed__pb2.EmbedRequest.SerializeToString,
+            parley_dot_inference_dot_v1_dot_embed__pb2.EmbedResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -8,6 +8,7 @@ from grpc import aio as _aio
 from parley.inference.v1 import chat_pb2 as _chat_pb2
 from parley.inference.v1 import completion_pb2 as _completion_pb2
 from parley.inference.v1 import converse_pb2 as _converse_pb2
+from parley.inference.v1 import embed_pb2 as _embed_pb2
 from parley.inference.v1 import inference_service_pb2 as _inference_service_pb2
 from parley.inference.v1 import tokens_pb2 as _tokens_pb2
 import abc as _abc_1
@@ -76,6 +77,11 @@ class InferenceServiceStub:
     replica runs it. Who approves needs the tool's own permission, too. The
     same decision again is taken and changes nothing.
     """
+    Embed: _grpc.UnaryUnaryMultiCallable[_embed_pb2.EmbedRequest, _embed_pb2.EmbedResponse]
+    """Embeds texts with a pooling model: one vector for each, all at once. Closing
+    the call frees the engine. A model that chats is refused with
+    MODEL_OF_OTHER_KIND.
+    """
     ListModels: _grpc.UnaryUnaryMultiCallable[_inference_service_pb2.ListModelsRequest, _inference_service_pb2.ListModelsResponse]
     """Lists the models that can be asked."""
     PurgeCache: _grpc.UnaryUnaryMultiCallable[_inference_service_pb2.PurgeCacheRequest, _inference_service_pb2.PurgeCacheResponse]
@@ -138,6 +144,11 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     """Approves or denies a call that a run of the caller waits to make, whichever
     replica runs it. Who approves needs the tool's own permission, too. The
     same decision again is taken and changes nothing.
+    """
+    Embed: _aio.UnaryUnaryMultiCallable[_embed_pb2.EmbedRequest, _embed_pb2.EmbedResponse]  # type: ignore[assignment]
+    """Embeds texts with a pooling model: one vector for each, all at once. Closing
+    the call frees the engine. A model that chats is refused with
+    MODEL_OF_OTHER_KIND.
     """
     ListModels: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.ListModelsRequest, _inference_service_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists the models that can be asked."""
@@ -234,6 +245,17 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         """Approves or denies a call that a run of the caller waits to make, whichever
         replica runs it. Who approves needs the tool's own permission, too. The
         same decision again is taken and changes nothing.
+        """
+
+    @_abc_1.abstractmethod
+    def Embed(
+        self,
+        request: _embed_pb2.EmbedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_embed_pb2.EmbedResponse, _abc.Awaitable[_embed_pb2.EmbedResponse]]:
+        """Embeds texts with a pooling model: one vector for each, all at once. Closing
+        the call frees the engine. A model that chats is refused with
+        MODEL_OF_OTHER_KIND.
         """
 
     @_abc_1.abstractmethod

@@ -103,6 +103,8 @@ class Model(_message.Message):
     VOCABULARY_SIZE_FIELD_NUMBER: _builtins.int
     DEFAULT_MAX_OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
     CAPABILITIES_FIELD_NUMBER: _builtins.int
+    SUPPORTS_EMBEDDINGS_FIELD_NUMBER: _builtins.int
+    EMBEDDING_DIMENSIONS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The name by which requests ask for it."""
     context_length: _builtins.int
@@ -126,6 +128,10 @@ class Model(_message.Message):
     """Tokens of a turn where the request sets no limit. 0 where that is what the
     context has left.
     """
+    supports_embeddings: _builtins.bool
+    """True for a pooling model, which answers `Embed` and cannot chat."""
+    embedding_dimensions: _builtins.int
+    """Numbers of its embeddings. 0 for a model that chats."""
     @_builtins.property
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[Global___ModelCapability.ValueType]:
         """The methods and options that it takes. Empty until it is loaded."""
@@ -143,10 +149,12 @@ class Model(_message.Message):
         vocabulary_size: _builtins.int = ...,
         default_max_output_tokens: _builtins.int = ...,
         capabilities: _abc.Iterable[Global___ModelCapability.ValueType] | None = ...,
+        supports_embeddings: _builtins.bool = ...,
+        embedding_dimensions: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "context_length", b"context_length", "default_max_output_tokens", b"default_max_output_tokens", "is_default", b"is_default", "name", b"name", "revision", b"revision", "state", b"state", "supports_reasoning", b"supports_reasoning", "supports_tools", b"supports_tools", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "context_length", b"context_length", "default_max_output_tokens", b"default_max_output_tokens", "embedding_dimensions", b"embedding_dimensions", "is_default", b"is_default", "name", b"name", "revision", b"revision", "state", b"state", "supports_embeddings", b"supports_embeddings", "supports_reasoning", b"supports_reasoning", "supports_tools", b"supports_tools", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
