@@ -103,7 +103,8 @@ find_torch() {
   fi
 }
 
-# uv downloads and unpacks in parallel. It does not read pip's configuration.
+# uv downloads and unpacks in parallel. It does not read pip's configuration. Compiled once here, the packages
+# need not be compiled at each start where Python may not write beside them.
 install_with_uv() {
   "$VENV/bin/python" -m pip install --quiet "uv>=0.9,<1" || return 1
   local arguments=() value
@@ -113,7 +114,7 @@ install_with_uv() {
   if [[ -n $value ]]; then arguments+=(--default-index "$value"); fi
   value=$(pip_setting cert)
   if [[ -n $value ]]; then export SSL_CERT_FILE=$value; fi
-  VIRTUAL_ENV=$VENV UV_HTTP_TIMEOUT=180 "$VENV/bin/uv" pip install \
+  VIRTUAL_ENV=$VENV UV_HTTP_TIMEOUT=180 "$VENV/bin/uv" pip install --compile-bytecode \
     --index-strategy unsafe-best-match --override "$OVERRIDES" \
     "${arguments[@]}" "${torch_arguments[@]}" --editable ".[$1]"
 }

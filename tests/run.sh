@@ -13,6 +13,8 @@ if (($#)); then limit=(); fi
 
 # `parley up` gives its processes only what they need; coverage needs this too.
 export PARLEY_PASS_VARIABLES=COVERAGE_PROCESS_CONFIG
+# Hundreds of processes start: each would compile all that it imports.
+unset PYTHONDONTWRITEBYTECODE
 # Tests cut connections by the hundred, and gRPC remarks on each.
 export GRPC_VERBOSITY=ERROR
 
