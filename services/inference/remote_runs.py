@@ -60,8 +60,7 @@ class RemoteReader:
             Draining: This replica stops.
         """
         await self._find()
-        last, event = await self._journal.last(self._run_id)
-        if last <= after and _finishes(event):
+        if await self._is_over(after):
             return
         place, pause = after, PAUSE_SECONDS[0]
         while True:
@@ -76,7 +75,9 @@ class RemoteReader:
                 if _finishes(event):
                     return
             if not batch and lost:
-                yield await self._farewell(place + 1)
+                # Who asks after the last event may have done so before that was written.
+                if not await self._is_over(place):
+                    yield await self._farewell(place + 1)
                 return
             pause = PAUSE_SECONDS[0] if batch else min(pause * 2, PAUSE_SECONDS[1])
             await self._pause(pause)
@@ -104,6 +105,11 @@ class RemoteReader:
             self._missed = 0 if there else self._missed + 1
             self._attend_at = now + (ATTEND_SECONDS if there else MISSED_SECONDS)
         return self._missed < MOST_MISSED
+
+    async def _is_over(self, place: int) -> bool:
+        """Whether the run's last event is there, and not after this one."""
+        last, event = await self._journal.last(self._run_id)
+        return last <= place and _finishes(event)
 
     async def _farewell(self, number: int) -> bytes:
         """The last event of a run that nobody has any more.
