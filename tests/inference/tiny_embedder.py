@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from tests.inference.tiny_model import make as make_chat_model
+
+# How embedding models say that they are some: as Sentence Transformers lays them out.
+MODULES = [
+    {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+    {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+    {"idx": 2, "name": "2", "path": "2_Normalize", "type": "sentence_transformers.models.Normalize"},
+]
 
 
 def make(folder: Path) -> Path:
@@ -15,4 +23,9 @@ def make(folder: Path) -> Path:
     body = AutoModelForCausalLM.from_pretrained(folder, dtype="bfloat16").model
     body.config.is_matryoshka = True
     body.save_pretrained(folder)
+    (folder / "modules.json").write_text(json.dumps(MODULES))
+    pooling = folder / "1_Pooling"
+    pooling.mkdir()
+    size = {"word_embedding_dimension": body.config.hidden_size}
+    (pooling / "config.json").write_text(json.dumps({**size, "pooling_mode_lasttoken": True}))
     return folder
