@@ -191,7 +191,7 @@ async def test_nobody_goes_on_with_somebody_elses(
     assert engine.rendered == []
 
 
-@pytest.mark.parametrize("conversation_id", ["", "trip-to-rome", str(ULID()) + "0"])
+@pytest.mark.parametrize("conversation_id", ["", "trip-to-rome", "01ARZ3NDEKTSV4RRFFQ69G5FAV0"])
 async def test_only_a_stored_conversation_can_be_gone_on_with(
     replica: Replica, ada: Any, conversation_id: str
 ) -> None:
