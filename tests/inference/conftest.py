@@ -234,7 +234,8 @@ def replica(identity: Identity, tokens: TokenMaker, tools_stub: Any, store: Redi
         heeded = Revocations(synchronized=True) if revocations is None else revocations
         seats = seats or Seats(1000, max_waiting=1000)
         if engine is not None:
-            models.ready("scripted", SeatedEngine(engine, seats, WEIGHTS))
+            seated = engine if isinstance(engine, Embedder) else SeatedEngine(engine, seats, WEIGHTS)
+            models.ready("scripted", seated)
         mailbox = StoreMailbox(store, runs, answer_seconds=5)
         catalogue = Catalogue(tools_stub)
         server = RpcServer(

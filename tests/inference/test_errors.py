@@ -52,6 +52,8 @@ def test_every_error_makes_a_status_in_our_domain() -> None:
         errors.StructuredOutputTooComplex("structured_output", 1),
         errors.NoToolToCall(),
         errors.ModelLacks("m", "tool_choice"),
+        errors.ModelOfOtherKind("m", embeds=True),
+        errors.DimensionsNotOffered("m", 3),
         resume_errors.RunLost("r"),
         resume_errors.EventsGone("r", 7),
         resume_errors.ResumeFull(),

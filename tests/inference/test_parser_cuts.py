@@ -165,8 +165,8 @@ class Voice:
                     deltas.extend(step.deltas)
                     calls = step.end.calls if step.end else ()
             except OutputUnparseable as error:
-                return Said(joined(deltas), (), error.reason_name())
-        return Said(joined(map(_nameless, deltas)), tuple(replace(call, id="") for call in calls))
+                return Said(tuple(joined(deltas)), (), error.reason_name())
+        return Said(tuple(joined(map(_nameless, deltas))), tuple(replace(call, id="") for call in calls))
 
 
 class HarmonyVoice(Voice):
