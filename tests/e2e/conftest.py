@@ -30,7 +30,7 @@ from parley_client.errors import ParleyError
 
 START_SECONDS = 240
 STOP_SECONDS = 60
-RECOVERY_SECONDS = 180
+RECOVERY_SECONDS = 300
 POLL_SECONDS = 0.2
 PARLEY = [sys.executable, "-m", "cli"]
 

@@ -15,7 +15,7 @@ from parley_client.stream import EventStream
 from services.rpc.tls import TlsFiles
 from tests.e2e.conftest import Stack
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 AUTH_NAME = (("grpc.ssl_target_name_override", "auth.parley.local"),)
 
