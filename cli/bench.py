@@ -22,7 +22,7 @@ from cli.bench_tools import tools
 from cli.console import errors, print_json, print_table
 from cli.failures import CommandError, told
 from cli.load import Comparison
-from cli.model import choose_model
+from cli.model import choose_local_model
 from cli.resources import KV_BYTES, runs_on_cpu, share_cores
 
 app = typer.Typer(help="Measure the platform on this machine.", no_args_is_help=True)
@@ -55,11 +55,7 @@ def chat(
     tokens per second and time to the first token. Starts a stack of its own.
     """
     numbers = parse_streams(streams)
-    chosen = choose_model(model or os.environ.get("PARLEY_INFERENCE_MODEL"))
-    if not Path(chosen.source).is_dir():
-        raise CommandError(
-            "The bench needs the model in a folder.", "Download it and give --model its folder."
-        )
+    chosen = choose_local_model(model or os.environ.get("PARLEY_INFERENCE_MODEL"))
     with tempfile.TemporaryDirectory(prefix="parley-bench-") as scratch:
         folder = endless_copy(Path(chosen.source), Path(scratch) / chosen.name)
         workload = Workload(folder, Path(scratch), numbers, rounds, tokens)

@@ -18,7 +18,7 @@ from cli.console import errors, print_json, print_table
 from cli.failures import CommandError, told
 from cli.figures import Figure
 from cli.load import percentile
-from cli.model import choose_model
+from cli.model import choose_local_model
 from parley.inference.v1 import chat_pb2
 from parley_client.client import Client, question
 
@@ -43,11 +43,7 @@ def cache(
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON for scripts.")] = False,
 ) -> None:
     """Measure answers from the cache, through the edge, beside those that are generated."""
-    chosen = choose_model(model or os.environ.get("PARLEY_INFERENCE_MODEL"))
-    if not Path(chosen.source).is_dir():
-        raise CommandError(
-            "The bench needs the model in a folder.", "Download it and give --model its folder."
-        )
+    chosen = choose_local_model(model or os.environ.get("PARLEY_INFERENCE_MODEL"))
     with tempfile.TemporaryDirectory(prefix="parley-bench-") as scratch:
         folder = endless_copy(Path(chosen.source), Path(scratch) / chosen.name)
         figures = uvloop.run(_measure(folder, Path(scratch), requests, tokens))

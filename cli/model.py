@@ -46,6 +46,20 @@ def choose_model(asked: str | None) -> ModelChoice:
     )
 
 
+def choose_local_model(asked: str | None) -> ModelChoice:
+    """The model for a bench, which changes a copy of its folder; see `choose_model`.
+
+    Raises:
+        CommandError: There is no such model, or it is in no folder.
+    """
+    chosen = choose_model(asked)
+    if not Path(chosen.source).is_dir():
+        raise CommandError(
+            "The bench needs the model in a folder.", "Download it and give --model its folder."
+        )
+    return chosen
+
+
 def _local(folder: Path) -> ModelChoice:
     """A model in a folder.
 
