@@ -112,7 +112,7 @@ def message(given: message_pb2.Message) -> engine.Message:
 def stored(given: engine.Message) -> message_pb2.Message:
     """A message of the conversation, to be kept."""
     return message_pb2.Message(
-        role=next(role for role, named in ROLES.items() if named is given.role),
+        role=message_pb2.Role.Value(f"ROLE_{given.role.name}"),
         content=[message_pb2.ContentPart(text=given.content)] if given.content else (),
         reasoning=given.reasoning,
         tool_calls=map(_tool_call, given.tool_calls),

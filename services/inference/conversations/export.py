@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Sequence
 
 from google.protobuf import json_format
@@ -10,11 +11,11 @@ from parley.inference.v1 import conversation_pb2, message_pb2
 from parley.inference.v1 import conversation_service_pb2 as pb2
 from services.inference.conversations.errors import ConversationNotFound
 from services.inference.conversations.library import ConversationLibrary
-from services.inference.conversations.messages import text
 from services.inference.conversations.models import StoredConversation
 from services.inference.conversations.show import conversation_message, stored_message
 from services.inference.history import MAX_MESSAGES
 from services.inference.runs import Owner
+from services.inference.translate import text
 
 CONTENT_TYPES = {
     pb2.EXPORT_FORMAT_UNSPECIFIED: "application/jsonl; charset=utf-8",
@@ -82,7 +83,7 @@ def _paragraph(stored: conversation_pb2.StoredMessage) -> str:
     message = stored.message
     speaker = f"{SPEAKERS[message.role]} ({stored.model})" if stored.model else SPEAKERS[message.role]
     calls = [f"Called `{call.name}` with\n\n{_fenced(call.arguments)}" for call in message.tool_calls]
-    said = text(message)
+    said = text(message.content)
     if message.role == message_pb2.ROLE_TOOL:
         said = _fenced(said)
     return "\n\n".join([f"**{speaker}**", *filter(None, [said]), *calls])
@@ -90,10 +91,6 @@ def _paragraph(stored: conversation_pb2.StoredMessage) -> str:
 
 def _fenced(code: str) -> str:
     """A block of code whose fence is longer than any within."""
-    longest = max((len(run) for run in _runs_of_ticks(code)), default=0)
+    longest = max(map(len, re.findall("`+", code)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}\n{code}\n{fence}"
-
-
-def _runs_of_ticks(code: str) -> list[str]:
-    return [run for run in "".join(each if each == "`" else " " for each in code).split(" ") if run]

@@ -13,6 +13,7 @@ from services.inference.conversations.models import TITLE_LENGTH, StoredConversa
 from services.inference.conversations.records import ConversationRecords
 from services.inference.errors import ConversationFull
 from services.inference.history import MAX_BYTES, MAX_MESSAGES
+from services.inference.translate import text
 
 AUTOMATIC_TITLE = 60
 
@@ -37,11 +38,6 @@ def body(stored: StoredMessage) -> message_pb2.Message:
     return message_pb2.Message.FromString(stored.body)
 
 
-def text(message: message_pb2.Message) -> str:
-    """What of a message is for people to read."""
-    return "".join(part.text for part in message.content)
-
-
 def copied(stored: StoredMessage) -> NewMessage:
     """A stored message for another conversation."""
     return NewMessage(body(stored), stored.run_id, stored.model)
@@ -61,7 +57,7 @@ def add(
     """
     ids: list[str] = []
     for new in messages:
-        said = text(new.body)
+        said = text(new.body.content)
         row = _row(conversation, new, said)
         records.add(row)
         ids.append(row.message_id)

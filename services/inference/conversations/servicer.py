@@ -13,7 +13,7 @@ from services.inference import translate
 from services.inference.conversations.errors import ConversationsOff
 from services.inference.conversations.export import CONTENT_TYPES, exported
 from services.inference.conversations.library import ConversationLibrary
-from services.inference.conversations.messages import NewMessage, body, folded, text
+from services.inference.conversations.messages import NewMessage, body, folded
 from services.inference.conversations.models import StoredMessage
 from services.inference.conversations.show import conversation_message, stored_message
 from services.inference.messages import check_answers
@@ -173,7 +173,7 @@ def _fitting(found: Sequence[StoredMessage]) -> int:
 
 def _find(stored: StoredMessage, title: str, query: str) -> pb2.MessageFound:
     message = body(stored)
-    said = text(message)
+    said = translate.text(message.content)
     # Folding may change a text's length; then the snippet lies a little beside.
     start = max(0, folded(said).find(folded(query)) - AROUND_FIND)
     return pb2.MessageFound(

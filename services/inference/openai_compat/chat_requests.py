@@ -12,11 +12,11 @@ from services.inference.openai_compat.extension import extended
 from services.inference.openai_compat.messages import messages
 from services.inference.openai_compat.parameters import CHAT_COMPLETION, EXTENSION
 from services.inference.openai_compat.request_models import RequestModels
-from services.inference.openai_compat.sampling import hold_to_form, sample
+from services.inference.openai_compat.sampling import Sampled, hold_to_form, sample
 
 
 @dataclass(frozen=True)
-class ChatAsked:
+class ChatAsked(Sampled):
     """What a body asks for.
 
     Attributes:
@@ -35,16 +35,6 @@ class ChatAsked:
     def client_tools(self) -> frozenset[str]:
         """Names of the tools that the client answers itself."""
         return frozenset(tool.name for tool in self.request.client_tools.tools)
-
-    @property
-    def choice_count(self) -> int:
-        """How many answers there are."""
-        return self.request.sampling.choice_count or 1
-
-    @property
-    def has_logprobs(self) -> bool:
-        """Whether tokens come with their log-probabilities."""
-        return self.request.sampling.HasField("top_logprobs")
 
 
 class ChatReader:

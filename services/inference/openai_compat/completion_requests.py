@@ -10,13 +10,13 @@ from services.inference.errors import ParameterInvalid, ParameterUnsupported
 from services.inference.openai_compat.checking import Checker, put, reading
 from services.inference.openai_compat.parameters import COMPLETION
 from services.inference.openai_compat.request_models import RequestModels
-from services.inference.openai_compat.sampling import hold_to_form, sample
+from services.inference.openai_compat.sampling import Sampled, hold_to_form, sample
 
 _NAMED = {"max_completion_tokens": "max_tokens", "top_logprobs": "logprobs"}
 
 
 @dataclass(frozen=True)
-class CompletionAsked:
+class CompletionAsked(Sampled):
     """What a body asks for.
 
     Attributes:
@@ -28,16 +28,6 @@ class CompletionAsked:
     request: completion_pb2.CompleteRequest
     stream: bool = False
     include_usage: bool = False
-
-    @property
-    def choice_count(self) -> int:
-        """How many answers there are."""
-        return self.request.sampling.choice_count or 1
-
-    @property
-    def has_logprobs(self) -> bool:
-        """Whether tokens come with their log-probabilities."""
-        return self.request.sampling.HasField("top_logprobs")
 
 
 class CompletionReader:

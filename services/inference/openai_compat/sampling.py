@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from parley.inference.v1 import chat_pb2, structured_output_pb2
+from parley.inference.v1 import chat_pb2, completion_pb2, structured_output_pb2
 from services.inference.errors import ParameterInvalid, ParameterUnsupported
 from services.inference.openai_compat.bodies import write
 from services.inference.openai_compat.checking import put, reading
@@ -42,6 +42,22 @@ _SAME_NAME = (
     "top_k",
     "top_p",
 )
+
+
+class Sampled:
+    """What the answers of a request are to have, by its sampling."""
+
+    request: chat_pb2.ChatRequest | completion_pb2.CompleteRequest
+
+    @property
+    def choice_count(self) -> int:
+        """How many answers there are."""
+        return self.request.sampling.choice_count or 1
+
+    @property
+    def has_logprobs(self) -> bool:
+        """Whether tokens come with their log-probabilities."""
+        return self.request.sampling.HasField("top_logprobs")
 
 
 def sample(read: Any, sampling: chat_pb2.SamplingOptions) -> None:
