@@ -96,13 +96,12 @@ async def main() -> None:
         library = await stack.enter_async_context(_library(settings))
         cache = await stack.enter_async_context(_cache(settings))
         answering = Answering(models, runs, toolbox, admission, run_tokens, Continuing(library), door, cache)
-        journal = Journal(await stack.enter_async_context(open_store(settings.store_url.get_secret_value())))
-        resumption = Resumption(
-            answering, journal, mailbox, revocations, server.stopping, settings.resume_bounds
-        )
+        kept = await stack.enter_async_context(open_store(settings.store_url.get_secret_value()))
+        bounds = settings.resume_bounds
+        resumption = Resumption(answering, Journal(kept), mailbox, revocations, server.stopping, bounds)
         await stack.enter_async_context(resumption.keeping())
         converse = partial(Conversation, answering, server.stopping)
-        pages = PageTokens(await shared_page_key(store))
+        pages = PageTokens(await shared_page_key(kept))
         servicer = InferenceServicer(
             answering, resumption, converse, models, runs, mailbox, pages, Embedding(models, admission), cache
         )
@@ -113,7 +112,7 @@ async def main() -> None:
         stack.push_async_callback(server.stop)
 
         life = ModelLife(
-            settings.served_name, lambda: _seated(settings, seats), models, runs, server.set_serving
+            settings.served_name, lambda: _seated(settings, seats, door), models, runs, server.set_serving
         )
         await serve(server, life, settings.load_seconds, resumption)
 
@@ -195,7 +194,7 @@ async def _serve(server: RpcServer, resumption: Resumption) -> None:
     await resumption.drained()
 
 
-async def _seated(settings: InferenceSettings, seats: Seats) -> Engine | Embedder:
+async def _seated(settings: InferenceSettings, seats: Seats, door: Door) -> Engine | Embedder:
     """The engine, behind as many seats as it has slots; a model that embeds needs none.
 
     Raises:
@@ -205,7 +204,7 @@ async def _seated(settings: InferenceSettings, seats: Seats) -> Engine | Embedde
     if isinstance(engine, Embedder):
         return engine
     seats.resize(engine.slots)
-    return SeatedEngine(engine, seats, settings.role_weights)
+    return SeatedEngine(engine, door)
 
 
 async def load_engine(settings: EngineSettings) -> Engine | Embedder:

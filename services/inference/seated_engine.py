@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
 from services.inference.engine import Engine, ModelCard, Prompt, Step, Turn, no_ceiling
-from services.inference.seats import Seats, Share
-from services.rpc.call import current_call
-
-# What this process itself asks, as when it warms up.
-OURS = Share("")
+from services.inference.seats import Door
 
 
 class SeatedEngine:
     """An `Engine` that generates for those alone who have a seat."""
 
-    def __init__(self, engine: Engine, seats: Seats, weights: Mapping[str, float]) -> None:
+    def __init__(self, engine: Engine, door: Door) -> None:
         """Put seats before an engine.
 
         Args:
             engine: The engine.
-            seats: As many as it has slots.
-            weights: What callers are due, by the names of their roles.
+            door: Leads to as many seats as it has slots.
         """
         self._engine = engine
-        self._seats = seats
-        self._weights = weights
+        self._door = door
 
     @property
     def card(self) -> ModelCard:
@@ -36,7 +30,7 @@ class SeatedEngine:
     @property
     def running(self) -> int:
         """See `Engine.running`."""
-        return self._engine.running + self._seats.waiting
+        return self._engine.running + self._door.waiting
 
     @property
     def slots(self) -> int:
@@ -72,21 +66,13 @@ class SeatedEngine:
         Raises:
             Overloaded: Too many requests wait.
         """
-        async with self._seats.seat(self._share()):
+        async with self._door.seat():
             steps = self._engine.generate(
                 prompt, max_output_tokens=max_output_tokens, request_id=request_id, ceiling=ceiling
             )
             async with aclosing(steps):
                 async for step in steps:
                     yield step
-
-    def _share(self) -> Share:
-        """Whose seat it is: that of the current caller."""
-        try:
-            principal = current_call().principal
-        except LookupError:
-            return OURS
-        return OURS if principal is None else Share.of(principal, self._weights)
 
     async def failed(self) -> None:
         """See `Engine.failed`."""

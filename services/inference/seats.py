@@ -11,16 +11,18 @@ import asyncio
 import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
 from prometheus_client import Gauge, Histogram
 
-from services.rpc.call import current_principal
+from services.rpc.call import current_call
 from services.rpc.errors import Overloaded
 from services.rpc.principal import Principal
 
+# The share of what this process itself asks, as when it warms up.
+OURS = ""
 # Of what may wait, one caller's requests are this share at most.
 CALLERS_SHARE = 2
 # Of the time that a seat is held: how much the latest counts.
@@ -198,10 +200,10 @@ class Seats:
 
 
 class Door:
-    """Refuses at once what would wait for a seat in vain."""
+    """The way to the seats for the current caller, by what the caller's roles are due."""
 
     def __init__(self, seats: Seats, weights: Mapping[str, float]) -> None:
-        """Stand before these seats.
+        """Lead to these seats.
 
         Args:
             seats: The seats.
@@ -219,8 +221,23 @@ class Door:
         Raises:
             Overloaded: The queue is full, or the wait would be longer.
         """
-        share = Share.of(current_principal(), self._weights)
-        self._seats.refuse_hopeless(share, until - asyncio.get_running_loop().time())
+        self._seats.refuse_hopeless(self._share(), until - asyncio.get_running_loop().time())
+
+    def seat(self) -> AbstractAsyncContextManager[None]:
+        """A seat for the current caller; see `Seats.seat`."""
+        return self._seats.seat(self._share())
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for a seat."""
+        return self._seats.waiting
+
+    def _share(self) -> Share:
+        try:
+            principal = current_call().principal
+        except LookupError:
+            return Share(OURS)
+        return Share(OURS) if principal is None else Share.of(principal, self._weights)
 
 
 def _overloaded(message: str, expected_seconds: float) -> Overloaded:

@@ -232,9 +232,9 @@ def replica(identity: Identity, tokens: TokenMaker, tools_stub: Any, store: Redi
     ) -> AsyncIterator[InferenceProcess]:
         models, runs = Models("scripted", "another"), RunRegistry()
         heeded = Revocations(synchronized=True) if revocations is None else revocations
-        seats = seats or Seats(1000, max_waiting=1000)
+        door = Door(seats or Seats(1000, max_waiting=1000), WEIGHTS)
         if engine is not None:
-            seated = engine if isinstance(engine, Embedder) else SeatedEngine(engine, seats, WEIGHTS)
+            seated = engine if isinstance(engine, Embedder) else SeatedEngine(engine, door)
             models.ready("scripted", seated)
         mailbox = StoreMailbox(store, runs, answer_seconds=5)
         catalogue = Catalogue(tools_stub)
@@ -255,7 +255,7 @@ def replica(identity: Identity, tokens: TokenMaker, tools_stub: Any, store: Redi
             admission,
             run_tokens or OwnTokens(),
             continuing,
-            Door(seats, WEIGHTS),
+            door,
             cache,
         )
         kept = open_store(journal_url) if journal_url else store
