@@ -36,6 +36,8 @@ from tests.postgresql import new_database, sqlite_url
 TRUST_DOMAIN = "parley.local"
 CHEAP = PasswordCost(time_cost=1, memory_kib=16, lanes=1)
 PASSWORD = "correct horse battery staple"
+# Seconds that a revocation may take to arrive here. Promised is one; a test machine may stand still longer.
+PATIENCE = 15
 
 
 class FakeClock:
