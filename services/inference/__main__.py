@@ -102,11 +102,12 @@ async def main() -> None:
         await stack.enter_async_context(resumption.keeping())
         converse = partial(Conversation, answering, server.stopping)
         pages = PageTokens(await shared_page_key(kept))
+        embedding = Embedding(models, admission)
         servicer = InferenceServicer(
-            answering, resumption, converse, models, runs, mailbox, pages, Embedding(models, admission), cache
+            answering, resumption, converse, models, runs, mailbox, pages, embedding, cache
         )
         server.add(add_InferenceServiceServicer_to_server, servicer)
-        server.add(add_OpenAIServiceServicer_to_server, OpenAIServicer(answering, models))
+        server.add(add_OpenAIServiceServicer_to_server, OpenAIServicer(answering, models, embedding))
         server.add(add_ConversationServiceServicer_to_server, ConversationServicer(library, pages))
         await server.start()
         stack.push_async_callback(server.stop)

@@ -23,9 +23,12 @@ class ScriptedEmbedder:
     """
 
     def __init__(
-        self, waits: dict[str, Gate] | None = None, fails: dict[str, Exception] | None = None
+        self,
+        waits: dict[str, Gate] | None = None,
+        fails: dict[str, Exception] | None = None,
+        name: str = "scripted",
     ) -> None:
-        self.card = ModelCard("scripted", CONTEXT_LENGTH, embedding_dimensions=DIMENSIONS)
+        self.card = ModelCard(name, CONTEXT_LENGTH, embedding_dimensions=DIMENSIONS)
         self.waits = waits or {}
         self.fails = fails or {}
         self.forms: list[Form] = []

@@ -82,13 +82,13 @@ async def test_a_long_text_is_refused_with_both_numbers_or_cut(replica: Replica,
     [
         {"texts": []},
         {"texts": [""]},
-        {"texts": ["x"] * 257},
+        {"texts": ["x"] * 2049},
         {"texts": ["x"], "dimensions": 0},
         {"texts": ["x"], "dimensions": 65537},
         {"texts": ["x"], "truncation": 9},
         {"texts": ["x"], "model": "no such name"},
     ],
-    ids=["no text", "empty text", "257 texts", "no dimension", "too many dimensions", "truncation", "model"],
+    ids=["no text", "empty text", "2049 texts", "no dimension", "too many dimensions", "truncation", "model"],
 )
 async def test_what_breaks_the_rules_is_refused(
     replica: Replica, metadata: Any, request_fields: dict[str, Any]
@@ -99,10 +99,10 @@ async def test_what_breaks_the_rules_is_refused(
     assert reason == "INVALID_REQUEST"
 
 
-async def test_256_texts_are_one_call(replica: Replica, metadata: Any) -> None:
+async def test_2048_texts_are_one_call(replica: Replica, metadata: Any) -> None:
     async with replica(ScriptedEmbedder()) as process:
-        answer = await process.stub.Embed(order(*["x"] * 256), metadata=metadata)
-    assert (len(answer.embeddings), answer.prompt_tokens) == (256, 256)
+        answer = await process.stub.Embed(order(*["x"] * 2048), metadata=metadata)
+    assert (len(answer.embeddings), answer.prompt_tokens) == (2048, 2048)
 
 
 async def test_each_model_does_only_what_it_is_for(replica: Replica, metadata: Any) -> None:

@@ -25,6 +25,7 @@ _PLACES = (
     (re.compile(r"^client_tools\.?"), "tools"),
     (re.compile(r"^structured_output\b.*"), "response_format"),
     (re.compile(r"^(text|tokens)\b.*"), "prompt"),
+    (re.compile(r"^texts\b"), "input"),
     (
         re.compile(r"^(approvals|cache|continue_conversation|conversation_id|limits|server_tools)"),
         r"parley.\1",

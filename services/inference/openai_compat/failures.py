@@ -51,9 +51,11 @@ CODES = {
 PARAMETERS = {
     "CLIENT_TOOL_INVALID": "tools",
     "CONTEXT_OVERFLOW": "messages",
+    "DIMENSIONS_NOT_OFFERED": "dimensions",
     "MESSAGES_INVALID": "messages",
     "MODEL_NOT_FOUND": "model",
     "MODEL_NOT_READY": "model",
+    "MODEL_OF_OTHER_KIND": "model",
     "NO_TOOL_TO_CALL": "tool_choice",
     "STRUCTURED_OUTPUT_INVALID": "response_format",
     "STRUCTURED_OUTPUT_TOO_COMPLEX": "response_format",

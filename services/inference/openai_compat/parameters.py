@@ -86,6 +86,10 @@ COMPLETION = Served(
     only={"best_of": (1,), "suffix": ("",)},
 )
 
+EMBEDDING = Served(
+    fields=frozenset({"dimensions", "encoding_format", "input", "model"}),
+)
+
 RESPONSE = Served(
     fields=FIELDS - {"min_tokens", "n", "response_format"}
     | {

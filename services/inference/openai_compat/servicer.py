@@ -18,6 +18,7 @@ from parley.inference.v1.openai_service_pb2_grpc import OpenAIServiceServicer
 from services.inference import translate
 from services.inference.answering import Answering
 from services.inference.call_end import ends_with
+from services.inference.embedding import Embedding
 from services.inference.errors import ParameterInvalid
 from services.inference.models import Models
 from services.inference.openai_compat.bodies import piece, read_object, whole
@@ -27,6 +28,7 @@ from services.inference.openai_compat.chat_wholes import chat_completion
 from services.inference.openai_compat.checking import Checker
 from services.inference.openai_compat.completion_requests import CompletionReader
 from services.inference.openai_compat.completions import CompletionChunks, completion
+from services.inference.openai_compat.embeddings import EmbeddingReader, embedding_list
 from services.inference.openai_compat.failures import RunFailed
 from services.inference.openai_compat.gathering import Responses
 from services.inference.openai_compat.model_cards import model_card, model_list
@@ -54,19 +56,23 @@ class Chunks(Protocol):
 class OpenAIServicer(OpenAIServiceServicer):
     """Answers OpenAI's clients by the runs that answer everybody."""
 
-    def __init__(self, answering: Answering, models: Models) -> None:
+    def __init__(self, answering: Answering, models: Models, embedding: Embedding) -> None:
         """Serve these models.
 
         Args:
             answering: Answers chats.
             models: The models.
+            embedding: Embeds texts.
         """
         self._answering = answering
         self._models = models
-        readers = RequestModels(), Checker()
+        self._embedding = embedding
+        checker = Checker()
+        readers = RequestModels(), checker
         self._chats = ChatReader(*readers)
         self._completions = CompletionReader(*readers)
         self._responses = ResponseReader(*readers)
+        self._embeddings = EmbeddingReader(checker)
 
     async def CreateChatCompletion(self, request: httpbody_pb2.HttpBody, context: Context) -> Bodies:
         """See `OpenAIService.CreateChatCompletion`."""
@@ -97,6 +103,16 @@ class OpenAIServicer(OpenAIServiceServicer):
             async for body in bodies:
                 yield body
 
+    async def CreateEmbedding(
+        self, request: httpbody_pb2.HttpBody, context: Context
+    ) -> httpbody_pb2.HttpBody:
+        """See `OpenAIService.CreateEmbedding`."""
+        del context
+        body = read_object(request.data)
+        self._models.embedder(_model(body), current_principal())
+        asked = self._embeddings.read(body)
+        return whole(embedding_list(asked, await self._embedding.answer(asked.request)))
+
     def _body(self, request: httpbody_pb2.HttpBody) -> dict[str, Any]:
         """What a request holds, whose model can be asked: what reads the rest comes with the first engine.
 
@@ -104,12 +120,7 @@ class OpenAIServicer(OpenAIServiceServicer):
             ServiceError: It cannot be read, or its model not be asked.
         """
         body = read_object(request.data)
-        model = body.get("model") or ""
-        if not isinstance(model, str):
-            raise ParameterInvalid("model", "it is no text")
-        if len(model) > MAX_NAME_CHARACTERS:
-            raise ParameterInvalid("model", f"it has more than {MAX_NAME_CHARACTERS} characters")
-        self._answering.engine(model)
+        self._answering.engine(_model(body))
         return body
 
     async def _answer(
@@ -138,6 +149,20 @@ class OpenAIServicer(OpenAIServiceServicer):
     ) -> httpbody_pb2.HttpBody:
         """See `OpenAIService.RetrieveModel`."""
         return whole(model_card(self._models.find(unquote(request.model), current_principal())))
+
+
+def _model(body: dict[str, Any]) -> str:
+    """The model that a body names; an empty name means the default.
+
+    Raises:
+        ParameterInvalid: It is no name.
+    """
+    model = body.get("model") or ""
+    if not isinstance(model, str):
+        raise ParameterInvalid("model", "it is no text")
+    if len(model) > MAX_NAME_CHARACTERS:
+        raise ParameterInvalid("model", f"it has more than {MAX_NAME_CHARACTERS} characters")
+    return model
 
 
 def _order(request: chat_pb2.ChatRequest) -> ChatOrder:

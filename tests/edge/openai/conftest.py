@@ -38,6 +38,7 @@ from tests.conftest import TokenMaker
 from tests.edge.conftest import Identity, edge_settings, service
 from tests.edge.front import Front, front
 from tests.edge.toys import GOOD_KEY, Seen, add_auth
+from tests.inference.scripted_embedder import ScriptedEmbedder
 from tests.inference.scripted import CARD, Line, NoLimits, ScriptedEngine, ScriptedToolbox, tool
 
 MARKS = [
@@ -48,7 +49,7 @@ MARKS = [
 SECONDS = 240  # the first request has vLLM imported
 JAVASCRIPT = Path(__file__).with_name("javascript")
 LEASES = LeaseLife(slice_tokens=8, seconds=30.0)
-MODEL, LARGE = "scripted", "org/Large-2"
+MODEL, LARGE, EMBEDDER = "scripted", "org/Large-2", "embedder"
 MAX_BODY_BYTES = 2**21
 
 # The set-up installs that client where npm is, and says so where it is not.
@@ -57,7 +58,7 @@ collect_ignore = [] if (JAVASCRIPT / "node_modules").is_dir() else ["test_javasc
 
 @dataclass
 class Surface:
-    """The edge, and two models behind it.
+    """The edge, and three models behind it: two that chat, and one that embeds.
 
     Attributes:
         edge: The edge.
@@ -98,23 +99,24 @@ class Surface:
 
 
 async def replica(
-    model: str, engine: ScriptedEngine, server: RpcServer, store: Any, surface: dict[str, Any]
+    model: str, engine: ScriptedEngine | ScriptedEmbedder, server: RpcServer, store: Any, surface: dict[str, Any]
 ) -> str:
     """Serve a model; the address."""
     models, runs, toolbox, limits = Models(model), surface["runs"], surface["toolbox"], surface["limits"]
     models.ready(model, engine)
     admission = Admission(Ledger(store), limits, service="inference.parley", life=LEASES)
-    door = Door(Seats(engine.slots, max_waiting=0), {})
+    door = Door(Seats(64, max_waiting=0), {})
     answering = Answering(models, runs, toolbox, admission, OwnTokens(), Continuing(None), door)
     mailbox = StoreMailbox(store, runs)
     resumption = Resumption(
         answering, Journal(store), mailbox, Revocations(synchronized=True), server.stopping
     )
+    embedding = Embedding(models, admission)
     servicer = InferenceServicer(
-        answering, resumption, lambda: None, models, runs, mailbox, PageTokens(), Embedding(models, admission)
+        answering, resumption, lambda: None, models, runs, mailbox, PageTokens(), embedding
     )
     server.add(add_InferenceServiceServicer_to_server, servicer)
-    server.add(add_OpenAIServiceServicer_to_server, OpenAIServicer(answering, models))
+    server.add(add_OpenAIServiceServicer_to_server, OpenAIServicer(answering, models, embedding))
     return f"127.0.0.1:{await server.start()}"
 
 
@@ -137,7 +139,7 @@ async def surface(
         stack.push_async_callback(auth.stop)
         await auth.set_serving(True)
         pools = {}
-        for model, engine in engines.items():
+        for model, engine in {**engines, EMBEDDER: ScriptedEmbedder(name=EMBEDDER)}.items():
             server = service("inference", identity, tokens)
             pools[model] = [await replica(model, engine, server, store, parts)]
             stack.push_async_callback(server.stop)

@@ -72,7 +72,7 @@ class EmbedRequest(_message.Message):
     """
     @_builtins.property
     def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The texts. 1 to 256, each 1 to 1,048,576 characters."""
+        """The texts. 1 to 2,048, each 1 to 1,048,576 characters."""
 
     def __init__(
         self,

@@ -28,7 +28,7 @@ from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 from parley.policy.v1 import policy_pb2 as parley_dot_policy_dot_v1_dot_policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(parley/inference/v1/openai_service.proto\x12\x13parley.inference.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1dparley/policy/v1/policy.proto\" \n\x1eOpenAIServiceListModelsRequest\">\n!OpenAIServiceRetrieveModelRequest\x12\x19\n\x05model\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x02\x32\x89\x05\n\rOpenAIService\x12y\n\x14\x43reateChatCompletion\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"3\xaa\xfd\x1b\x10\n\x0einference.chat\x82\xd3\xe4\x93\x02\x19\"\x14/v1/chat/completions:\x01*0\x01\x12p\n\x10\x43reateCompletion\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\".\xaa\xfd\x1b\x10\n\x0einference.chat\x82\xd3\xe4\x93\x02\x14\"\x0f/v1/completions:\x01*0\x01\x12l\n\x0e\x43reateResponse\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\",\xaa\xfd\x1b\x10\n\x0einference.chat\x82\xd3\xe4\x93\x02\x12\"\r/v1/responses:\x01*0\x01\x12\x84\x01\n\nListModels\x12\x33.parley.inference.v1.OpenAIServiceListModelsRequest\x1a\x14.google.api.HttpBody\"+\x90\x02\x01\xaa\xfd\x1b\x12\n\x10inference.models\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/models\x12\x95\x01\n\rRetrieveModel\x12\x36.parley.inference.v1.OpenAIServiceRetrieveModelRequest\x1a\x14.google.api.HttpBody\"6\x90\x02\x01\xaa\xfd\x1b\x12\n\x10inference.models\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/models/{model=**}b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(parley/inference/v1/openai_service.proto\x12\x13parley.inference.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1dparley/policy/v1/policy.proto\" \n\x1eOpenAIServiceListModelsRequest\">\n!OpenAIServiceRetrieveModelRequest\x12\x19\n\x05model\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x02\x32\xf8\x05\n\rOpenAIService\x12y\n\x14\x43reateChatCompletion\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\"3\xaa\xfd\x1b\x10\n\x0einference.chat\x82\xd3\xe4\x93\x02\x19\"\x14/v1/chat/completions:\x01*0\x01\x12p\n\x10\x43reateCompletion\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\".\xaa\xfd\x1b\x10\n\x0einference.chat\x82\xd3\xe4\x93\x02\x14\"\x0f/v1/completions:\x01*0\x01\x12l\n\x0e\x43reateResponse\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\",\xaa\xfd\x1b\x10\n\x0einference.chat\x82\xd3\xe4\x93\x02\x12\"\r/v1/responses:\x01*0\x01\x12m\n\x0f\x43reateEmbedding\x12\x14.google.api.HttpBody\x1a\x14.google.api.HttpBody\".\xaa\xfd\x1b\x11\n\x0finference.embed\x82\xd3\xe4\x93\x02\x13\"\x0e/v1/embeddings:\x01*\x12\x84\x01\n\nListModels\x12\x33.parley.inference.v1.OpenAIServiceListModelsRequest\x1a\x14.google.api.HttpBody\"+\x90\x02\x01\xaa\xfd\x1b\x12\n\x10inference.models\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/models\x12\x95\x01\n\rRetrieveModel\x12\x36.parley.inference.v1.OpenAIServiceRetrieveModelRequest\x1a\x14.google.api.HttpBody\"6\x90\x02\x01\xaa\xfd\x1b\x12\n\x10inference.models\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/models/{model=**}b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,6 +43,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OPENAISERVICE'].methods_by_name['CreateCompletion']._serialized_options = b'\252\375\033\020\n\016inference.chat\202\323\344\223\002\024\"\017/v1/completions:\001*'
   _globals['_OPENAISERVICE'].methods_by_name['CreateResponse']._loaded_options = None
   _globals['_OPENAISERVICE'].methods_by_name['CreateResponse']._serialized_options = b'\252\375\033\020\n\016inference.chat\202\323\344\223\002\022\"\r/v1/responses:\001*'
+  _globals['_OPENAISERVICE'].methods_by_name['CreateEmbedding']._loaded_options = None
+  _globals['_OPENAISERVICE'].methods_by_name['CreateEmbedding']._serialized_options = b'\252\375\033\021\n\017inference.embed\202\323\344\223\002\023\"\016/v1/embeddings:\001*'
   _globals['_OPENAISERVICE'].methods_by_name['ListModels']._loaded_options = None
   _globals['_OPENAISERVICE'].methods_by_name['ListModels']._serialized_options = b'\220\002\001\252\375\033\022\n\020inference.models\202\323\344\223\002\014\022\n/v1/models'
   _globals['_OPENAISERVICE'].methods_by_name['RetrieveModel']._loaded_options = None
@@ -52,5 +54,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OPENAISERVICERETRIEVEMODELREQUEST']._serialized_start=216
   _globals['_OPENAISERVICERETRIEVEMODELREQUEST']._serialized_end=278
   _globals['_OPENAISERVICE']._serialized_start=281
-  _globals['_OPENAISERVICE']._serialized_end=930
+  _globals['_OPENAISERVICE']._serialized_end=1041
 # @@protoc_insertion_point(module_scope)

@@ -28,7 +28,7 @@ if _version_not_supported:
 
 class OpenAIServiceStub:
     """Serves the models to clients of OpenAI's API, at `/v1` of the edge. What is
-    asked for here is asked of `Chat` or `Complete`: the same loop, limits, quotas and audit.
+    asked for here is asked of `Chat`, `Complete` or `Embed`: the same loop, limits, quotas and audit.
     Errors have OpenAI's shape there, `{"error": {message, type, param, code}}`;
     over gRPC they are the statuses of every other method.
 
@@ -57,6 +57,11 @@ class OpenAIServiceStub:
                 request_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
                 response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
                 _registered_method=True)
+        self.CreateEmbedding = channel.unary_unary(
+                '/parley.inference.v1.OpenAIService/CreateEmbedding',
+                request_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+                response_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/parley.inference.v1.OpenAIService/ListModels',
                 request_serializer=parley_dot_inference_dot_v1_dot_openai__service__pb2.OpenAIServiceListModelsRequest.SerializeToString,
@@ -71,7 +76,7 @@ class OpenAIServiceStub:
 
 class OpenAIServiceServicer:
     """Serves the models to clients of OpenAI's API, at `/v1` of the edge. What is
-    asked for here is asked of `Chat` or `Complete`: the same loop, limits, quotas and audit.
+    asked for here is asked of `Chat`, `Complete` or `Embed`: the same loop, limits, quotas and audit.
     Errors have OpenAI's shape there, `{"error": {message, type, param, code}}`;
     over gRPC they are the statuses of every other method.
 
@@ -104,6 +109,16 @@ class OpenAIServiceServicer:
     def CreateResponse(self, request, context):
         """Answers as OpenAI's Responses do: one JSON object, or with `stream`
         server-sent events. Nothing is stored.
+        buf:lint:ignore RPC_REQUEST_STANDARD_NAME
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateEmbedding(self, request, context):
+        """Embeds texts, as `Embed` does.
         buf:lint:ignore RPC_REQUEST_STANDARD_NAME
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
@@ -148,6 +163,11 @@ def add_OpenAIServiceServicer_to_server(servicer, server):
                     request_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
                     response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
             ),
+            'CreateEmbedding': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateEmbedding,
+                    request_deserializer=google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+                    response_serializer=google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
                     request_deserializer=parley_dot_inference_dot_v1_dot_openai__service__pb2.OpenAIServiceListModelsRequest.FromString,
@@ -168,7 +188,7 @@ def add_OpenAIServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class OpenAIService:
     """Serves the models to clients of OpenAI's API, at `/v1` of the edge. What is
-    asked for here is asked of `Chat` or `Complete`: the same loop, limits, quotas and audit.
+    asked for here is asked of `Chat`, `Complete` or `Embed`: the same loop, limits, quotas and audit.
     Errors have OpenAI's shape there, `{"error": {message, type, param, code}}`;
     over gRPC they are the statuses of every other method.
 
@@ -245,6 +265,33 @@ class OpenAIService:
             request,
             target,
             '/parley.inference.v1.OpenAIService/CreateResponse',
+            google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
+            google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateEmbedding(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.inference.v1.OpenAIService/CreateEmbedding',
             google_dot_api_dot_httpbody__pb2.HttpBody.SerializeToString,
             google_dot_api_dot_httpbody__pb2.HttpBody.FromString,
             options,

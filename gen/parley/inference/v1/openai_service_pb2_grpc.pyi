@@ -29,7 +29,7 @@ GRPC_VERSION: str
 
 class OpenAIServiceStub:
     """Serves the models to clients of OpenAI's API, at `/v1` of the edge. What is
-    asked for here is asked of `Chat` or `Complete`: the same loop, limits, quotas and audit.
+    asked for here is asked of `Chat`, `Complete` or `Embed`: the same loop, limits, quotas and audit.
     Errors have OpenAI's shape there, `{"error": {message, type, param, code}}`;
     over gRPC they are the statuses of every other method.
 
@@ -62,6 +62,12 @@ class OpenAIServiceStub:
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
+    CreateEmbedding: _grpc.UnaryUnaryMultiCallable[_httpbody_pb2.HttpBody, _httpbody_pb2.HttpBody]
+    """Embeds texts, as `Embed` does.
+    buf:lint:ignore RPC_REQUEST_STANDARD_NAME
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+    """
     ListModels: _grpc.UnaryUnaryMultiCallable[_openai_service_pb2.OpenAIServiceListModelsRequest, _httpbody_pb2.HttpBody]
     """Lists the models that the caller may use.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
@@ -76,7 +82,7 @@ class OpenAIServiceStub:
 @_typing.type_check_only
 class OpenAIServiceAsyncStub(OpenAIServiceStub):
     """Serves the models to clients of OpenAI's API, at `/v1` of the edge. What is
-    asked for here is asked of `Chat` or `Complete`: the same loop, limits, quotas and audit.
+    asked for here is asked of `Chat`, `Complete` or `Embed`: the same loop, limits, quotas and audit.
     Errors have OpenAI's shape there, `{"error": {message, type, param, code}}`;
     over gRPC they are the statuses of every other method.
 
@@ -106,6 +112,12 @@ class OpenAIServiceAsyncStub(OpenAIServiceStub):
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
     """
+    CreateEmbedding: _aio.UnaryUnaryMultiCallable[_httpbody_pb2.HttpBody, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """Embeds texts, as `Embed` does.
+    buf:lint:ignore RPC_REQUEST_STANDARD_NAME
+    buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+    """
     ListModels: _aio.UnaryUnaryMultiCallable[_openai_service_pb2.OpenAIServiceListModelsRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     """Lists the models that the caller may use.
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
@@ -119,7 +131,7 @@ class OpenAIServiceAsyncStub(OpenAIServiceStub):
 
 class OpenAIServiceServicer(metaclass=_abc_1.ABCMeta):
     """Serves the models to clients of OpenAI's API, at `/v1` of the edge. What is
-    asked for here is asked of `Chat` or `Complete`: the same loop, limits, quotas and audit.
+    asked for here is asked of `Chat`, `Complete` or `Embed`: the same loop, limits, quotas and audit.
     Errors have OpenAI's shape there, `{"error": {message, type, param, code}}`;
     over gRPC they are the statuses of every other method.
 
@@ -161,6 +173,18 @@ class OpenAIServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_httpbody_pb2.HttpBody], _abc.AsyncIterator[_httpbody_pb2.HttpBody]]:
         """Answers as OpenAI's Responses do: one JSON object, or with `stream`
         server-sent events. Nothing is stored.
+        buf:lint:ignore RPC_REQUEST_STANDARD_NAME
+        buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        """
+
+    @_abc_1.abstractmethod
+    def CreateEmbedding(
+        self,
+        request: _httpbody_pb2.HttpBody,
+        context: _ServicerContext,
+    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
+        """Embeds texts, as `Embed` does.
         buf:lint:ignore RPC_REQUEST_STANDARD_NAME
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
