@@ -4,7 +4,7 @@ BIN := .venv/bin
 QUESTION ?= What is 1234 * 56?
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast gen lint
+.PHONY: help setup run test test-fast gen lint client
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -25,6 +25,9 @@ test-fast: ## the tests that need no engine, Envoy or browser
 gen: ## generate the stubs and the guide's tables from the contracts and the settings
 	@$(BIN)/python protos/generate.py
 	@$(BIN)/python docs/generate.py
+
+client: ## build the wheel for programs, parley-client, into dist/
+	@cd clients/python && ../../$(BIN)/python -m hatchling build --target wheel --directory ../../dist
 
 lint: ## every check that needs no running process
 	@deploy/lint.sh

@@ -27,6 +27,8 @@ from protovalidate._gen.buf.validate import validate_pb
 PROTOS = Path(__file__).resolve().parent
 GENERATED = PROTOS.parent / "gen"
 VALIDATE = "buf/validate/validate.proto"
+TYPED = ("buf/validate", "parley")
+"""The packages that say by a marker that they carry annotations (PEP 561)."""
 PLUGINS = ("protoc-gen-mypy", "protoc-gen-mypy_grpc")
 
 
@@ -70,6 +72,8 @@ def generate(scratch: Path, target: Path) -> None:
     )
     descriptors = target / "parley" / "descriptors.binpb"
     run_protoc(scratch, "--include_imports", f"--descriptor_set_out={descriptors}", *contracts())
+    for package in TYPED:
+        (target / package / "py.typed").touch()
 
 
 def compile_image(scratch: Path, target: Path) -> None:
