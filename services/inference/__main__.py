@@ -21,6 +21,7 @@ from parley.inference.v1.openai_service_pb2_grpc import add_OpenAIServiceService
 from parley.tools.v1.tool_service_pb2_grpc import ToolServiceStub
 from services.inference.answering import Answering
 from services.inference.catalogue import Catalogue
+from services.inference.coalescing import Coalescing
 from services.inference.conversation import Conversation
 from services.inference.conversations.continuing import Continuing
 from services.inference.conversations.library import ConversationLibrary
@@ -95,7 +96,10 @@ async def main() -> None:
         door = Door(seats, settings.role_weights)
         library = await stack.enter_async_context(_library(settings))
         cache = await stack.enter_async_context(_cache(settings))
-        answering = Answering(models, runs, toolbox, admission, run_tokens, Continuing(library), door, cache)
+        continuing, coalescing = Continuing(library), Coalescing(settings.gathering)
+        answering = Answering(
+            models, runs, toolbox, admission, run_tokens, continuing, door, cache, coalescing
+        )
         kept = await stack.enter_async_context(open_store(settings.store_url.get_secret_value()))
         bounds = settings.resume_bounds
         resumption = Resumption(answering, Journal(kept), mailbox, revocations, server.stopping, bounds)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from parley.inference.v1 import chat_pb2
 from services.inference import translate
 from services.inference.agent_loop import AgentLoop
+from services.inference.coalescing import Coalescing
 from services.inference.conversations.continuing import Continuation, Continuing
 from services.inference.engine import Engine, Message
 from services.inference.events import Finished, FinishReason
@@ -39,10 +40,17 @@ class ChatAnswer:
     """The answer to one chat, by a run that is prepared."""
 
     def __init__(
-        self, run: Run, engine: Engine, loop: AgentLoop, purse: RunPurse, continuation: Continuation
+        self,
+        run: Run,
+        engine: Engine,
+        loop: AgentLoop,
+        purse: RunPurse,
+        continuation: Continuation,
+        coalescing: Coalescing,
     ) -> None:
         """Answer; `Answering.begin` does this."""
         self._run = run
+        self._coalescing = coalescing
         self._engine = engine
         self._loop = loop
         self._purse = purse
@@ -65,7 +73,9 @@ class ChatAnswer:
 
     async def responses(self) -> AsyncGenerator[chat_pb2.ChatResponse, None]:
         """The run's events, numbered. Failures are in the last one."""
-        async with aclosing(observed(self._engine.card.name, self._loop.events())) as events:
+        said = observed(self._engine.card.name, self._loop.events())
+        most_seconds = self._continuation.order.event_delay_seconds
+        async with aclosing(self._coalescing.gathered(said, most_seconds)) as events:
             async for event in events:
                 if isinstance(event, Finished):
                     event = await self._kept(event)
@@ -98,6 +108,7 @@ class Answering:
         continuing: Continuing,
         door: Door,
         cache: TurnCache | None = None,
+        coalescing: Coalescing | None = None,
     ) -> None:
         """Answer with these models and tools, for those who are admitted.
 
@@ -110,6 +121,7 @@ class Answering:
             continuing: The conversations that chats go on with.
             door: Refuses what would wait for the engine in vain.
             cache: What was said before, and is being said; None where each run is answered by itself.
+            coalescing: Gathers what is said under load.
         """
         self._models = models
         self._runs = runs
@@ -119,6 +131,7 @@ class Answering:
         self._continuing = continuing
         self._door = door
         self._cache = cache
+        self._coalescing = coalescing or Coalescing()
 
     def engine(self, model: str) -> Engine:
         """The engine of a model, for the current caller; see `Models.engine`."""
@@ -157,7 +170,7 @@ class Answering:
         purse = RunPurse(self._admission, run.run_id, _payer(engine), nested=nested)
         turns = SharedTurns(engine, self._cache, run.owner.tenant_id, order.cache)
         loop = AgentLoop(run, order, turns, self._toolbox, purse)
-        answer = ChatAnswer(run, engine, loop, purse, continuation)
+        answer = ChatAnswer(run, engine, loop, purse, continuation, self._coalescing)
         try:
             await _prepare(loop)
             if order.tools != ToolSelection():

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 from services.inference.engine import ContentDelta, ReasoningDelta, ToolCallDelta
 from services.inference.events import Finished, FinishReason, RunEvent, RunUsage
@@ -25,6 +25,8 @@ RELEASE_SECONDS = Histogram(
     ["reason"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5),
 )
+SPEAKING = Gauge("parley_inference_speaking_streams", "Runs whose model speaks now.")
+GATHERED = Counter("parley_inference_gathered_deltas_total", "Deltas that left in an event of one before.")
 
 _DELTAS = (ContentDelta, ReasoningDelta, ToolCallDelta)
 

@@ -99,7 +99,11 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class ChatOrder:
-    """A chat as it was asked for; with `raw`, a completion, which has no messages and no tools."""
+    """A chat as it was asked for; with `raw`, a completion, which has no messages and no tools.
+
+    `parley.inference.v1.ChatRequest` says what each means. Of its answer, text is
+    held back for `event_delay_seconds` at most; None leaves that to the load.
+    """
 
     model: str
     messages: tuple[Message, ...]
@@ -118,3 +122,4 @@ class ChatOrder:
     form: OutputForm | None = None
     raw: RawPrompt | None = None
     resume_seconds: float = 0.0
+    event_delay_seconds: float | None = None

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator
 
+from services.inference.coalescing import Gathering
 from services.inference.tape import Bounds
 from services.inference.turn_cache.limits import CacheLimits
 from services.ledger.lease import LeaseLife
@@ -111,6 +112,12 @@ class InferenceSettings(ServiceSettings):
         default_factory=dict,
         description="what callers are due of a busy engine, by role, as JSON; default: 1 each",
     )
+    coalesce_seconds: float = Field(
+        0.08, ge=0, le=1, description="time that text is gathered at most while many streams run; 0: never"
+    )
+    coalesce_bytes: int = Field(
+        16_384, ge=1, le=2**20, description="text that an event has at most when it was gathered"
+    )
     enforce_eager: bool | None = Field(None, description="run without compiled graphs; default: on CPU only")
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="share of a GPU's memory to use")
     tensor_parallel_size: int = Field(1, ge=1, description="GPUs that share each layer")
@@ -146,6 +153,11 @@ class InferenceSettings(ServiceSettings):
     def resume_bounds(self) -> Bounds:
         """What is kept of runs that outlive their clients."""
         return Bounds(self.resume_run_bytes, self.resume_total_bytes, self.grace_seconds)
+
+    @property
+    def gathering(self) -> Gathering:
+        """How much text is gathered under load."""
+        return Gathering(self.coalesce_seconds, self.coalesce_bytes)
 
     @property
     def served_name(self) -> str:

@@ -80,6 +80,7 @@ def _order(given: chat_pb2.ChatRequest | converse_pb2.ConverseSetup, *, waits: b
         tool_choice=translate_options.tool_choice(given.tool_choice),
         parallel_calls=given.parallel_tool_calls if given.HasField("parallel_tool_calls") else True,
         form=translate_options.form(given.structured_output),
+        event_delay_seconds=_event_delay(given),
     )
 
 
@@ -95,7 +96,15 @@ def completion_order(request: completion_pb2.CompleteRequest) -> ChatOrder:
         limits=limits,
         form=translate_options.form(request.structured_output),
         raw=RawPrompt(request.text, tuple(request.tokens.ids), request.echo),
+        event_delay_seconds=_event_delay(request),
     )
+
+
+def _event_delay(
+    given: chat_pb2.ChatRequest | converse_pb2.ConverseSetup | completion_pb2.CompleteRequest,
+) -> float | None:
+    """For how long text may be held back; None where nothing is said of it."""
+    return seconds(given.max_event_delay) if given.HasField("max_event_delay") else None
 
 
 def message(given: message_pb2.Message) -> engine.Message:

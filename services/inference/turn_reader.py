@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import structlog
 from ulid import ULID
 
+from services.inference.deltas import joined
 from services.inference.engine import (
     ContentDelta,
     Delta,
@@ -265,22 +266,6 @@ class TurnReader:
         if whole.strip() and whole.startswith(said):
             return self._say(whole[len(said) :])
         return []
-
-
-def joined(deltas: Iterable[Delta]) -> list[Delta]:
-    """The same deltas of a choice, with neighbours of one kind made one."""
-    made: list[Delta] = []
-    for delta in deltas:
-        match (made[-1] if made else None), delta:
-            case ReasoningDelta() as before, ReasoningDelta(text):
-                made[-1] = replace(before, text=before.text + text)
-            case ContentDelta() as before, ContentDelta(text):
-                made[-1] = replace(before, text=before.text + text)
-            case ToolCallDelta() as call, ToolCallDelta(index, "", "", more) if call.index == index:
-                made[-1] = replace(call, arguments=call.arguments + more)
-            case _:
-                made.append(delta)
-    return made
 
 
 def _is_json(text: str) -> bool:

@@ -30,6 +30,7 @@ from parley.tools.v1.tool_service_pb2_grpc import (
 )
 from services.inference.answering import Answering
 from services.inference.catalogue import Catalogue
+from services.inference.coalescing import Coalescing
 from services.inference.conversation import Conversation
 from services.inference.conversations.continuing import Continuing
 from services.inference.conversations.library import ConversationLibrary
@@ -229,6 +230,7 @@ def replica(identity: Identity, tokens: TokenMaker, tools_stub: Any, store: Redi
         cache: TurnCache | None = None,
         bounds: Bounds | None = None,
         journal_url: str = "",
+        coalescing: Coalescing | None = None,
     ) -> AsyncIterator[InferenceProcess]:
         models, runs = Models("scripted", "another"), RunRegistry()
         heeded = Revocations(synchronized=True) if revocations is None else revocations
@@ -257,6 +259,7 @@ def replica(identity: Identity, tokens: TokenMaker, tools_stub: Any, store: Redi
             continuing,
             door,
             cache,
+            coalescing,
         )
         kept = open_store(journal_url) if journal_url else store
         resumption = Resumption(

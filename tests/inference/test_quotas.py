@@ -66,7 +66,8 @@ class Outcome:
         return self.usage.prompt_tokens + self.usage.completion_tokens
 
     def note(self, event: chat_pb2.ChatEvent) -> None:
-        self.delivered += event.HasField("content_delta")
+        # Words and not events: many streams at once are gathered.
+        self.delivered += len(event.content_delta.text.split())
         if event.HasField("usage"):
             self.usage = event.usage
         if event.HasField("finished"):

@@ -10,7 +10,15 @@ from parley.inference.v1 import chat_pb2
 from services.inference.errors import ParameterInvalid, ParameterUnsupported
 from services.inference.openai_compat.parameters import EXTENSION
 
-FIELDS = ("approvals", "cache", "continue_conversation", "conversation_id", "limits", "server_tools")
+FIELDS = (
+    "approvals",
+    "cache",
+    "continue_conversation",
+    "conversation_id",
+    "limits",
+    "max_event_delay",
+    "server_tools",
+)
 
 
 def extended(given: Any) -> chat_pb2.ChatRequest:

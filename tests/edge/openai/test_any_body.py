@@ -61,6 +61,7 @@ KEYS = st.sampled_from(
         "names",
         "limits",
         "max_duration",
+        "max_event_delay",
     ]
 )
 NUMBERS = st.one_of(st.integers(), st.floats(allow_nan=False), st.sampled_from([0, 1, -1, 2**31, 2**63]))

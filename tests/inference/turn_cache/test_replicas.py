@@ -11,6 +11,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf import duration_pb2
 from redis.asyncio import Redis
 
 from parley.inference.v1 import chat_pb2, inference_service_pb2
@@ -56,6 +57,8 @@ class Pair:
 
     async def ask(self, at: int, metadata: Any, text: str = "Hi", **fields: Any) -> Events:
         fields.setdefault("sampling", GREEDY)
+        # What is compared is each chunk, and so many streams at once would be gathered.
+        fields.setdefault("max_event_delay", duration_pb2.Duration())
         call = self.processes[at].stub.Chat(chat(text, limits=END, **fields), metadata=metadata)
         return await read(call)
 

@@ -318,6 +318,7 @@ class ChatRequest(_message.Message):
     PARALLEL_TOOL_CALLS_FIELD_NUMBER: _builtins.int
     STRUCTURED_OUTPUT_FIELD_NUMBER: _builtins.int
     RESUME_WINDOW_FIELD_NUMBER: _builtins.int
+    MAX_EVENT_DELAY_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name, as `ListModels` gives it. 0 to 256 characters.
     Default: the deployment's default model. Clients repeat it as the metadata
@@ -396,6 +397,15 @@ class ChatRequest(_message.Message):
         EVENTS_GONE. 0 to 10 minutes. Default: 0, a cut cancels the run.
         """
 
+    @_builtins.property
+    def max_event_delay(self) -> _duration_pb2.Duration:
+        """How long text may be held back, so that a loaded server sends fewer and
+        larger deltas; the text is the same. 0: every delta leaves as the model makes
+        it. 0 to 1 second; more than the deployment allows (80 ms unless it was
+        changed) counts as that. Default: what the deployment allows. A few streams
+        at once are never held back.
+        """
+
     def __init__(
         self,
         *,
@@ -414,10 +424,11 @@ class ChatRequest(_message.Message):
         parallel_tool_calls: _builtins.bool | None = ...,
         structured_output: _structured_output_pb2.StructuredOutput | None = ...,
         resume_window: _duration_pb2.Duration | None = ...,
+        max_event_delay: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_parallel_tool_calls", b"_parallel_tool_calls", "approvals", b"approvals", "cache", b"cache", "client_tools", b"client_tools", "limits", b"limits", "parallel_tool_calls", b"parallel_tool_calls", "reasoning", b"reasoning", "resume_window", b"resume_window", "sampling", b"sampling", "server_tools", b"server_tools", "structured_output", b"structured_output", "tool_choice", b"tool_choice"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_parallel_tool_calls", b"_parallel_tool_calls", "approvals", b"approvals", "cache", b"cache", "client_tools", b"client_tools", "limits", b"limits", "max_event_delay", b"max_event_delay", "parallel_tool_calls", b"parallel_tool_calls", "reasoning", b"reasoning", "resume_window", b"resume_window", "sampling", b"sampling", "server_tools", b"server_tools", "structured_output", b"structured_output", "tool_choice", b"tool_choice"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_parallel_tool_calls", b"_parallel_tool_calls", "approvals", b"approvals", "cache", b"cache", "client_tools", b"client_tools", "continue_conversation", b"continue_conversation", "conversation_id", b"conversation_id", "limits", b"limits", "messages", b"messages", "model", b"model", "parallel_tool_calls", b"parallel_tool_calls", "reasoning", b"reasoning", "resume_window", b"resume_window", "sampling", b"sampling", "server_tools", b"server_tools", "structured_output", b"structured_output", "tool_choice", b"tool_choice"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_parallel_tool_calls", b"_parallel_tool_calls", "approvals", b"approvals", "cache", b"cache", "client_tools", b"client_tools", "continue_conversation", b"continue_conversation", "conversation_id", b"conversation_id", "limits", b"limits", "max_event_delay", b"max_event_delay", "messages", b"messages", "model", b"model", "parallel_tool_calls", b"parallel_tool_calls", "reasoning", b"reasoning", "resume_window", b"resume_window", "sampling", b"sampling", "server_tools", b"server_tools", "structured_output", b"structured_output", "tool_choice", b"tool_choice"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__parallel_tool_calls: _TypeAlias = _typing.Literal["parallel_tool_calls"]  # noqa: Y015
     _WhichOneofArgType__parallel_tool_calls: _TypeAlias = _typing.Literal["_parallel_tool_calls", b"_parallel_tool_calls"]  # noqa: Y015

@@ -23,6 +23,7 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from parley.inference.v1 import answer_pb2 as parley_dot_inference_dot_v1_dot_answer__pb2
 from parley.inference.v1 import chat_pb2 as parley_dot_inference_dot_v1_dot_chat__pb2
@@ -31,7 +32,7 @@ from parley.inference.v1 import structured_output_pb2 as parley_dot_inference_do
 from parley.inference.v1 import tool_choice_pb2 as parley_dot_inference_dot_v1_dot_tool__choice__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"parley/inference/v1/converse.proto\x12\x13parley.inference.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x17google/rpc/status.proto\x1a parley/inference/v1/answer.proto\x1a\x1eparley/inference/v1/chat.proto\x1a!parley/inference/v1/message.proto\x1a+parley/inference/v1/structured_output.proto\x1a%parley/inference/v1/tool_choice.proto\"\xba\x02\n\x0f\x43onverseRequest\x12\x33\n\x05setup\x18\x01 \x01(\x0b\x32\".parley.inference.v1.ConverseSetupH\x00\x12\x32\n\tuser_turn\x18\x02 \x01(\x0b\x32\x1d.parley.inference.v1.UserTurnH\x00\x12<\n\x0btool_result\x18\x03 \x01(\x0b\x32%.parley.inference.v1.ClientToolResultH\x00\x12\x39\n\x08\x64\x65\x63ision\x18\x04 \x01(\x0b\x32%.parley.inference.v1.ApprovalDecisionH\x00\x12\x33\n\tinterrupt\x18\x05 \x01(\x0b\x32\x1e.parley.inference.v1.InterruptH\x00\x42\x10\n\x07message\x12\x05\xbaH\x02\x08\x01\"\xc7\t\n\rConverseSetup\x12=\n\x05model\x18\x01 \x01(\tB.\xbaH+r)2\'^([a-zA-Z0-9][a-zA-Z0-9._/:-]{0,255})?$\x12\x39\n\x08messages\x18\x02 \x03(\x0b\x32\x1c.parley.inference.v1.MessageB\t\xbaH\x06\x92\x01\x03\x10\x80 \x12\x36\n\x08sampling\x18\x03 \x01(\x0b\x32$.parley.inference.v1.SamplingOptions\x12\x38\n\treasoning\x18\x04 \x01(\x0b\x32%.parley.inference.v1.ReasoningOptions\x12\x36\n\x0cserver_tools\x18\x05 \x01(\x0b\x32 .parley.inference.v1.ServerTools\x12.\n\x06limits\x18\x06 \x01(\x0b\x32\x1e.parley.inference.v1.RunLimits\x12\x36\n\x0c\x63lient_tools\x18\x07 \x01(\x0b\x32 .parley.inference.v1.ClientTools\x12\x37\n\tapprovals\x18\x08 \x01(\x0b\x32$.parley.inference.v1.ApprovalOptions\x12!\n\x0f\x63onversation_id\x18\t \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x30\n\x05\x63\x61\x63he\x18\x14 \x01(\x0b\x32!.parley.inference.v1.CacheOptions\x12\x34\n\x0btool_choice\x18\n \x01(\x0b\x32\x1f.parley.inference.v1.ToolChoice\x12 \n\x13parallel_tool_calls\x18\x0b \x01(\x08H\x00\x88\x01\x01\x12@\n\x11structured_output\x18\x0c \x01(\x0b\x32%.parley.inference.v1.StructuredOutput:\xe9\x03\xbaH\xe5\x03\x1a\x82\x01\n\x1b\x63onverse_setup.client_tools\x12\x46\x63lient_tools.mode cannot be CLIENT_TOOL_MODE_END_RUN in a conversation\x1a\x1bthis.client_tools.mode != 1\x1ar\n\x1b\x63onverse_setup.choice_count\x12\x31sampling.choice_count must be 1 in a conversation\x1a this.sampling.choice_count <= 1u\x1a\xe9\x01\n\x1a\x63onverse_setup.tool_choice\x12\x33tool_choice asks for a call, and no tools are given\x1a\x95\x01!(this.tool_choice.mode == 3 || this.tool_choice.name != \'\') || this.server_tools.all || this.server_tools.names.size() > 0 || has(this.client_tools)B\x16\n\x14_parallel_tool_calls\"J\n\x08UserTurn\x12>\n\x07\x63ontent\x18\x01 \x03(\x0b\x32 .parley.inference.v1.ContentPartB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x80\x02\"?\n\tInterrupt\x12\x32\n\x06run_id\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^([0-9A-HJKMNP-TV-Z]{26})?$\"\x8e\x01\n\x10\x43onverseResponse\x12\x16\n\x0emessage_number\x18\x01 \x01(\x04\x12/\n\x05\x65vent\x18\x02 \x01(\x0b\x32\x1e.parley.inference.v1.ChatEventH\x00\x12%\n\x07refusal\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\n\n\x08responseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"parley/inference/v1/converse.proto\x12\x13parley.inference.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x17google/rpc/status.proto\x1a parley/inference/v1/answer.proto\x1a\x1eparley/inference/v1/chat.proto\x1a!parley/inference/v1/message.proto\x1a+parley/inference/v1/structured_output.proto\x1a%parley/inference/v1/tool_choice.proto\"\xba\x02\n\x0f\x43onverseRequest\x12\x33\n\x05setup\x18\x01 \x01(\x0b\x32\".parley.inference.v1.ConverseSetupH\x00\x12\x32\n\tuser_turn\x18\x02 \x01(\x0b\x32\x1d.parley.inference.v1.UserTurnH\x00\x12<\n\x0btool_result\x18\x03 \x01(\x0b\x32%.parley.inference.v1.ClientToolResultH\x00\x12\x39\n\x08\x64\x65\x63ision\x18\x04 \x01(\x0b\x32%.parley.inference.v1.ApprovalDecisionH\x00\x12\x33\n\tinterrupt\x18\x05 \x01(\x0b\x32\x1e.parley.inference.v1.InterruptH\x00\x42\x10\n\x07message\x12\x05\xbaH\x02\x08\x01\"\x89\n\n\rConverseSetup\x12=\n\x05model\x18\x01 \x01(\tB.\xbaH+r)2\'^([a-zA-Z0-9][a-zA-Z0-9._/:-]{0,255})?$\x12\x39\n\x08messages\x18\x02 \x03(\x0b\x32\x1c.parley.inference.v1.MessageB\t\xbaH\x06\x92\x01\x03\x10\x80 \x12\x36\n\x08sampling\x18\x03 \x01(\x0b\x32$.parley.inference.v1.SamplingOptions\x12\x38\n\treasoning\x18\x04 \x01(\x0b\x32%.parley.inference.v1.ReasoningOptions\x12\x36\n\x0cserver_tools\x18\x05 \x01(\x0b\x32 .parley.inference.v1.ServerTools\x12.\n\x06limits\x18\x06 \x01(\x0b\x32\x1e.parley.inference.v1.RunLimits\x12\x36\n\x0c\x63lient_tools\x18\x07 \x01(\x0b\x32 .parley.inference.v1.ClientTools\x12\x37\n\tapprovals\x18\x08 \x01(\x0b\x32$.parley.inference.v1.ApprovalOptions\x12!\n\x0f\x63onversation_id\x18\t \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x30\n\x05\x63\x61\x63he\x18\x14 \x01(\x0b\x32!.parley.inference.v1.CacheOptions\x12\x34\n\x0btool_choice\x18\n \x01(\x0b\x32\x1f.parley.inference.v1.ToolChoice\x12 \n\x13parallel_tool_calls\x18\x0b \x01(\x08H\x00\x88\x01\x01\x12@\n\x11structured_output\x18\x0c \x01(\x0b\x32%.parley.inference.v1.StructuredOutput\x12@\n\x0fmax_event_delay\x18\r \x01(\x0b\x32\x19.google.protobuf.DurationB\x0c\xbaH\t\xaa\x01\x06\"\x02\x08\x01\x32\x00:\xe9\x03\xbaH\xe5\x03\x1a\x82\x01\n\x1b\x63onverse_setup.client_tools\x12\x46\x63lient_tools.mode cannot be CLIENT_TOOL_MODE_END_RUN in a conversation\x1a\x1bthis.client_tools.mode != 1\x1ar\n\x1b\x63onverse_setup.choice_count\x12\x31sampling.choice_count must be 1 in a conversation\x1a this.sampling.choice_count <= 1u\x1a\xe9\x01\n\x1a\x63onverse_setup.tool_choice\x12\x33tool_choice asks for a call, and no tools are given\x1a\x95\x01!(this.tool_choice.mode == 3 || this.tool_choice.name != \'\') || this.server_tools.all || this.server_tools.names.size() > 0 || has(this.client_tools)B\x16\n\x14_parallel_tool_calls\"J\n\x08UserTurn\x12>\n\x07\x63ontent\x18\x01 \x03(\x0b\x32 .parley.inference.v1.ContentPartB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x80\x02\"?\n\tInterrupt\x12\x32\n\x06run_id\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^([0-9A-HJKMNP-TV-Z]{26})?$\"\x8e\x01\n\x10\x43onverseResponse\x12\x16\n\x0emessage_number\x18\x01 \x01(\x04\x12/\n\x05\x65vent\x18\x02 \x01(\x0b\x32\x1e.parley.inference.v1.ChatEventH\x00\x12%\n\x07refusal\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\n\n\x08responseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,20 +47,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CONVERSESETUP'].fields_by_name['messages']._serialized_options = b'\272H\006\222\001\003\020\200 '
   _globals['_CONVERSESETUP'].fields_by_name['conversation_id']._loaded_options = None
   _globals['_CONVERSESETUP'].fields_by_name['conversation_id']._serialized_options = b'\272H\005r\003\030\200\001'
+  _globals['_CONVERSESETUP'].fields_by_name['max_event_delay']._loaded_options = None
+  _globals['_CONVERSESETUP'].fields_by_name['max_event_delay']._serialized_options = b'\272H\t\252\001\006\"\002\010\0012\000'
   _globals['_CONVERSESETUP']._loaded_options = None
   _globals['_CONVERSESETUP']._serialized_options = b'\272H\345\003\032\202\001\n\033converse_setup.client_tools\022Fclient_tools.mode cannot be CLIENT_TOOL_MODE_END_RUN in a conversation\032\033this.client_tools.mode != 1\032r\n\033converse_setup.choice_count\0221sampling.choice_count must be 1 in a conversation\032 this.sampling.choice_count <= 1u\032\351\001\n\032converse_setup.tool_choice\0223tool_choice asks for a call, and no tools are given\032\225\001!(this.tool_choice.mode == 3 || this.tool_choice.name != \'\') || this.server_tools.all || this.server_tools.names.size() > 0 || has(this.client_tools)'
   _globals['_USERTURN'].fields_by_name['content']._loaded_options = None
   _globals['_USERTURN'].fields_by_name['content']._serialized_options = b'\272H\010\222\001\005\010\001\020\200\002'
   _globals['_INTERRUPT'].fields_by_name['run_id']._loaded_options = None
   _globals['_INTERRUPT'].fields_by_name['run_id']._serialized_options = b'\272H\037r\0352\033^([0-9A-HJKMNP-TV-Z]{26})?$'
-  _globals['_CONVERSEREQUEST']._serialized_start=299
-  _globals['_CONVERSEREQUEST']._serialized_end=613
-  _globals['_CONVERSESETUP']._serialized_start=616
-  _globals['_CONVERSESETUP']._serialized_end=1839
-  _globals['_USERTURN']._serialized_start=1841
-  _globals['_USERTURN']._serialized_end=1915
-  _globals['_INTERRUPT']._serialized_start=1917
-  _globals['_INTERRUPT']._serialized_end=1980
-  _globals['_CONVERSERESPONSE']._serialized_start=1983
-  _globals['_CONVERSERESPONSE']._serialized_end=2125
+  _globals['_CONVERSEREQUEST']._serialized_start=331
+  _globals['_CONVERSEREQUEST']._serialized_end=645
+  _globals['_CONVERSESETUP']._serialized_start=648
+  _globals['_CONVERSESETUP']._serialized_end=1937
+  _globals['_USERTURN']._serialized_start=1939
+  _globals['_USERTURN']._serialized_end=2013
+  _globals['_INTERRUPT']._serialized_start=2015
+  _globals['_INTERRUPT']._serialized_end=2078
+  _globals['_CONVERSERESPONSE']._serialized_start=2081
+  _globals['_CONVERSERESPONSE']._serialized_end=2223
 # @@protoc_insertion_point(module_scope)

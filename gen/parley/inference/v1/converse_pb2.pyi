@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.rpc import status_pb2 as _status_pb2
@@ -97,6 +98,7 @@ class ConverseSetup(_message.Message):
     TOOL_CHOICE_FIELD_NUMBER: _builtins.int
     PARALLEL_TOOL_CALLS_FIELD_NUMBER: _builtins.int
     STRUCTURED_OUTPUT_FIELD_NUMBER: _builtins.int
+    MAX_EVENT_DELAY_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name. 0 to 256 characters. Default: the deployment's default
     model. Clients repeat it as the metadata `parley-model`.
@@ -156,6 +158,12 @@ class ConverseSetup(_message.Message):
     def structured_output(self) -> _structured_output_pb2.StructuredOutput:
         """The form that every answer is held to. Default: any."""
 
+    @_builtins.property
+    def max_event_delay(self) -> _duration_pb2.Duration:
+        """How long text may be held back, as `ChatRequest.max_event_delay` says. 0 to 1
+        second. Default: what the deployment allows.
+        """
+
     def __init__(
         self,
         *,
@@ -172,10 +180,11 @@ class ConverseSetup(_message.Message):
         tool_choice: _tool_choice_pb2.ToolChoice | None = ...,
         parallel_tool_calls: _builtins.bool | None = ...,
         structured_output: _structured_output_pb2.StructuredOutput | None = ...,
+        max_event_delay: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_parallel_tool_calls", b"_parallel_tool_calls", "approvals", b"approvals", "cache", b"cache", "client_tools", b"client_tools", "limits", b"limits", "parallel_tool_calls", b"parallel_tool_calls", "reasoning", b"reasoning", "sampling", b"sampling", "server_tools", b"server_tools", "structured_output", b"structured_output", "tool_choice", b"tool_choice"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_parallel_tool_calls", b"_parallel_tool_calls", "approvals", b"approvals", "cache", b"cache", "client_tools", b"client_tools", "limits", b"limits", "max_event_delay", b"max_event_delay", "parallel_tool_calls", b"parallel_tool_calls", "reasoning", b"reasoning", "sampling", b"sampling", "server_tools", b"server_tools", "structured_output", b"structured_output", "tool_choice", b"tool_choice"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_parallel_tool_calls", b"_parallel_tool_calls", "approvals", b"approvals", "cache", b"cache", "client_tools", b"client_tools", "conversation_id", b"conversation_id", "limits", b"limits", "messages", b"messages", "model", b"model", "parallel_tool_calls", b"parallel_tool_calls", "reasoning", b"reasoning", "sampling", b"sampling", "server_tools", b"server_tools", "structured_output", b"structured_output", "tool_choice", b"tool_choice"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_parallel_tool_calls", b"_parallel_tool_calls", "approvals", b"approvals", "cache", b"cache", "client_tools", b"client_tools", "conversation_id", b"conversation_id", "limits", b"limits", "max_event_delay", b"max_event_delay", "messages", b"messages", "model", b"model", "parallel_tool_calls", b"parallel_tool_calls", "reasoning", b"reasoning", "sampling", b"sampling", "server_tools", b"server_tools", "structured_output", b"structured_output", "tool_choice", b"tool_choice"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__parallel_tool_calls: _TypeAlias = _typing.Literal["parallel_tool_calls"]  # noqa: Y015
     _WhichOneofArgType__parallel_tool_calls: _TypeAlias = _typing.Literal["_parallel_tool_calls", b"_parallel_tool_calls"]  # noqa: Y015
