@@ -38,8 +38,8 @@ from tests.conftest import TokenMaker
 from tests.edge.conftest import Identity, edge_settings, service
 from tests.edge.front import Front, front
 from tests.edge.toys import GOOD_KEY, Seen, add_auth
-from tests.inference.scripted_embedder import ScriptedEmbedder
 from tests.inference.scripted import CARD, Line, NoLimits, ScriptedEngine, ScriptedToolbox, tool
+from tests.inference.scripted_embedder import ScriptedEmbedder
 
 MARKS = [
     pytest.mark.slow,
@@ -99,7 +99,11 @@ class Surface:
 
 
 async def replica(
-    model: str, engine: ScriptedEngine | ScriptedEmbedder, server: RpcServer, store: Any, surface: dict[str, Any]
+    model: str,
+    engine: ScriptedEngine | ScriptedEmbedder,
+    server: RpcServer,
+    store: Any,
+    surface: dict[str, Any],
 ) -> str:
     """Serve a model; the address."""
     models, runs, toolbox, limits = Models(model), surface["runs"], surface["toolbox"], surface["limits"]
