@@ -4,7 +4,7 @@ BIN := .venv/bin
 QUESTION ?= What is 1234 * 56?
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast gen lint client
+.PHONY: help setup run test test-fast gen lint client images
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -31,3 +31,6 @@ client: ## build the wheel for programs, parley-client, into dist/
 
 lint: ## every check that needs no running process
 	@deploy/lint.sh
+
+images: ## build the container images and show their sizes (needs a container engine)
+	@deploy/docker/build.sh

@@ -38,8 +38,16 @@ def store_answers(url: str) -> Probe:
     return probe
 
 
-def service_answers(address: str, tls: TlsFiles, process: str, service: str, trust_domain: str) -> Probe:
-    """Whether a service of the mesh says SERVING to an operator."""
+def service_answers(
+    address: str,
+    tls: TlsFiles,
+    process: str,
+    service: str,
+    trust_domain: str,
+    *,
+    any_answer: bool = False,
+) -> Probe:
+    """Whether a service of the mesh says SERVING, or with `any_answer` anything at all."""
 
     async def probe() -> bool:
         channel = open_channel(address, tls=tls, service=process, trust_domain=trust_domain)
@@ -48,7 +56,7 @@ def service_answers(address: str, tls: TlsFiles, process: str, service: str, tru
             answer = await stub.Check(
                 health_pb2.HealthCheckRequest(service=service), timeout=PROBE_TIMEOUT_SECONDS
             )
-            return bool(answer.status == SERVING)
+            return any_answer or bool(answer.status == SERVING)
         except grpc.aio.AioRpcError:
             return False
         finally:
@@ -58,23 +66,45 @@ def service_answers(address: str, tls: TlsFiles, process: str, service: str, tru
 
 
 def page_answers(address: str, tls: TlsFiles, trust_domain: str) -> Probe:
-    """Whether the page's server answers HTTP over mutual TLS without a server error."""
-    host, _, port = address.rpartition(":")
+    """Whether the page's server answers HTTP over mutual TLS without a server error.
+
+    It answers the edge alone, whose files these must be.
+    """
 
     async def probe() -> bool:
-        context = ssl.create_default_context(cafile=tls.authority)
-        context.load_cert_chain(tls.certificate, tls.private_key)
-        reader, writer = await asyncio.open_connection(
-            host, int(port), ssl=context, server_hostname=f"web.{trust_domain}"
-        )
+        reader, writer = await _connect_to_page(address, tls, trust_domain)
         try:
-            writer.write(f"GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n".encode())
+            writer.write(f"GET / HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n".encode())
             head = await reader.readline()
             return head[:HTTP_HEAD_BYTES].startswith((b"HTTP/1.1 2", b"HTTP/1.1 3", b"HTTP/1.1 4"))
         finally:
             writer.close()
 
     return probe
+
+
+def page_shakes_hands(address: str, tls: TlsFiles, trust_domain: str) -> Probe:
+    """Whether the page's server shows its identity: all that it does for its neighbours."""
+
+    async def probe() -> bool:
+        async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
+            _, writer = await _connect_to_page(address, tls, trust_domain)
+        writer.close()
+        return True
+
+    return probe
+
+
+async def _connect_to_page(
+    address: str, tls: TlsFiles, trust_domain: str
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection over mutual TLS to what shows the page's certificate."""
+    host, _, port = address.rpartition(":")
+    context = ssl.create_default_context(cafile=tls.authority)
+    context.load_cert_chain(tls.certificate, tls.private_key)
+    return await asyncio.open_connection(
+        host.strip("[]"), int(port), ssl=context, server_hostname=f"web.{trust_domain}"
+    )
 
 
 def edge_answers(address: str, authority: Path | None, service: str) -> Probe:
@@ -96,3 +126,9 @@ async def edge_health(address: str, authority: Path | None, service: str) -> str
         except grpc.aio.AioRpcError as error:
             return error.code().name
         return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
+
+
+def local_address(address: str) -> str:
+    """Where this machine reaches a listener, whichever addresses it listens on."""
+    host, _, port = address.rpartition(":")
+    return f"127.0.0.1:{port}" if host in ("0.0.0.0", "[::]", "") else address  # noqa: S104 - compared, not bound

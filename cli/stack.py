@@ -211,7 +211,7 @@ class Stack:
         address = self._addresses["web"]
         own = {
             "LISTEN_ADDRESS": address,
-            "EDGE_ADDRESS": local_address(self._plan.edge_address),
+            "EDGE_ADDRESS": probes.local_address(self._plan.edge_address),
             "EDGE_AUTHORITY_PATH": str(self._authority.certificate_path),
             **self._tls("web"),
         }
@@ -228,7 +228,7 @@ class Stack:
             *("--disable-hot-restart", "--log-level", "warning"),
             *("--concurrency", str(min(EDGE_THREADS, os.cpu_count() or 1))),
         )
-        address = local_address(self._plan.edge_address)
+        address = probes.local_address(self._plan.edge_address)
         ready = probes.edge_answers(address, self._authority.certificate_path, INFERENCE)
         spec = self._spec("edge", command, self._environment("", {}), ready, address, stop_rank=2)
         return replace(spec, drain=self._drain_edge)
@@ -297,9 +297,3 @@ class Stack:
             "TLS_PRIVATE_KEY_PATH": str(files.private_key),
             "TLS_AUTHORITY_PATH": str(files.authority),
         }
-
-
-def local_address(address: str) -> str:
-    """Where this machine reaches a listener, whichever addresses it listens on."""
-    host, _, port = address.rpartition(":")
-    return f"127.0.0.1:{port}" if host in ("0.0.0.0", "[::]", "") else address  # noqa: S104 - compared, not bound

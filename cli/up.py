@@ -22,9 +22,10 @@ from cli.groups import guarded_groups
 from cli.home import AlreadyHeld, Home, StackState, process_state, this_process
 from cli.model import choose_model
 from cli.preflight import available_bytes, check_files, check_memory, check_port, needed_bytes
+from cli.probes import local_address
 from cli.progress import LiveProgress, PlainProgress, Progress
 from cli.resources import KV_BYTES, CoreShare, runs_on_cpu, share_cores
-from cli.stack import Stack, StackPlan, local_address
+from cli.stack import Stack, StackPlan
 from cli.supervisor import Change, StartFailed, Supervisor, on_stop_signals
 from deploy.certificates import CertificateAuthority
 from parley_client.channel import open_channel

@@ -31,7 +31,7 @@ check "guide's drift" "$BIN/python" docs/generate.py --check
 check "contract image" "$BIN/python" protos/generate.py --image "$image"
 check "buf lint" "$BIN/buf" lint "$image" --config protos/buf.yaml
 check "buf breaking" "$BIN/buf" breaking "$image" --against protos/baseline.binpb --config protos/buf.yaml
-check "shell syntax" bash -n deploy/setup.sh deploy/lint.sh tests/run.sh
+check "shell syntax" bash -n deploy/setup.sh deploy/lint.sh tests/run.sh deploy/docker/build.sh deploy/docker/lock.sh
 mapfile -t dockerfiles < <(git ls-files '*Dockerfile*')
 if ((${#dockerfiles[@]})); then
   check "hadolint" "$BIN/hadolint" "${dockerfiles[@]}"

@@ -32,7 +32,7 @@ main() {
   local began=$SECONDS
   local extra=${EXTRA:-$(detect_extra)}
   make_venv
-  install_packages "$extra" "$extra,web$dev"
+  install_packages "$extra" "$extra,local$dev"
   install_system bwrap bubblewrap "tools that run code stay off"
   if [[ -n $dev ]]; then
     install_system chromium chromium "the page's tests are left out"

@@ -35,6 +35,7 @@ from services.inference.settings import InferenceSettings
 from services.rpc.errors import REASON_PREFIX
 from services.rpc.policies import FOREIGN, Access, access_table
 from services.rpc.principal import permits
+from services.rpc.secret_files import SECRETS_PATH
 from services.rpc.server import HEALTH, REFLECTION
 from services.tools.settings import ToolsSettings
 from web.settings import WebSettings
@@ -196,6 +197,9 @@ def settings_lines() -> Iterator[str]:
     """Each setting of each process."""
     yield "Each process reads its own environment variables once, at its start. `parley up` sets what it must"
     yield "and passes on what you set. A variable with a process's prefix that is no setting is an error."
+    yield ""
+    yield f"Any setting can come from a file instead, and secrets should: `{SECRETS_PATH}` names a folder, and a file in"
+    yield "it that is named as a variable holds that variable's value. A setting has a file or a variable, never both."
     for settings in SETTINGS:
         prefix = str(settings.model_config.get("env_prefix", ""))
         yield from ["", f"## {prefix}*", "", "| Variable | Default | What it is |", "|---|---|---|"]

@@ -25,6 +25,7 @@ from deploy.envoy.settings import UNIX, endpoint
 ACTIVE_CALLS = "http.edge.downstream_rq_active"
 POLL_SECONDS = 0.1
 ANSWER_SECONDS = 5.0
+LIVE = b"LIVE"
 
 
 class Admin:
@@ -42,6 +43,14 @@ class Admin:
         """
         self._request("POST", "/healthcheck/fail")
         self._request("POST", "/drain_listeners?graceful&skip_exit")
+
+    def is_live(self) -> bool:
+        """Whether Envoy has its configuration and listens.
+
+        Raises:
+            OSError: Envoy does not answer, or says that it has not.
+        """
+        return self._request("GET", "/ready").strip() == LIVE
 
     def active_calls(self) -> int:
         """Calls that the edge serves now.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from services.rpc.secret_files import SecretFilesUnusable, secret_files, secrets_folder
 from services.rpc.tls import TlsFiles
 
 S = TypeVar("S", bound=BaseSettings)
@@ -59,19 +60,31 @@ def settings_config(prefix: str) -> SettingsConfigDict:
 
 
 def load(settings: type[S]) -> S:
-    """Read settings from the environment.
+    """Read settings from the environment, and those that are secret from files where it names their folder.
 
     Raises:
-        SettingsError: A variable is unknown, missing or out of range.
+        SettingsError: A variable is unknown, missing or out of range, or a file cannot be read.
     """
     prefix = str(settings.model_config.get("env_prefix", ""))
-    faults = unknown_variables(prefix, settings.model_fields, os.environ)
+    try:
+        folder = secrets_folder(os.environ)
+        files = secret_files(folder, prefix) if folder else []
+    except SecretFilesUnusable as error:
+        raise SettingsError(str(error)) from None
+    faults = unknown_variables(prefix, settings.model_fields, [*os.environ, *files])
+    faults += _told_twice(files)
     if faults:
         raise SettingsError("\n".join(faults))
     try:
-        return settings()
+        return settings(_secrets_dir=folder)
     except ValidationError as error:
         raise SettingsError("\n".join(_explain(prefix, error))) from None
+
+
+def _told_twice(files: Sequence[str]) -> list[str]:
+    """A line for each setting that has both a file and a variable: nobody should guess which counts."""
+    given = {name.upper() for name in os.environ}
+    return [f"{name.upper()} has both a file and a variable" for name in files if name.upper() in given]
 
 
 def unknown_variables(prefix: str, fields: Iterable[str], environment: Iterable[str]) -> list[str]:

@@ -8,8 +8,9 @@ from cli.certificates import issue_missing, open_authority
 from cli.child import ChildSpec
 from cli.home import Home
 from cli.model import ModelChoice
+from cli.probes import local_address
 from cli.resources import CoreShare
-from cli.stack import Stack, StackPlan, local_address
+from cli.stack import Stack, StackPlan
 
 
 @pytest.fixture

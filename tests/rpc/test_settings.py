@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings
@@ -55,3 +57,40 @@ def test_secrets_are_not_in_the_repr(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_settings_cannot_change(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="frozen"):
         load(PlainSettings).size = 4
+
+
+def test_a_secret_is_taken_from_its_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    paths = {f"PARLEY_TOY_TLS_{name}_PATH": "x" for name in ("CERTIFICATE", "PRIVATE_KEY", "AUTHORITY")}
+    environment(monkeypatch, PARLEY_SECRETS_PATH=str(tmp_path), **paths)
+    (tmp_path / "PARLEY_TOY_DATABASE_URL").write_text("postgresql://u:hunter2@h/d\n")
+    (tmp_path / "PARLEY_OTHER_URL").write_text("another process's")
+    settings = load(ToySettings)
+    assert settings.database_url.get_secret_value() == "postgresql://u:hunter2@h/d"
+
+
+def test_a_file_that_is_no_setting_names_the_nearest(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    environment(monkeypatch, PARLEY_SECRETS_PATH=str(tmp_path))
+    (tmp_path / "PARLEY_PLAIN_SIZ").write_text("4")
+    with pytest.raises(SettingsError, match="did you mean PARLEY_PLAIN_SIZE"):
+        load(PlainSettings)
+
+
+def test_a_setting_is_told_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    environment(monkeypatch, PARLEY_SECRETS_PATH=str(tmp_path), PARLEY_PLAIN_SIZE="4")
+    (tmp_path / "PARLEY_PLAIN_SIZE").write_text("5")
+    with pytest.raises(SettingsError, match="PARLEY_PLAIN_SIZE has both a file and a variable"):
+        load(PlainSettings)
+
+
+def test_secrets_that_cannot_be_had_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    environment(monkeypatch, PARLEY_SECRETS_PATH=str(tmp_path / "none"))
+    with pytest.raises(SettingsError, match="cannot be listed: No such file or directory"):
+        load(PlainSettings)
+    environment(monkeypatch, PARLEY_SECRETS_PATH=str(tmp_path))
+    (tmp_path / "PARLEY_PLAIN_SIZE").mkdir()
+    with pytest.raises(SettingsError, match="is no file"):
+        load(PlainSettings)
+    (tmp_path / "PARLEY_PLAIN_SIZE").rmdir()
+    (tmp_path / "PARLEY_PLAIN_SIZE").write_bytes(b"1" * 70_000)
+    with pytest.raises(SettingsError, match="more than 64 KiB"):
+        load(PlainSettings)

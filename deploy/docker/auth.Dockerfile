@@ -1,0 +1,37 @@
+# The auth service: accounts, keys, tokens, quotas, the audit.
+# Built from the repository's root: docker build --file deploy/docker/auth.Dockerfile .
+# PYTHON may name the same base by its digest.
+ARG PYTHON=python:3.11.14-slim-trixie
+
+FROM ${PYTHON} AS build
+WORKDIR /build
+COPY deploy/docker/requirements/build.txt deploy/docker/requirements/auth.txt requirements/
+RUN python -m venv --without-pip /opt/parley \
+ && pip install --no-cache-dir --require-hashes --only-binary :all: -r requirements/build.txt \
+ && pip --python /opt/parley/bin/python install --no-cache-dir --require-hashes --only-binary :all: \
+      -r requirements/auth.txt
+COPY . source
+RUN pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir wheels ./source \
+ && pip --python /opt/parley/bin/python install --no-cache-dir --no-deps wheels/*.whl
+
+FROM ${PYTHON}
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="parley-auth" \
+      org.opencontainers.image.description="Accounts, API keys, tokens, quotas and the audit of Parley" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.base.name="${PYTHON}"
+RUN groupadd --system --gid 10001 parley \
+ && useradd --system --uid 10001 --gid parley --home-dir /nonexistent --shell /usr/sbin/nologin parley \
+ && install -d -o parley -g parley -m 0700 /var/lib/parley
+COPY --from=build /opt/parley /opt/parley
+ENV PATH=/opt/parley/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1
+USER 10001:10001
+WORKDIR /
+EXPOSE 8000
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
+  CMD ["python", "-P", "-m", "cli.probe", "auth"]
+ENTRYPOINT ["python", "-P", "-m", "services.auth"]
