@@ -57,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         settings = ProbeSettings(_env_prefix=f"PARLEY_{options.process.upper()}_")
-        if asyncio.run(_probe(options.process, settings, options.alive)()):
+        if asyncio.run(_answers(_probe(options.process, settings, options.alive))):
             return 0
         reason = "it is not serving"
     except ValidationError as error:
@@ -66,6 +66,10 @@ def main(arguments: list[str] | None = None) -> int:
         reason = str(error)
     print(f"{options.process}: {reason}", file=sys.stderr)
     return 1
+
+
+async def _answers(probe: Probe) -> bool:
+    return await probe()
 
 
 def _probe(process: str, settings: ProbeSettings, alive: bool) -> Probe:

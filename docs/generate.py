@@ -198,8 +198,9 @@ def settings_lines() -> Iterator[str]:
     yield "Each process reads its own environment variables once, at its start. `parley up` sets what it must"
     yield "and passes on what you set. A variable with a process's prefix that is no setting is an error."
     yield ""
-    yield f"Any setting can come from a file instead, and secrets should: `{SECRETS_PATH}` names a folder, and a file in"
-    yield "it that is named as a variable holds that variable's value. A setting has a file or a variable, never both."
+    yield f"Any setting can come from a file instead, and secrets should: `{SECRETS_PATH}` names a"
+    yield "folder, and a file in it that is named as a variable holds its value. A setting has a file or a"
+    yield "variable, never both."
     for settings in SETTINGS:
         prefix = str(settings.model_config.get("env_prefix", ""))
         yield from ["", f"## {prefix}*", "", "| Variable | Default | What it is |", "|---|---|---|"]

@@ -1,0 +1,174 @@
+"""deploy/compose.yaml as it is written: what is published and confined, and that secrets are files."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cli.environment import PROCESS_SETTINGS
+from deploy.credentials import main, make
+from deploy.envoy.settings import EdgeSettings
+from services.inference.settings import InferenceSettings
+from services.rpc.settings import load
+from tests.deploy.imports import ROOT
+from tests.deploy.settings_named import unknown_settings
+
+FILE = ROOT / "deploy" / "compose.yaml"
+COMPOSE: dict[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+PROFILES = ("embedded", "production")
+OWN = ("edge", "web", "auth", "tools", "inference")
+SECRET_WORDS = re.compile(r"PASSWORD(?!_FILE)|SECRET(?!S_PATH)|TOKEN|_KEY(?!_PATH)\b")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The secrets, made once."""
+    folder = tmp_path_factory.mktemp("made") / "secrets"
+    assert main(["--folder", str(folder), "--host", "parley.example"]) == 0
+    return folder
+
+
+def in_profile(profile: str) -> dict[str, dict[str, Any]]:
+    return {name: service for name, service in SERVICES.items() if profile in service["profiles"]}
+
+
+def mounted(service: dict[str, Any]) -> dict[str, str]:
+    """A service's secrets: where each is mounted, and which it is."""
+    entries = [
+        entry if isinstance(entry, dict) else {"source": entry, "target": entry}
+        for entry in service.get("secrets", [])
+    ]
+    return {entry["target"]: entry["source"] for entry in entries}
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_only_the_edge_is_published(profile: str) -> None:
+    assert [name for name, service in in_profile(profile).items() if "ports" in service] == ["edge"]
+    assert SERVICES["edge"]["ports"] == ["${PUBLISH:-127.0.0.1:8443}:8443"]
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_profile_is_a_whole_platform(profile: str) -> None:
+    services = in_profile(profile)
+    aliases = {
+        alias
+        for name, service in services.items()
+        for alias in (
+            name,
+            *(
+                service["networks"].get("mesh", {}).get("aliases", [])
+                if isinstance(service["networks"], dict)
+                else []
+            ),
+        )
+    }
+    assert {*OWN, "store", "cache"} <= aliases
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_it_runs_as_nobody_and_can_do_nothing_more(name: str) -> None:
+    service = SERVICES[name]
+    assert int(service["user"].partition(":")[0]) > 0
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert not {"privileged", "cap_add", "network_mode", "pid", "ipc", "devices"} & service.keys()
+    assert not any(
+        ":/" in str(volume) and str(volume).startswith(("/", ".")) for volume in service.get("volumes", [])
+    )
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_it_has_limits_and_a_health_check(name: str) -> None:
+    service = SERVICES[name]
+    assert {"cpus", "memory", "pids"} <= service["deploy"]["resources"]["limits"].keys()
+    image = service["image"].rpartition("/")[2].partition(":")[0]
+    dockerfile = ROOT / "deploy" / "docker" / f"{image}.Dockerfile"
+    of_image = dockerfile.is_file() and "\nHEALTHCHECK " in dockerfile.read_text(encoding="utf-8")
+    assert of_image or "test" in service.get("healthcheck", {})
+    assert "stop_grace_period" in service
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_its_secrets_are_files(name: str) -> None:
+    service = SERVICES[name]
+    variables = service.get("environment", {})
+    assert not [key for key in variables if SECRET_WORDS.search(key)]
+    assert not [value for value in map(str, variables.values()) if re.search(r"//[^/]*:[^/]*@", value)]
+    files = mounted(service)
+    paths = [value for value in map(str, variables.values()) if value.startswith("/run/secrets/")]
+    paths += re.findall(r"/run/secrets/[\w.-]+", " ".join(map(str, service.get("command", []))))
+    assert {Path(path).name for path in paths} <= files.keys()
+    assert all(COMPOSE["secrets"][source].keys() == {"file"} for source in files.values())
+
+
+def test_what_starts_waits_for_the_health_of_what_it_needs() -> None:
+    for name, service in SERVICES.items():
+        for needed, how in service.get("depends_on", {}).items():
+            assert how["condition"] == "service_healthy", name
+            assert how.get("required", True) is False or set(service["profiles"]) <= set(
+                SERVICES[needed]["profiles"]
+            )
+
+
+def test_nothing_but_tools_the_edge_and_a_download_leaves_the_mesh() -> None:
+    assert COMPOSE["networks"]["mesh"]["internal"] is True
+    outside = {name for name, service in SERVICES.items() if set(service["networks"]) - {"mesh"}}
+    assert outside == {"edge", "tools", "tools-production", "inference-production"}
+
+
+def test_every_variable_is_a_setting() -> None:
+    assert unknown_settings(FILE.read_text(encoding="utf-8")) == set()
+
+
+def test_the_secrets_that_are_mounted_are_those_that_are_made_and_stay(made: Path) -> None:
+    named = {Path(secret["file"]).name for secret in COMPOSE["secrets"].values()}
+    assert named == {path.name for path in made.iterdir() if path.is_file()}
+    assert made.stat().st_mode & 0o777 == 0o700
+    before = {name: (made / name).read_bytes() for name in named}
+    assert make(made) == 0
+    assert before == {name: (made / name).read_bytes() for name in named}
+
+
+def test_a_lost_url_is_made_again_with_the_password_that_the_store_knows(made: Path) -> None:
+    before = (made / "production-store-url").read_text()
+    (made / "production-store-url").unlink()
+    assert make(made) == 1
+    assert (made / "production-store-url").read_text() == before
+
+
+def test_secrets_that_cannot_be_written_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    assert main(["--folder", str(tmp_path / "file")]) == 1
+    assert "cannot be made" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", [*OWN, "auth-production", "tools-production", "inference-production"])
+def test_its_process_takes_its_settings(
+    name: str, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What Compose would set, with the files where they are here."""
+    service = SERVICES[name]
+    for target, source in mounted(service).items():
+        (tmp_path / target).write_bytes((made / Path(COMPOSE["secrets"][source]["file"]).name).read_bytes())
+    for key, value in service["environment"].items():
+        filled = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", str(value))
+        monkeypatch.setenv(key, filled.replace("/run/secrets", str(tmp_path)))
+    process = name.removesuffix("-production")
+    if process == "edge":
+        monkeypatch.setenv("PARLEY_EDGE_ADMIN_ADDRESS", "unix:/run/parley/admin.sock")
+    if name == "inference":
+        monkeypatch.setenv("PARLEY_INFERENCE_MODEL", "/opt/models/parley-demo")  # the image says so
+    module, settings = PROCESS_SETTINGS[f"PARLEY_{process.upper()}_"]
+    loaded = load(getattr(__import__(module, fromlist=[settings]), settings))
+    assert isinstance(loaded, EdgeSettings) or loaded.tls.certificate.is_file()
+    if isinstance(loaded, EdgeSettings):
+        assert json.dumps(loaded.models) == '{"parley-demo": ["inference:8000"]}'
+    if isinstance(loaded, InferenceSettings):
+        assert loaded.served_name == "parley-demo"
