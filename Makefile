@@ -22,7 +22,7 @@ test: ## the whole suite with coverage: the real engine, Envoy and a browser inc
 test-fast: ## the tests that need no engine, Envoy or browser
 	@tests/run.sh -m "not slow"
 
-gen: ## generate the stubs and the guide's tables from the contracts and the settings
+gen: ## generate the stubs, the API reference and the guide's tables from the contracts and the settings
 	@$(BIN)/python protos/generate.py
 	@$(BIN)/python docs/generate.py
 

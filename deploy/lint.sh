@@ -27,7 +27,7 @@ check "ruff format" "$BIN/ruff" format --check
 check "mypy" "$BIN/mypy"
 check "import-linter" "$BIN/lint-imports" --no-cache
 check "stubs' drift" "$BIN/python" protos/generate.py --check
-check "guide's drift" "$BIN/python" docs/generate.py --check
+check "docs' drift" "$BIN/python" docs/generate.py --check
 check "contract image" "$BIN/python" protos/generate.py --image "$image"
 check "buf lint" "$BIN/buf" lint "$image" --config protos/buf.yaml
 check "buf breaking" "$BIN/buf" breaking "$image" --against protos/baseline.binpb --config protos/buf.yaml

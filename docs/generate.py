@@ -1,4 +1,4 @@
-"""Writes what of the guide is made from the code: methods, permissions, errors, settings, OpenAPI.
+"""Writes the docs that are made from the code: the API reference and, in the guide, tables and OpenAPI.
 
 Usage: generate.py [--check]
 
@@ -20,6 +20,7 @@ from pydantic.fields import FieldInfo
 
 from deploy.envoy.contract import PASSED_ON
 from deploy.envoy.settings import EdgeSettings
+from docs import reference
 from docs.openapi import FILE as OPENAPI
 from docs.openapi import openapi_text
 from docs.tool_pages import FOLDER, tool_pages
@@ -41,7 +42,10 @@ from services.tools.settings import ToolsSettings
 from web.settings import WebSettings
 
 EDGE = "edge"
-GUIDE = Path(__file__).parent / "guide"
+DOCS = Path(__file__).parent
+GUIDE = "guide"
+MADE_WHOLE = (f"{GUIDE}/{FOLDER}", reference.FOLDER)
+"""The folders that hold nothing but pages made here."""
 REASONS = (policy_reasons, inference_reasons, tools_reasons, auth_reasons)
 SETTINGS = (AuthSettings, ToolsSettings, InferenceSettings, WebSettings, EdgeSettings)
 NOTE = "<!-- Made by docs/generate.py; change the contracts or the settings instead. -->"
@@ -54,11 +58,12 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--check", action="store_true", help="compare, write nothing")
     options = parser.parse_args(arguments)
-    made = pages()
-    drifted = [name for name, text in made.items() if not settle(GUIDE / name, text, options.check)]
+    made = {f"{GUIDE}/{name}": text for name, text in pages().items()}
+    made |= {f"{reference.FOLDER}/{name}": text for name, text in reference_pages().items()}
+    drifted = [name for name, text in made.items() if not settle(DOCS / name, text, options.check)]
     drifted += settle_stale(made, options.check)
     for name in drifted:
-        print(f"docs/guide/{name} is not what the code gives; run `make gen`", file=sys.stderr)
+        print(f"docs/{name} is not what the code gives; run `make gen`", file=sys.stderr)
     return 1 if drifted else 0
 
 
@@ -72,17 +77,18 @@ def settle(page: Path, text: str, check: bool) -> bool:
 
 
 def settle_stale(made: Container[str], check: bool) -> list[str]:
-    """Delete the pages of tools that are no more, or with `check` only name them."""
-    stale = [page for page in sorted((GUIDE / FOLDER).glob("*.md")) if f"{FOLDER}/{page.name}" not in made]
+    """Delete the pages of what is no more, or with `check` only name them."""
+    there = [page for folder in MADE_WHOLE for page in sorted((DOCS / folder).glob("*.md"))]
+    stale = [page for page in there if str(page.relative_to(DOCS)) not in made]
     if not check:
         for page in stale:
             page.unlink()
         return []
-    return [f"{FOLDER}/{page.name}" for page in stale]
+    return [str(page.relative_to(DOCS)) for page in stale]
 
 
 def pages() -> dict[str, str]:
-    """Every page's text, by file name."""
+    """Every page of the guide that is made, by file name."""
     return {
         "methods.md": page("Methods", method_lines()),
         "permissions.md": page("Permissions", permission_lines()),
@@ -91,6 +97,12 @@ def pages() -> dict[str, str]:
         OPENAPI: openapi_text(),
         **tool_pages(),
     }
+
+
+def reference_pages() -> dict[str, str]:
+    """Every page of the API reference, by file name."""
+    services = [service for module in CONTRACTS for service in module.DESCRIPTOR.services_by_name.values()]
+    return reference.Reference(services, [module.ErrorReason.DESCRIPTOR for module in REASONS]).pages()
 
 
 def page(title: str, lines: Iterator[str]) -> str:
@@ -105,7 +117,7 @@ def method_lines() -> Iterator[str]:
     yield "| Method | JSON | Needs |"
     yield "|---|---|---|"
     for method, access in methods():
-        yield f"| `{method.full_name}` | {http_path(method)} | {needs(access)} |"
+        yield f"| `{method.full_name}` | {http_path(method)} | {reference.needs(access)} |"
 
 
 def permission_lines() -> Iterator[str]:
@@ -132,12 +144,12 @@ def permission_lines() -> Iterator[str]:
     ]
     for name, access in callable_methods(served_at_edge=True):
         held = ["yes" if may(role, access) else "" for role in roles]
-        yield f"| {' | '.join([f'`{name}`', needs(access), *held])} |"
+        yield f"| {' | '.join([f'`{name}`', reference.needs(access), *held])} |"
     yield from ["", "## Inside the mesh", ""]
     yield "These are not served at the edge; the connection's certificate says who may call."
     yield from ["", "| Method | Needs | Certificates |", "|---|---|---|"]
     for name, access in callable_methods(served_at_edge=False):
-        yield f"| `{name}` | {needs(access)} | {', '.join(sorted(access.peers))} |"
+        yield f"| `{name}` | {reference.needs(access)} | {', '.join(sorted(access.peers))} |"
 
 
 def callable_methods(*, served_at_edge: bool) -> Iterator[tuple[str, Access]]:
@@ -163,13 +175,6 @@ def methods() -> Iterator[tuple[MethodDescriptor, Access]]:
 def may(role: str, access: Access) -> bool:
     """Whether a token of this role may call."""
     return not access.permission or permits(permissions_of([role]), access.permission)
-
-
-def needs(access: Access) -> str:
-    """What a caller must show, in words."""
-    if not access.needs_token:
-        return "nothing"
-    return f"`{access.permission}`" if access.permission else "any token"
 
 
 def http_path(method: MethodDescriptor) -> str:
