@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from deploy.envoy.settings import UNIX, EdgeSettings, endpoint, is_ip
 from deploy.envoy.tls import SecretFiles, upstream
+from deploy.envoy.tracing import collector
 from deploy.envoy.tree import Tree, address_of, seconds, typed
 
 WEB = "web"
@@ -34,7 +35,7 @@ def clusters(settings: EdgeSettings, files: SecretFiles) -> list[Tree]:
         made.append(_service(pool(model), "inference", addresses, settings, files))
     if settings.web_address:
         made.append(_web(settings, files))
-    return [*made, _jwks(settings)]
+    return [*made, _jwks(settings), *collector(settings)]
 
 
 def _service(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,9 +84,9 @@ def jwks_filters(scope: Scope) -> list[Tree]:
     return [transcoder(scope), router()]
 
 
-def strip_identity(trusted_hops: int) -> list[Tree]:
-    """Takes identity headers off before anything reads them, the connection manager included."""
-    headers = [*STRIPPED_HEADERS, *(["x-forwarded-for"] if trusted_hops == 0 else [])]
+def strip_identity(trusted_hops: int, more: Sequence[str] = ()) -> list[Tree]:
+    """Takes identity headers, and more, off before anything reads them, the connection manager included."""
+    headers = [*STRIPPED_HEADERS, *(["x-forwarded-for"] if trusted_hops == 0 else []), *more]
     prefixes = [
         {"remove_on_match": {"key_matcher": {"prefix": prefix, "ignore_case": True}}}
         for prefix in STRIPPED_PREFIXES

@@ -9,6 +9,7 @@ from deploy.envoy.refusals import local_replies
 from deploy.envoy.routes import jwks_route_configuration, route_configuration
 from deploy.envoy.settings import EdgeSettings
 from deploy.envoy.tls import SecretFiles, downstream, downstream_of
+from deploy.envoy.tracing import traced, untrusted_headers
 from deploy.envoy.tree import Tree, address_of, extension, seconds
 
 MANAGER = "envoy.filters.network.http_connection_manager"
@@ -69,8 +70,9 @@ def _public_manager(scope: Scope, trusted_hops: int) -> Tree:
         stat_prefix="edge",
         codec_type="AUTO",
         server_name="parley",
-        **_identity(trusted_hops),
+        **_identity(settings, trusted_hops),
         **_limits(settings),
+        **traced(settings),
         normalize_path=True,
         merge_slashes=True,
         local_reply_config=local_replies(scope.contract),
@@ -80,10 +82,10 @@ def _public_manager(scope: Scope, trusted_hops: int) -> Tree:
     )
 
 
-def _identity(trusted_hops: int) -> Tree:
+def _identity(settings: EdgeSettings, trusted_hops: int) -> Tree:
     """Who the caller is and which request this is are decided here, whatever the caller says."""
     return {
-        "early_header_mutation_extensions": strip_identity(trusted_hops),
+        "early_header_mutation_extensions": strip_identity(trusted_hops, untrusted_headers(settings)),
         "forward_client_cert_details": "SANITIZE",
         "use_remote_address": True,
         "xff_num_trusted_hops": trusted_hops,

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field, model_validator
-from pydantic_settings import BaseSettings
 
-from services.rpc.settings import settings_config
+from services.rpc.settings import TracingSettings, settings_config
 
 UNIX = "unix:"
 EDGE = "edge"
@@ -72,7 +71,7 @@ Addresses = Annotated[list[Address], Field(min_length=1)]
 Origin = Annotated[str, AfterValidator(_origin)]
 
 
-class EdgeSettings(BaseSettings):
+class EdgeSettings(TracingSettings):
     """Where the edge listens, what stands behind it, and how much it lets in."""
 
     model_config = settings_config("PARLEY_EDGE_")
@@ -126,6 +125,10 @@ class EdgeSettings(BaseSettings):
 
     admin_address: Annotated[str, AfterValidator(_admin_address)] = Field(
         "", description="unix:PATH or loopback host:port of Envoy's admin interface; empty: none"
+    )
+    trace_callers: bool = Field(
+        False,
+        description="believe the traceparent that callers send: join their traces, and keep what they keep",
     )
     access_log_path: str = Field("/dev/stdout", description="file for the access log, a JSON object a line")
 

@@ -37,6 +37,7 @@ from services.rpc.server import RpcServer, run
 from services.rpc.settings import SettingsError, load
 from services.rpc.tasks import end_task
 from services.rpc.telemetry import configure_logging, serve_metrics
+from services.rpc.trace_export import tracing
 from services.sql.database import Database, parse_url
 
 
@@ -75,7 +76,8 @@ async def serving(settings: AuthSettings, clock: Clock = utc_now) -> AsyncIterat
         parts = Parts(
             settings, clock, database, passwords, keys, last_use, health, revocations, audit, ledger, issuer
         )
-        server = build_server(parts)
+        tracer = await stack.enter_async_context(tracing(settings, "auth"))
+        server = build_server(parts, tracer)
         await stack.enter_async_context(auditing(audit, settings.grace_seconds, server.ask_to_stop))
         port = await server.start()
         stack.push_async_callback(server.stop)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 
+from opentelemetry.trace import Tracer
+
 from parley.auth.v1.audit_service_pb2_grpc import add_AuditServiceServicer_to_server
 from parley.auth.v1.key_service_pb2_grpc import add_KeyServiceServicer_to_server
 from parley.auth.v1.quota_service_pb2_grpc import add_QuotaServiceServicer_to_server
@@ -82,8 +84,12 @@ class Parts:
     issuer: ExternalIssuer | None
 
 
-def build_server(parts: Parts) -> RpcServer:
+def build_server(parts: Parts, tracer: Tracer | None = None) -> RpcServer:
     """The server with its servicers, not started yet.
+
+    Args:
+        parts: What is opened.
+        tracer: Makes spans; None where nothing is traced.
 
     Raises:
         StartError: The key of the page tokens cannot be had.
@@ -100,6 +106,7 @@ def build_server(parts: Parts) -> RpcServer:
         health_servicer=parts.health,
         reflected=platform_services(),
         audit=parts.audit.own,
+        tracer=tracer,
     )
     _add_identity(server, parts, tokens)
     _add_revocation(server, parts, tokens)

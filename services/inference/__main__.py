@@ -11,7 +11,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 import psutil
-from redis.asyncio import Redis
 
 from parley.auth.v1.quota_service_pb2_grpc import QuotaServiceStub
 from parley.auth.v1.token_service_pb2_grpc import TokenServiceStub
@@ -49,6 +48,7 @@ from services.inference.turn_cache.cache import TurnCache
 from services.ledger.admission import Admission
 from services.ledger.ledger import Ledger, open_store
 from services.ledger.remote_limits import RemoteLimits
+from services.ledger.traced_store import TracedStore
 from services.rpc.audit import told_to_auth
 from services.rpc.channel import RotatingChannel, open_channel
 from services.rpc.pages import PageTokens
@@ -57,6 +57,7 @@ from services.rpc.revocations import Revocations
 from services.rpc.server import RpcServer, run
 from services.rpc.settings import SettingsError, load
 from services.rpc.telemetry import configure_logging, serve_metrics
+from services.rpc.trace_export import tracing
 from services.rpc.verifier import JwksVerifier, remote_keys
 from services.sql.database import Database, parse_url
 from services.sql.schema import SchemaError
@@ -72,11 +73,11 @@ async def main() -> None:
     if check_model(settings.model) is not None:
         # The model is here: its libraries need not look for it outside.
         os.environ["HF_HUB_OFFLINE"] = "1"
-    async with AsyncExitStack() as stack:
+    async with tracing(settings, "inference") as tracer, AsyncExitStack() as stack:
         stack.callback(end_children)
         serve_metrics(settings.metrics_address)
         models, runs = Models(settings.served_name), RunRegistry()
-        store = Redis.from_url(settings.store_url.get_secret_value())
+        store = TracedStore.from_url(settings.store_url.get_secret_value())
         stack.push_async_callback(store.aclose)
         mailbox = StoreMailbox(store, runs)
         await stack.enter_async_context(mailbox.listening())
@@ -88,7 +89,8 @@ async def main() -> None:
 
         revocations = Revocations()
         audit = await stack.enter_async_context(told_to_auth(auth, settings))
-        server = RpcServer(settings, _verifier(settings, auth), revocations=revocations, audit=audit)
+        verifier = _verifier(settings, auth)
+        server = RpcServer(settings, verifier, revocations=revocations, audit=audit, tracer=tracer)
         await stack.enter_async_context(RevocationFeed(auth, revocations, server.report).following())
         admission = await stack.enter_async_context(_admission(settings, auth, server))
         run_tokens = ExchangedTokens(TokenServiceStub(auth))

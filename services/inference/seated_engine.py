@@ -7,6 +7,7 @@ from contextlib import aclosing
 
 from services.inference.engine import Engine, ModelCard, Prompt, Step, Turn, no_ceiling
 from services.inference.seats import Door
+from services.inference.turn_spans import traced_turn
 
 
 class SeatedEngine:
@@ -66,13 +67,16 @@ class SeatedEngine:
         Raises:
             Overloaded: Too many requests wait.
         """
-        async with self._door.seat():
-            steps = self._engine.generate(
-                prompt, max_output_tokens=max_output_tokens, request_id=request_id, ceiling=ceiling
-            )
-            async with aclosing(steps):
-                async for step in steps:
-                    yield step
+        with traced_turn(self.card.name, prompt, max_output_tokens, request_id) as spans:
+            async with self._door.seat():
+                spans.seated()
+                steps = self._engine.generate(
+                    prompt, max_output_tokens=max_output_tokens, request_id=request_id, ceiling=ceiling
+                )
+                async with aclosing(steps):
+                    async for step in steps:
+                        spans.note(step)
+                        yield step
 
     async def failed(self) -> None:
         """See `Engine.failed`."""

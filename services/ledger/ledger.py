@@ -28,6 +28,7 @@ from services.ledger.limits import (
     Terms,
 )
 from services.ledger.metrics import CALL_SECONDS, FAILURES, UP
+from services.ledger.traced_store import TracedStore
 
 SCRIPTS = Path(__file__).with_name("scripts")
 # One tag for all: a settlement and its record are one step, so they lie in one slot of a cluster.
@@ -121,7 +122,7 @@ def open_store(url: str) -> Redis:
         socket_connect_timeout=STORE_SECONDS,
         socket_timeout=STORE_SECONDS,
     )
-    return Redis.from_pool(pool)
+    return TracedStore.from_pool(pool)
 
 
 class Ledger:

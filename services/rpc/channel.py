@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 
 from services.rpc.tls import TlsFiles, channel_credentials
+from services.rpc.tracing import onward_trace
 
 CHECK_SECONDS = 1.0
 CLOSE_GRACE_SECONDS = 600.0
@@ -110,7 +111,7 @@ class RotatingChannel(grpc.aio.Channel):
         return self._bind("stream_stream", arguments, options)
 
     def _bind(self, shape: str, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        """A callable that makes each call on the channel that is current then."""
+        """A callable that makes each call on the channel that is current then, in the caller's trace."""
         bound: tuple[grpc.aio.Channel, Callable[..., Any]] | None = None
 
         def call(*call_arguments: Any, **call_options: Any) -> Any:
@@ -118,6 +119,8 @@ class RotatingChannel(grpc.aio.Channel):
             channel = self.current()
             if bound is None or bound[0] is not channel:
                 bound = (channel, getattr(channel, shape)(*arguments, **options))
+            if trace := onward_trace():
+                call_options["metadata"] = (*(call_options.get("metadata") or ()), *trace)
             return bound[1](*call_arguments, **call_options)
 
         return call

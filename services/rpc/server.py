@@ -14,6 +14,7 @@ import uvloop
 from google.protobuf import descriptor_pool
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
+from opentelemetry.trace import Tracer
 
 from services.rpc.audit import AuditSink
 from services.rpc.errors import MethodUnknown
@@ -51,6 +52,7 @@ class RpcServer:
         health_servicer: health.aio.HealthServicer | None = None,
         reflected: Iterable[str] = (),
         audit: AuditSink | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         """Make a server.
 
@@ -61,6 +63,7 @@ class RpcServer:
             health_servicer: Holds the health of this server, and of whatever else its owner sets there.
             reflected: Services to describe beside those that are served here.
             audit: Takes what is decided and done; None where nobody does.
+            tracer: Makes spans; None where nothing is traced.
         """
         self._settings = settings
         self._verifier = verifier
@@ -68,6 +71,7 @@ class RpcServer:
         self._health = health_servicer or health.aio.HealthServicer()
         self._reflected = set(reflected)
         self._audit = audit
+        self._tracer = tracer
         self._added: list[tuple[AddToServer, object]] = []
         self._server: grpc.aio.Server | None = None
         self.stopping = asyncio.Event()
@@ -129,6 +133,7 @@ class RpcServer:
             unary_deadline_seconds=settings.unary_deadline_seconds,
             audit=self._audit,
             audit_content=settings.audit_content == "full",
+            tracer=self._tracer,
         )
         return grpc.aio.server(
             interceptors=(chain,),

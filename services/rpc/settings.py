@@ -6,9 +6,10 @@ import difflib
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
+from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.rpc.secret_files import SecretFilesUnusable, secret_files, secrets_folder
@@ -21,7 +22,36 @@ class SettingsError(Exception):
     """The environment does not make valid settings; the message has a line per fault."""
 
 
-class ServiceSettings(BaseSettings):
+def _collector(endpoint: str) -> str:
+    """Accept `http://host:port` and `https://host:port`, without anything behind."""
+    parts = urlsplit(endpoint)
+    whole = f"{parts.scheme}://{parts.netloc}"
+    if endpoint and (
+        parts.scheme not in ("http", "https") or not parts.hostname or not parts.port or endpoint != whole
+    ):
+        raise ValueError("must be empty, http://host:port or https://host:port")
+    if parts.username is not None:
+        raise ValueError("must hold no credentials: set OTEL_EXPORTER_OTLP_HEADERS instead")
+    return endpoint
+
+
+class TracingSettings(BaseSettings):
+    """Where spans go, and how many."""
+
+    otlp_endpoint: Annotated[str, AfterValidator(_collector)] = Field(
+        "",
+        description="http://host:port (in the clear) or https://host:port of an OpenTelemetry collector that"
+        " takes OTLP over gRPC; empty: nothing is traced",
+    )
+    otlp_authority_path: Path | None = Field(
+        None, description="PEM certificates that an https collector is checked against; unset: the system's"
+    )
+    trace_ratio: float = Field(
+        0.1, ge=0, le=1, description="share of the calls traced, of those for which no caller decided it"
+    )
+
+
+class ServiceSettings(TracingSettings):
     """What every service is told."""
 
     listen_address: str = Field("127.0.0.1:0", description="host:port to serve gRPC on; port 0 picks one")

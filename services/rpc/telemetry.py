@@ -9,6 +9,8 @@ import structlog
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
 from structlog.tracebacks import ExceptionDictTransformer
 
+from services.rpc.tracing import trace_ids
+
 CALLS = Counter("parley_rpc_calls_total", "Calls that ended.", ["method", "code"])
 CALL_SECONDS = Histogram(
     "parley_rpc_call_seconds",
@@ -28,6 +30,7 @@ def configure_logging(service: str, level: str) -> None:
     """
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        _add_trace,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
@@ -52,6 +55,14 @@ def configure_logging(service: str, level: str) -> None:
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(service=service)
+
+
+def _add_trace(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Lead from a line to its trace."""
+    event.update(trace_ids())
+    return event
 
 
 def serve_metrics(address: str) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy import URL, Connection, event, exc, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from services.rpc.errors import DependencyUnavailable
+from services.sql.spans import trace_statements
 
 SQLITE = "sqlite+aiosqlite"
 POSTGRESQL = "postgresql+asyncpg"
@@ -53,7 +54,7 @@ def open_engine(url: URL, *, foreign_keys: bool = True) -> AsyncEngine:
     """
     if url.drivername == POSTGRESQL:
         limits = {"timeout": CONNECT_SECONDS, "command_timeout": STATEMENT_SECONDS}
-        return create_async_engine(
+        engine = create_async_engine(
             url,
             connect_args=limits,
             pool_size=POOL_SIZE,
@@ -62,8 +63,11 @@ def open_engine(url: URL, *, foreign_keys: bool = True) -> AsyncEngine:
             pool_pre_ping=True,
             hide_parameters=True,
         )
+        trace_statements(engine.sync_engine, "postgresql")
+        return engine
     engine = create_async_engine(url, connect_args={"timeout": CONNECT_SECONDS}, hide_parameters=True)
     _prepare_sqlite(engine, foreign_keys)
+    trace_statements(engine.sync_engine, "sqlite")
     return engine
 
 

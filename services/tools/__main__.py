@@ -28,6 +28,7 @@ from services.rpc.revocations import Revocations
 from services.rpc.server import RpcServer, run
 from services.rpc.settings import SettingsError, load
 from services.rpc.telemetry import configure_logging, serve_metrics
+from services.rpc.trace_export import tracing
 from services.rpc.verifier import JwksVerifier, remote_keys
 from services.tools.addresses import Resolver, SystemResolver
 from services.tools.builtin import utility
@@ -78,7 +79,7 @@ async def serve(settings: ToolsSettings, resolve: Resolver | None = None) -> Non
         settings: What the service is told.
         resolve: Finds the addresses of names that tools dial; default: the machine's resolver.
     """
-    async with AsyncExitStack() as stack:
+    async with tracing(settings, "tools") as tracer, AsyncExitStack() as stack:
         serve_metrics(settings.metrics_address)
         channel = open_channel(
             settings.auth_address, tls=settings.tls, service="auth", trust_domain=settings.trust_domain
@@ -101,7 +102,7 @@ async def serve(settings: ToolsSettings, resolve: Resolver | None = None) -> Non
         stack.push_async_callback(workers.stop)
         revocations = Revocations()
         audit = await stack.enter_async_context(told_to_auth(channel, settings))
-        server = RpcServer(settings, verifier, revocations=revocations, audit=audit)
+        server = RpcServer(settings, verifier, revocations=revocations, audit=audit, tracer=tracer)
         await stack.enter_async_context(RevocationFeed(channel, revocations, server.report).following())
         door = await stack.enter_async_context(_door(settings, channel, server))
         offer = _offer(settings, catalogue, workers, door)

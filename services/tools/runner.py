@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from services.rpc.errors import DeadlineExceeded, ServiceError
 from services.rpc.principal import Principal
 from services.tools.arguments import parse_arguments
+from services.tools.call_span import call_span
 from services.tools.call_statistics import CallClock, CallStatistics
 from services.tools.catalogue import Arguments, Catalogue, LoopCall, Tool, ToolResult
 from services.tools.errors import OutputTooLarge, ToolTimeout
@@ -101,7 +102,10 @@ class Runner:
         tool = self._catalogue.find_callable(invocation.tool, principal)
 
         async def run(emit: Emit) -> Result:
-            with self.statistics.counting(tool.name, principal) as clock:
+            with (
+                self.statistics.counting(tool.name, principal) as clock,
+                call_span(tool.name, invocation.call_id),
+            ):
                 async with _until(deadline):
                     return await self._run(tool, invocation, principal, emit, clock)
 

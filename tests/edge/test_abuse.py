@@ -27,6 +27,8 @@ FORGED_HEADERS = [
     "x-envoy-upstream-rq-timeout-ms",
     "X-Forwarded-Client-Cert",
     "x-forwarded-for",
+    "traceparent",
+    "tracestate",
 ]
 
 

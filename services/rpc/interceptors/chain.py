@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Container, Mapping
 
+from opentelemetry.trace import Tracer
+
 from services.rpc.audit import AuditSink
 from services.rpc.interceptors.access import PeerCheck, PrincipalCheck
 from services.rpc.interceptors.access_log import AccessLog
@@ -14,6 +16,7 @@ from services.rpc.interceptors.identify import Identify
 from services.rpc.interceptors.metrics import Metrics
 from services.rpc.interceptors.revocation import RevocationWatch
 from services.rpc.interceptors.statuses import Statuses
+from services.rpc.interceptors.trace import Trace
 from services.rpc.interceptors.validation import Validation
 from services.rpc.policies import Access
 from services.rpc.revocations import Revocations
@@ -30,6 +33,7 @@ def interceptor_chain(
     unary_deadline_seconds: float,
     audit: AuditSink | None = None,
     audit_content: bool = False,
+    tracer: Tracer | None = None,
 ) -> Chain:
     """The interceptors of a server, outermost first.
 
@@ -42,9 +46,11 @@ def interceptor_chain(
         unary_deadline_seconds: Time for a unary call without a deadline.
         audit: Takes what is decided and done; None where nobody does.
         audit_content: Whether it gets requests in full, without what is redacted.
+        tracer: Makes spans; None where nothing is traced.
     """
     interceptors = [
         Identify(),  # first: everything after it logs and fails under the request id
+        *([Trace(table, tracer)] if tracer is not None else []),  # before what logs, under the trace's id
         AccessLog(),  # sees every call, refused ones too, with the status they leave with
         Metrics(table),  # before the checks, so that refusals are counted
         Statuses(),  # inside those two, so that they see statuses; outside all that raises

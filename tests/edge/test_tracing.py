@@ -1,0 +1,106 @@
+"""Traces that begin at the edge, with the real Envoy and a real receiver."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+import yaml
+
+from cli.preflight import free_port
+from deploy.envoy.contract import load_contract
+from deploy.envoy.filters import Scope
+from deploy.envoy.render import bootstrap
+from deploy.envoy.tls import SecretFiles
+from tests.conftest import TokenMaker
+from tests.edge.conftest import Identity, Mesh, edge_settings
+from tests.edge.front import Front, front
+from tests.rpc.collector import Collector, Heard, collecting
+
+slow = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
+STRANGER = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+SECRET = "tr0ub4dor"
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def collector() -> AsyncIterator[Collector]:
+    async with collecting() as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def traced_edge(
+    mesh: Mesh, identity: Identity, collector: Collector, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Front]:
+    folder = tmp_path_factory.mktemp("traced-edge")
+    settings = edge_settings(
+        identity("edge"),
+        folder,
+        listen_address=f"127.0.0.1:{free_port()}",
+        otlp_endpoint=collector.endpoint,
+        trace_ratio=1,
+        **mesh.upstreams(),
+    )
+    async with front(settings, folder) as running:
+        yield running
+
+
+class TestWithEnvoy:
+    pytestmark = slow
+
+    async def test_a_trace_begins_at_the_edge_whatever_the_caller_says(
+        self, traced_edge: Front, mesh: Mesh, tokens: TokenMaker, collector: Collector
+    ) -> None:
+        headers = {**dict(tokens.metadata("*")), "traceparent": STRANGER}
+        async with traced_edge.http() as client:
+            answer = await client.get("/api/v1/me", headers=headers)
+        assert answer.status_code == 200
+        request_id = answer.headers["x-request-id"]
+        heard = await self.span_of(collector, request_id)
+        _, trace_id, parent_id, flags = str(mesh.seen["auth"].header("traceparent")).split("-")
+        assert (heard.service, heard.span.trace_id.hex(), flags) == ("parley-edge", trace_id, "01")
+        assert heard.span.span_id.hex() == parent_id
+        assert trace_id != STRANGER.split("-")[1]
+        assert heard.attributes["url.path"] == "/api/v1/me"
+        assert (await traced_edge.logged(request_id))["trace_id"] == trace_id
+
+    async def test_a_span_tells_no_query(
+        self, traced_edge: Front, tokens: TokenMaker, collector: Collector
+    ) -> None:
+        async with traced_edge.http() as client:
+            answer = await client.get(
+                "/api/v1/me", params={"token": SECRET}, headers=dict(tokens.metadata("*"))
+            )
+        heard = await self.span_of(collector, answer.headers["x-request-id"])
+        assert heard.attributes["url.path"] == "/api/v1/me"
+        assert heard.attributes["http.status_code"] == "400"
+        assert SECRET.encode() not in collector.raw
+
+    @staticmethod
+    async def span_of(collector: Collector, request_id: str) -> Heard:
+        return await collector.find(lambda each: each.attributes.get("guid:x-request-id") == request_id)
+
+
+def rendered(files: Any, folder: Path, **told: Any) -> str:
+    """The configuration of an edge that is told so."""
+    scope = Scope(edge_settings(files, folder, **told), load_contract(), folder / "descriptors")
+    return yaml.safe_dump(bootstrap(scope, SecretFiles(folder)))
+
+
+def test_without_a_collector_nothing_is_traced(identity: Identity, tmp_path: Path) -> None:
+    text = rendered(identity("edge"), tmp_path)
+    assert "opentelemetry" not in text
+    assert "remove: traceparent" in text
+
+
+def test_callers_that_are_believed_keep_their_trace(identity: Identity, tmp_path: Path) -> None:
+    assert "remove: traceparent" not in rendered(identity("edge"), tmp_path, trace_callers=True)
+
+
+def test_a_collector_behind_tls_must_show_its_name(identity: Identity, tmp_path: Path) -> None:
+    text = rendered(identity("edge"), tmp_path, otlp_endpoint="https://collector.example:4317")
+    assert "exact: collector.example" in text
+    assert "system_root_certs: {}" in text
