@@ -99,8 +99,9 @@ async def main() -> None:
         library = await stack.enter_async_context(_library(settings))
         cache = await stack.enter_async_context(_cache(settings))
         continuing, coalescing = Continuing(library), Coalescing(settings.gathering)
+        patience = settings.reader_seconds
         answering = Answering(
-            models, runs, toolbox, admission, run_tokens, continuing, door, cache, coalescing
+            models, runs, toolbox, admission, run_tokens, continuing, door, cache, coalescing, patience
         )
         kept = await stack.enter_async_context(open_store(settings.store_url.get_secret_value()))
         bounds = settings.resume_bounds

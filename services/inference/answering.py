@@ -21,6 +21,7 @@ from services.inference.order import ChatOrder
 from services.inference.run_tokens import RunTokens
 from services.inference.runs import Limit, Owner, Run, RunEnded, RunRegistry
 from services.inference.seats import Door
+from services.inference.slow_readers import PATIENCE_SECONDS, read_in_time
 from services.inference.spending import RunPurse
 from services.inference.tool_calls import Toolbox, ToolSelection
 from services.inference.turn_cache.cache import TurnCache
@@ -47,8 +48,10 @@ class ChatAnswer:
         purse: RunPurse,
         continuation: Continuation,
         coalescing: Coalescing,
+        reader_seconds: float,
     ) -> None:
         """Answer; `Answering.begin` does this."""
+        self._reader_seconds = reader_seconds
         self._run = run
         self._coalescing = coalescing
         self._engine = engine
@@ -70,6 +73,13 @@ class ChatAnswer:
     def said(self) -> tuple[Message, ...]:
         """What the run added to its conversation so far."""
         return self._loop.said
+
+    def told(self, cut: Callable[[], None]) -> AsyncGenerator[chat_pb2.ChatResponse, None]:
+        """The same as `responses`, for a client that may be slow to read; see `read_in_time`."""
+        return read_in_time(self.responses(), self._reader_seconds, self._give_up, cut)
+
+    def _give_up(self) -> None:
+        self._run.end(FinishReason.SLOW_READER)
 
     async def responses(self) -> AsyncGenerator[chat_pb2.ChatResponse, None]:
         """The run's events, numbered. Failures are in the last one."""
@@ -96,7 +106,11 @@ class ChatAnswer:
 
 
 class Answering:
-    """Opens runs: with their limits, their quota, their tools and the token for those."""
+    """Opens runs: with their limits, their quota, their tools and the token for those.
+
+    Attributes:
+        reader_seconds: How long a client may take over a message.
+    """
 
     def __init__(
         self,
@@ -109,6 +123,7 @@ class Answering:
         door: Door,
         cache: TurnCache | None = None,
         coalescing: Coalescing | None = None,
+        reader_seconds: float = PATIENCE_SECONDS,
     ) -> None:
         """Answer with these models and tools, for those who are admitted.
 
@@ -122,6 +137,7 @@ class Answering:
             door: Refuses what would wait for the engine in vain.
             cache: What was said before, and is being said; None where each run is answered by itself.
             coalescing: Gathers what is said under load.
+            reader_seconds: How long a client may take over a message.
         """
         self._models = models
         self._runs = runs
@@ -132,6 +148,7 @@ class Answering:
         self._door = door
         self._cache = cache
         self._coalescing = coalescing or Coalescing()
+        self.reader_seconds = reader_seconds
 
     def engine(self, model: str) -> Engine:
         """The engine of a model, for the current caller; see `Models.engine`."""
@@ -170,7 +187,7 @@ class Answering:
         purse = RunPurse(self._admission, run.run_id, _payer(engine), nested=nested)
         turns = SharedTurns(engine, self._cache, run.owner.tenant_id, order.cache)
         loop = AgentLoop(run, order, turns, self._toolbox, purse)
-        answer = ChatAnswer(run, engine, loop, purse, continuation, self._coalescing)
+        answer = ChatAnswer(run, engine, loop, purse, continuation, self._coalescing, self.reader_seconds)
         try:
             await _prepare(loop)
             if order.tools != ToolSelection():

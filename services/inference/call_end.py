@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import grpc
+from grpc_status import rpc_status
 
+from services.inference.errors import ReaderTooSlow
 from services.inference.events import FinishReason
 from services.inference.runs import Run
 from services.rpc.call import current_call
+from services.rpc.errors import ServiceError
 
 Context = grpc.aio.ServicerContext[Any, Any]
+
+
+# The loop keeps no task alive by itself.
+_ABORTING: set[asyncio.Task[None]] = set()
 
 
 def ends_with(context: Context) -> Callable[[Run], None]:
@@ -23,6 +32,31 @@ def ends_with(context: Context) -> Callable[[Run], None]:
         current_call().when_revoked = lambda: run.end(FinishReason.REVOKED)
 
     return opened
+
+
+def cuts(context: Context, seconds: float) -> Callable[[], None]:
+    """Cuts the call that the current task serves, whose client took nothing for so long.
+
+    A task that is cancelled while it writes ends without a status, and a client
+    that reads again would wait for one for ever; so the status goes first.
+    """
+    task = asyncio.current_task()
+
+    def cut() -> None:
+        aborting = asyncio.create_task(_abort(context, ReaderTooSlow(seconds)))
+        _ABORTING.add(aborting)
+        aborting.add_done_callback(_ABORTING.discard)
+        if task is not None:
+            task.cancel()
+
+    return cut
+
+
+async def _abort(context: Context, error: ServiceError) -> None:
+    """Send a status behind what is being written; it is over when the client read that, or is gone."""
+    status = rpc_status.to_status(error.to_status())
+    with suppress(grpc.aio.BaseError, asyncio.CancelledError):
+        await context.abort(status.code, status.details, status.trailing_metadata or ())
 
 
 def at_the_end(do: Callable[[], None]) -> Any:

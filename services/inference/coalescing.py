@@ -7,10 +7,11 @@ token or five.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeGuard
+from typing import Any, TypeGuard
 
+from services.inference.clock import Clock
 from services.inference.deltas import join
 from services.inference.engine import ContentDelta, Delta, ReasoningDelta, ToolCallDelta
 from services.inference.events import RunEvent
@@ -38,26 +39,6 @@ class Gathering:
 
     most_seconds: float = 0.08
     most_bytes: int = 16 * 1024
-
-
-class Alarm(Protocol):
-    """Something that will be called at its time."""
-
-    def cancel(self) -> None:
-        """Do not call it."""
-        ...
-
-
-class Clock(Protocol):
-    """What is used of an event loop."""
-
-    def time(self) -> float:
-        """The time, in seconds."""
-        ...
-
-    def call_at(self, when: float, callback: Callable[[], object], /) -> Alarm:
-        """Call this at that time."""
-        ...
 
 
 def window(streams: int, most_seconds: float) -> float:

@@ -15,7 +15,7 @@ from parley.inference.v1 import chat_pb2, converse_pb2
 from services.inference import translate
 from services.inference.answering import Answering, last_moment
 from services.inference.engine import Message, Role
-from services.inference.errors import CallNotWaiting, TurnQueueFull
+from services.inference.errors import CallNotWaiting, ReaderTooSlow, TurnQueueFull
 from services.inference.events import FinishReason
 from services.inference.history import History
 from services.inference.messages import check_order
@@ -114,6 +114,10 @@ class Conversation:
             task.cancel()
         if self._responses.empty():
             self._responses.put_nowait(None)
+
+    def give_up(self, seconds: float) -> None:
+        """The client took nothing for so long: once it took what is there, it learns of it."""
+        self._end(ReaderTooSlow(seconds), FinishReason.SLOW_READER)
 
     def _end(self, failure: ServiceError, reason: FinishReason | None = None) -> None:
         """End the stream with this status, and the run that is under way if there is a reason for it.

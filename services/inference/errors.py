@@ -46,6 +46,18 @@ class ModelNotReady(InferenceError):
         )
 
 
+class ReaderTooSlow(InferenceError):
+    """A client took nothing that it was told for too long."""
+
+    reason = error_reason_pb2.ERROR_REASON_READER_TOO_SLOW
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(
+            f"Nothing was read for {seconds:g} s. Read on by Resume where the run has a resume_window.",
+            metadata={"limit_seconds": f"{seconds:g}"},
+        )
+
+
 class ModelOfOtherKind(InferenceError):
     """A model that embeds was asked to chat, or the other way round."""
 

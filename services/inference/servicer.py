@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import grpc
@@ -19,10 +20,10 @@ from parley.inference.v1 import (
 from parley.inference.v1.inference_service_pb2_grpc import InferenceServiceServicer
 from services.inference import token_methods, translate
 from services.inference.answering import Answering
-from services.inference.call_end import at_the_end, ends_with
+from services.inference.call_end import at_the_end, cuts, ends_with
 from services.inference.conversation import Conversation
 from services.inference.embedding import Embedding
-from services.inference.errors import CallNotWaiting, RunNotFound
+from services.inference.errors import CallNotWaiting, ReaderTooSlow, RunNotFound
 from services.inference.events import FinishReason
 from services.inference.kept_runs import Reader
 from services.inference.mailbox import Mailbox
@@ -31,6 +32,7 @@ from services.inference.order import ChatOrder
 from services.inference.remote_runs import RemoteReader
 from services.inference.resumption import Resumption, without_window
 from services.inference.runs import Owner, RunRegistry
+from services.inference.slow_readers import read_in_time
 from services.inference.turn_cache.cache import TurnCache
 from services.inference.waiting_calls import Answer, Outcome
 from services.rpc.call import current_call, current_principal
@@ -111,7 +113,8 @@ class InferenceServicer(InferenceServiceServicer):
         async with self._answering.begin(order, ends_with(context)) as answer:
             if answer.headers:
                 await context.send_initial_metadata(answer.headers)
-            async with aclosing(answer.responses()) as responses:
+            cut = cuts(context, self._answering.reader_seconds)
+            async with aclosing(answer.told(cut)) as responses:
                 async for response in responses:
                     yield response
 
@@ -120,17 +123,36 @@ class InferenceServicer(InferenceServiceServicer):
         """The events of a run that outlives the call."""
         kept = self._resumption.begin(order)
         current_call().when_revoked = kept.revoke
-        async with _reading(kept.reader(), context, after=0) as events:
+        async with self._reading(kept.reader(), context, after=0) as events:
             if headers := await kept.headers():
                 await context.send_initial_metadata(headers)
             yield events
+
+    @asynccontextmanager
+    async def _reading(
+        self, reader: Reader | RemoteReader, context: Context, *, after: int
+    ) -> AsyncIterator[AsyncGenerator[bytes, None]]:
+        """What a reader reads after an event, until the block or the call ends."""
+        context.add_done_callback(at_the_end(reader.leave))
+        seconds = self._answering.reader_seconds
+
+        def give_up() -> ReaderTooSlow:
+            reader.leave()
+            return ReaderTooSlow(seconds)
+
+        try:
+            told = read_in_time(reader.events(after), seconds, give_up, cuts(context, seconds))
+            async with aclosing(told) as events:
+                yield events
+        finally:
+            reader.leave()
 
     async def Resume(
         self, request: inference_service_pb2.ResumeRequest, context: Context
     ) -> AsyncGenerator[inference_service_pb2.ResumeResponse, None]:
         """See `InferenceService.Resume`."""
         reader = self._resumption.reader(request.run_id)
-        async with _reading(reader, context, after=request.after_sequence) as events:
+        async with self._reading(reader, context, after=request.after_sequence) as events:
             async for event in events:
                 # The same on the wire as the response that `Chat` had for it.
                 yield inference_service_pb2.ResumeResponse.FromString(event)
@@ -141,7 +163,14 @@ class InferenceServicer(InferenceServiceServicer):
         """See `InferenceService.Converse`."""
         conversation = self._converse()
         context.add_done_callback(at_the_end(conversation.leave))
-        async with aclosing(conversation.responses(request_iterator)) as responses:
+        seconds = self._answering.reader_seconds
+        told = read_in_time(
+            conversation.responses(request_iterator),
+            seconds,
+            partial(conversation.give_up, seconds),
+            cuts(context, seconds),
+        )
+        async with aclosing(told) as responses:
             async for response in responses:
                 yield response
 
@@ -253,16 +282,3 @@ class InferenceServicer(InferenceServiceServicer):
         """See `InferenceService.CountTokens`."""
         del context
         return await token_methods.count(self._answering.engine(request.model), request)
-
-
-@asynccontextmanager
-async def _reading(
-    reader: Reader | RemoteReader, context: Context, *, after: int
-) -> AsyncIterator[AsyncGenerator[bytes, None]]:
-    """What a reader reads after an event, until the block or the call ends."""
-    context.add_done_callback(at_the_end(reader.leave))
-    try:
-        async with aclosing(reader.events(after)) as events:
-            yield events
-    finally:
-        reader.leave()

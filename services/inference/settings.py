@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, field_validator
 
 from services.inference.coalescing import Gathering
+from services.inference.slow_readers import PATIENCE_SECONDS
 from services.inference.tape import Bounds
 from services.inference.turn_cache.limits import CacheLimits
 from services.ledger.lease import LeaseLife
@@ -117,6 +118,9 @@ class InferenceSettings(ServiceSettings):
     )
     coalesce_bytes: int = Field(
         16_384, ge=1, le=2**20, description="text that an event has at most when it was gathered"
+    )
+    reader_seconds: float = Field(
+        PATIENCE_SECONDS, gt=0, le=3600, description="time that a client may take over a message of a stream"
     )
     enforce_eager: bool | None = Field(None, description="run without compiled graphs; default: on CPU only")
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="share of a GPU's memory to use")

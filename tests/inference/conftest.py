@@ -231,6 +231,7 @@ def replica(identity: Identity, tokens: TokenMaker, tools_stub: Any, store: Redi
         bounds: Bounds | None = None,
         journal_url: str = "",
         coalescing: Coalescing | None = None,
+        reader_seconds: float = 60.0,
     ) -> AsyncIterator[InferenceProcess]:
         models, runs = Models("scripted", "another"), RunRegistry()
         heeded = Revocations(synchronized=True) if revocations is None else revocations
@@ -260,6 +261,7 @@ def replica(identity: Identity, tokens: TokenMaker, tools_stub: Any, store: Redi
             door,
             cache,
             coalescing,
+            reader_seconds,
         )
         kept = open_store(journal_url) if journal_url else store
         resumption = Resumption(

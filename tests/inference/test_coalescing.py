@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, aclosing
 from typing import Any
 
@@ -27,6 +27,7 @@ from services.inference.engine import (
 )
 from services.inference.events import CallReady, Finished, FinishReason, RunEvent, RunUsage, Started
 from tests.conftest import TokenMaker
+from tests.inference.clock import Clock
 from tests.inference.conftest import Replica
 from tests.inference.scripted import Gate, ScriptedEngine
 from tests.inference.test_servicer import PERMISSIONS, chat, kinds, read, reason
@@ -34,40 +35,6 @@ from tests.inference.test_servicer import PERMISSIONS, chat, kinds, read, reason
 A, B, C = (ContentDelta(text) for text in "abc")
 END = Finished(FinishReason.STOP)
 WINDOW = 0.08
-
-
-class Alarm:
-    """Rings once, unless it is cancelled."""
-
-    def __init__(self, at: float, ring: Callable[[], object]) -> None:
-        self.at = at
-        self.ring = ring
-        self.cancelled = False
-
-    def cancel(self) -> None:
-        self.cancelled = True
-
-
-class Clock:
-    """Stands still until it is told to go on."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-        self.alarms: list[Alarm] = []
-
-    def time(self) -> float:
-        return self.now
-
-    def call_at(self, when: float, callback: Callable[[], object], /) -> Alarm:
-        self.alarms.append(Alarm(when, callback))
-        return self.alarms[-1]
-
-    def go(self, seconds: float) -> None:
-        self.now += seconds
-        for alarm in self.alarms:
-            if not alarm.cancelled and alarm.at <= self.now:
-                alarm.cancelled = True
-                alarm.ring()
 
 
 class Speaker:

@@ -57,6 +57,7 @@ def test_every_error_makes_a_status_in_our_domain() -> None:
         resume_errors.RunLost("r"),
         resume_errors.EventsGone("r", 7),
         resume_errors.ResumeFull(),
+        errors.ReaderTooSlow(30),
     ]
     assert {type(error) for error in made} == concrete()
     assert {error.domain() for error in made} == {"inference.parley"}

@@ -17,7 +17,7 @@ from parley.inference.v1 import chat_pb2, openai_service_pb2
 from parley.inference.v1.openai_service_pb2_grpc import OpenAIServiceServicer
 from services.inference import translate
 from services.inference.answering import Answering
-from services.inference.call_end import ends_with
+from services.inference.call_end import cuts, ends_with
 from services.inference.embedding import Embedding
 from services.inference.errors import ParameterInvalid
 from services.inference.models import Models
@@ -130,7 +130,8 @@ class OpenAIServicer(OpenAIServiceServicer):
         async with self._answering.begin(order, ends_with(context)) as answer:
             if answer.headers:
                 await context.send_initial_metadata(answer.headers)
-            async with aclosing(answer.responses()) as responses:
+            cut = cuts(context, self._answering.reader_seconds)
+            async with aclosing(answer.told(cut)) as responses:
                 if chunks is None:
                     yield await _whole(_told(responses), write, context)
                     return

@@ -252,7 +252,10 @@ class _FinishReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FinishRe
     FINISH_REASON_REVOKED: _FinishReason.ValueType  # 10
     """The caller's key or token was revoked."""
     FINISH_REASON_SLOW_READER: _FinishReason.ValueType  # 11
-    """The client read too slowly for too long."""
+    """The client took no event for longer than it may: 30 seconds, unless the
+    deployment says otherwise. One that takes none for as long again is cut with
+    READER_TOO_SLOW.
+    """
     FINISH_REASON_ERROR: _FinishReason.ValueType  # 12
     """Something failed; `error` says what."""
     FINISH_REASON_TOKEN_LIMIT: _FinishReason.ValueType  # 13
@@ -290,7 +293,10 @@ FINISH_REASON_DEADLINE: FinishReason.ValueType  # 9
 FINISH_REASON_REVOKED: FinishReason.ValueType  # 10
 """The caller's key or token was revoked."""
 FINISH_REASON_SLOW_READER: FinishReason.ValueType  # 11
-"""The client read too slowly for too long."""
+"""The client took no event for longer than it may: 30 seconds, unless the
+deployment says otherwise. One that takes none for as long again is cut with
+READER_TOO_SLOW.
+"""
 FINISH_REASON_ERROR: FinishReason.ValueType  # 12
 """Something failed; `error` says what."""
 FINISH_REASON_TOKEN_LIMIT: FinishReason.ValueType  # 13
@@ -394,7 +400,7 @@ class ChatRequest(_message.Message):
         `Resume`; its events are kept for as long after its end. Closing the call is
         a cut, too: `Cancel` ends such a run, or its own limits, and not the call's
         deadline. It waits for no reader: one that is far too slow is cut with
-        EVENTS_GONE. 0 to 10 minutes. Default: 0, a cut cancels the run.
+        EVENTS_GONE, one that takes nothing for long with READER_TOO_SLOW. 0 to 10 minutes. Default: 0, a cut cancels the run.
         """
 
     @_builtins.property

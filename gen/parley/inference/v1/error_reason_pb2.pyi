@@ -163,6 +163,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The model has no embeddings of this size. Metadata: `model`, `dimensions`
     (what was asked for).
     """
+    ERROR_REASON_READER_TOO_SLOW: _ErrorReason.ValueType  # 66
+    """The client took no event for longer than it may
+    (`PARLEY_INFERENCE_READER_SECONDS`). A run with a `resume_window` goes on and
+    can be resumed; any other is over. Metadata: `limit_seconds`.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons that the inference service gives, in the domain `inference.parley`."""
@@ -307,5 +312,10 @@ way round. Metadata: `model`, `kind` (`chat` or `embeddings`: what it does).
 ERROR_REASON_DIMENSIONS_NOT_OFFERED: ErrorReason.ValueType  # 55
 """The model has no embeddings of this size. Metadata: `model`, `dimensions`
 (what was asked for).
+"""
+ERROR_REASON_READER_TOO_SLOW: ErrorReason.ValueType  # 66
+"""The client took no event for longer than it may
+(`PARLEY_INFERENCE_READER_SECONDS`). A run with a `resume_window` goes on and
+can be resumed; any other is over. Metadata: `limit_seconds`.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

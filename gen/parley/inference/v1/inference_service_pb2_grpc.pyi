@@ -49,8 +49,8 @@ class InferenceServiceStub:
     come, each as it was or would have been in the call that was cut. Several
     may read a run at once. The stream ends with `finished`, as that of `Chat`
     does, or with a status: EVENTS_GONE, also in mid-stream where a reader is
-    too slow; DEPENDENCY_UNAVAILABLE and DRAINING, after which it can be resumed
-    again. A run whose replica was lost is finished with the error RUN_LOST.
+    too slow; DEPENDENCY_UNAVAILABLE, DRAINING and READER_TOO_SLOW, after which it
+    can be resumed again. A run whose replica was lost is finished with the error RUN_LOST.
     """
     Converse: _grpc.StreamStreamMultiCallable[_converse_pb2.ConverseRequest, _converse_pb2.ConverseResponse]
     """Holds a conversation on one stream: a set-up first, then user turns, results
@@ -117,8 +117,8 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     come, each as it was or would have been in the call that was cut. Several
     may read a run at once. The stream ends with `finished`, as that of `Chat`
     does, or with a status: EVENTS_GONE, also in mid-stream where a reader is
-    too slow; DEPENDENCY_UNAVAILABLE and DRAINING, after which it can be resumed
-    again. A run whose replica was lost is finished with the error RUN_LOST.
+    too slow; DEPENDENCY_UNAVAILABLE, DRAINING and READER_TOO_SLOW, after which it
+    can be resumed again. A run whose replica was lost is finished with the error RUN_LOST.
     """
     Converse: _aio.StreamStreamMultiCallable[_converse_pb2.ConverseRequest, _converse_pb2.ConverseResponse]  # type: ignore[assignment]
     """Holds a conversation on one stream: a set-up first, then user turns, results
@@ -194,8 +194,8 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         come, each as it was or would have been in the call that was cut. Several
         may read a run at once. The stream ends with `finished`, as that of `Chat`
         does, or with a status: EVENTS_GONE, also in mid-stream where a reader is
-        too slow; DEPENDENCY_UNAVAILABLE and DRAINING, after which it can be resumed
-        again. A run whose replica was lost is finished with the error RUN_LOST.
+        too slow; DEPENDENCY_UNAVAILABLE, DRAINING and READER_TOO_SLOW, after which it
+        can be resumed again. A run whose replica was lost is finished with the error RUN_LOST.
         """
 
     @_abc_1.abstractmethod
