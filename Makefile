@@ -4,7 +4,7 @@ BIN := .venv/bin
 QUESTION ?= What is 1234 * 56?
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast gen lint client images
+.PHONY: help setup run test test-fast gen lint rules client images
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -22,12 +22,16 @@ test: ## the whole suite with coverage: the real engine, Envoy and a browser inc
 test-fast: ## the tests that need no engine, Envoy or browser
 	@tests/run.sh -m "not slow"
 
-gen: ## generate the stubs, the API reference and the guide's tables from the contracts and the settings
+gen: ## generate the stubs, the API reference, the guide's tables and the dashboards
 	@$(BIN)/python protos/generate.py
 	@$(BIN)/python docs/generate.py
+	@$(BIN)/python -m deploy.observability.dashboards
 
 client: ## build the wheel for programs, parley-client, into dist/
 	@cd clients/python && ../../$(BIN)/python -m hatchling build --target wheel --directory ../../dist
+
+rules: ## check Prometheus' rules and play them through (needs promtool)
+	@deploy/observability/check.sh
 
 lint: ## every check that needs no running process
 	@deploy/lint.sh

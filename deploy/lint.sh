@@ -28,10 +28,11 @@ check "mypy" "$BIN/mypy"
 check "import-linter" "$BIN/lint-imports" --no-cache
 check "stubs' drift" "$BIN/python" protos/generate.py --check
 check "docs' drift" "$BIN/python" docs/generate.py --check
+check "dashboards' drift" "$BIN/python" -m deploy.observability.dashboards --check
 check "contract image" "$BIN/python" protos/generate.py --image "$image"
 check "buf lint" "$BIN/buf" lint "$image" --config protos/buf.yaml
 check "buf breaking" "$BIN/buf" breaking "$image" --against protos/baseline.binpb --config protos/buf.yaml
-check "shell syntax" bash -n deploy/setup.sh deploy/lint.sh tests/run.sh deploy/docker/build.sh deploy/docker/lock.sh
+check "shell syntax" bash -n deploy/setup.sh deploy/lint.sh tests/run.sh deploy/docker/build.sh deploy/docker/lock.sh deploy/observability/check.sh
 mapfile -t dockerfiles < <(git ls-files '*Dockerfile*')
 if ((${#dockerfiles[@]})); then
   check "hadolint" "$BIN/hadolint" "${dockerfiles[@]}"

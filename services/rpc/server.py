@@ -17,6 +17,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from opentelemetry.trace import Tracer
 
 from services.rpc.audit import AuditSink
+from services.rpc.certificate_expiry import watch_certificate
 from services.rpc.errors import MethodUnknown
 from services.rpc.interceptors.chain import interceptor_chain
 from services.rpc.policies import access_table
@@ -115,6 +116,7 @@ class RpcServer:
         except RuntimeError:
             raise OSError(f"cannot listen on {address}: is the port in use?") from None
         await server.start()
+        watch_certificate(self._settings.tls.certificate)
         self._server = server
         await self._announce(serving=False)
         self._log.info("listening", address=f"{address.rpartition(':')[0]}:{port}", services=self.services)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import pytest_asyncio
 import yaml
@@ -16,6 +18,7 @@ from deploy.envoy.filters import Scope
 from deploy.envoy.render import bootstrap
 from deploy.envoy.tls import SecretFiles
 from tests.conftest import TokenMaker
+from tests.deploy.queries import queries, selectors
 from tests.edge.conftest import Identity, Mesh, edge_settings
 from tests.edge.front import Front, front
 from tests.rpc.collector import Collector, Heard, collecting
@@ -40,6 +43,7 @@ async def traced_edge(
         identity("edge"),
         folder,
         listen_address=f"127.0.0.1:{free_port()}",
+        admin_address=f"127.0.0.1:{free_port()}",
         otlp_endpoint=collector.endpoint,
         trace_ratio=1,
         **mesh.upstreams(),
@@ -78,6 +82,15 @@ class TestWithEnvoy:
         assert heard.attributes["url.path"] == "/api/v1/me"
         assert heard.attributes["http.status_code"] == "400"
         assert SECRET.encode() not in collector.raw
+
+    async def test_rules_and_dashboards_ask_the_edge_for_what_it_tells(self, traced_edge: Front) -> None:
+        async with httpx.AsyncClient(base_url=f"http://{traced_edge.settings.admin_address}") as admin:
+            told = (await admin.get("/stats/prometheus")).text
+        names = set(re.findall(r"^# TYPE (\w+)", told, re.MULTILINE))
+        asked = {selector.name for query in queries().values() for selector in selectors(query)}
+        wanted = {name for name in asked if name.startswith("envoy_")}
+        assert wanted
+        assert wanted <= names
 
     @staticmethod
     async def span_of(collector: Collector, request_id: str) -> Heard:
