@@ -17,7 +17,9 @@ from grpc_reflection.v1alpha import reflection_pb2
 from parley.policy.v1 import policy_pb2
 from services.rpc.policies import FOREIGN, PolicyMissing
 
-DESCRIPTORS = Path(__file__).resolve().parents[2] / "gen" / "parley" / "descriptors.binpb"
+DESCRIPTORS = Path(policy_pb2.__file__).parents[2] / "descriptors.binpb"
+"""Beside the stubs, wherever those are installed."""
+
 ROOT_PACKAGE = "parley."
 HTTP_BODY = ".google.api.HttpBody"
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 import sys
+import zipfile
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from cli.probe import main as probe
 from deploy.envoy.drain import Admin
 from deploy.envoy.serve import main
 from services.rpc.tls import TlsFiles
+from tests.deploy.imports import ROOT
 from tests.edge.front import eventually
 
 pytestmark = pytest.mark.slow
@@ -81,3 +84,18 @@ def test_an_edge_that_could_not_be_drained_is_refused(
     monkeypatch.delenv("PARLEY_EDGE_ADMIN_ADDRESS")
     assert main(["--folder", str(tmp_path)]) == 2
     assert "needed to drain" in capsys.readouterr().err
+
+
+def test_the_wheel_that_images_install_renders_the_configuration(edge: Admin, tmp_path: Path) -> None:
+    """Nothing of the checkout is needed: what is read lies within the packages."""
+    build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path)]
+    subprocess.run(build, cwd=ROOT, capture_output=True, timeout=120, check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(tmp_path / "installed")
+    render = [sys.executable, "-P", "-m", "deploy.envoy.render", "--output", str(tmp_path / "envoy.json")]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "installed")}
+    done = subprocess.run(
+        render, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "envoy.json").is_file()
