@@ -10,6 +10,7 @@ from ulid import ULID
 from parley.inference.v1 import embed_pb2
 from services.inference.embedder import Embedder, Form, Text
 from services.inference.models import Models
+from services.inference.turn_spans import embeddings_span
 from services.ledger.admission import Admission, Spent
 from services.ledger.limits import Payer
 from services.rpc.call import current_principal
@@ -57,7 +58,8 @@ class Embedding:
         lease = await self._admission.admit(request_id, payer, prompt=tokens, answers=False, nested=nested)
         spent = Spent(prompt_tokens=tokens)
         try:
-            return await _side_by_side(embedder, texts, form, request_id)
+            with embeddings_span(embedder.card.name, tokens, request_id):
+                return await _side_by_side(embedder, texts, form, request_id)
         except ServiceError:
             spent = Spent()
             raise

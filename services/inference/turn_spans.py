@@ -7,15 +7,16 @@ messages: prompts and answers stay in the house.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from opentelemetry.semconv._incubating.attributes import gen_ai_attributes as gen_ai
 from opentelemetry.trace import Span
 
 from services.inference.engine import Prompt, Step, TurnUsage
-from services.rpc.tracing import Attributes, begin_span, end_span, reason_of
+from services.rpc.tracing import Attributes, begin_span, end_span, reason_of, span
 
 CHAT = gen_ai.GenAiOperationNameValues.CHAT.value
+EMBEDDINGS = gen_ai.GenAiOperationNameValues.EMBEDDINGS.value
 PROVIDER = "parley"
 QUEUE = "queue"
 PREFILL = "prefill"
@@ -114,3 +115,15 @@ def traced_turn(model: str, prompt: Prompt, max_output_tokens: int, request_id: 
         raise
     finally:
         spans.end(error)
+
+
+def embeddings_span(model: str, tokens: int, request_id: str) -> AbstractContextManager[Span]:
+    """Around the block that embeds texts of so many tokens."""
+    attributes: Attributes = {
+        gen_ai.GEN_AI_OPERATION_NAME: EMBEDDINGS,
+        gen_ai.GEN_AI_PROVIDER_NAME: PROVIDER,
+        gen_ai.GEN_AI_REQUEST_MODEL: model,
+        gen_ai.GEN_AI_RESPONSE_ID: request_id,
+        gen_ai.GEN_AI_USAGE_INPUT_TOKENS: tokens,
+    }
+    return span(f"{EMBEDDINGS} {model}", attributes)

@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import aclosing, contextmanager, suppress
+from contextlib import aclosing, suppress
 from itertools import pairwise
 
 import pytest
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
 from services.inference.engine import Prompt
 from services.inference.errors import EngineFailed
 from services.inference.seated_engine import SeatedEngine
 from services.inference.seats import Door, Seats
-from services.rpc.tracing import join_trace
+from services.inference.turn_spans import embeddings_span
 from tests.inference.scripted import ScriptedEngine, says
-
-
-@contextmanager
-def traced() -> Iterator[InMemorySpanExporter]:
-    """Trace what the test does, as a call is traced."""
-    kept, provider = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(SimpleSpanProcessor(kept))
-    call = join_trace(provider.get_tracer("test"), (), "call")
-    yield kept
-    call.end()
+from tests.rpc.spans import by_name, traced
 
 
 async def generate(engine: ScriptedEngine, steps: int | None = None) -> None:
@@ -39,10 +26,6 @@ async def generate(engine: ScriptedEngine, steps: int | None = None) -> None:
             steps = None if steps is None else steps - 1
             if steps == 0:
                 return
-
-
-def by_name(kept: InMemorySpanExporter) -> dict[str, ReadableSpan]:
-    return {span.name: span for span in kept.get_finished_spans()}
 
 
 async def test_a_turn_waits_reads_and_writes_in_that_order() -> None:
@@ -90,3 +73,15 @@ async def test_a_turn_that_breaks_off_says_why_and_in_which_phase(
 
 async def test_without_a_trace_nothing_is_recorded() -> None:
     await generate(ScriptedEngine(says("Hello.")))
+
+
+async def test_texts_that_are_embedded_have_a_span_with_their_tokens() -> None:
+    with traced() as kept, embeddings_span("scripted", 3, "request-1"):
+        pass
+    assert dict(by_name(kept)["embeddings scripted"].attributes or {}) == {
+        "gen_ai.operation.name": "embeddings",
+        "gen_ai.provider.name": "parley",
+        "gen_ai.request.model": "scripted",
+        "gen_ai.response.id": "request-1",
+        "gen_ai.usage.input_tokens": 3,
+    }

@@ -12,6 +12,8 @@ import grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from services.rpc.tls import TlsFiles
+
 WAIT_SECONDS = 30
 
 
@@ -68,11 +70,16 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
 
 
 @asynccontextmanager
-async def collecting() -> AsyncIterator[Collector]:
-    """A collector until the block's end."""
+async def collecting(tls: TlsFiles | None = None) -> AsyncIterator[Collector]:
+    """A collector until the block's end; with an identity, one behind TLS."""
     server, collector = grpc.aio.server(), Collector()
     trace_service_pb2_grpc.add_TraceServiceServicer_to_server(collector, server)
-    collector.endpoint = f"http://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    if tls is None:
+        collector.endpoint = f"http://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    else:
+        pair = ((tls.private_key.read_bytes(), tls.certificate.read_bytes()),)
+        port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials(pair))
+        collector.endpoint = f"https://127.0.0.1:{port}"
     await server.start()
     try:
         yield collector

@@ -22,6 +22,30 @@ except RuntimeError:
 """
 
 
+LINE = """
+import structlog
+from opentelemetry.sdk.trace import TracerProvider
+from services.rpc.telemetry import configure_logging
+from services.rpc.tracing import join_trace
+
+configure_logging("toy", "INFO")
+caller = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+structlog.get_logger().info("before")
+join_trace(TracerProvider(shutdown_on_exit=False).get_tracer("toy"), [("traceparent", caller)], "call")
+structlog.get_logger().info("within")
+"""
+
+
+def test_a_line_of_a_traced_call_leads_to_its_trace() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LINE], capture_output=True, text=True, timeout=60, check=True
+    )
+    before, within = map(json.loads, done.stderr.splitlines())
+    assert "trace_id" not in before
+    assert within["trace_id"] == "4bf92f3577b34da6a3ce929d0e0e4736"
+    assert len(within["span_id"]) == 16
+
+
 def test_a_fault_is_logged_in_full_but_for_the_values_it_met() -> None:
     done = subprocess.run(
         [sys.executable, "-c", FAULT], capture_output=True, text=True, timeout=60, check=True

@@ -210,6 +210,20 @@ async def test_a_callers_trace_is_joined_and_its_choice_kept(
     assert [each.span.name for each in collector.heard].count(UNARY) == 2
 
 
+async def test_a_collector_behind_tls_is_checked_against_its_authority(
+    two_services: TwoServices, identity: Callable[[str], TlsFiles]
+) -> None:
+    files = identity("collector")
+    async with (
+        collecting(files) as collector,
+        two_services(
+            otlp_endpoint=collector.endpoint, otlp_authority_path=files.authority, trace_ratio=1
+        ) as both,
+    ):
+        await both.call("hello")
+        await calls_of(collector)
+
+
 async def test_untraced_services_know_of_no_trace(two_services: TwoServices) -> None:
     async with two_services() as both:
         await both.call("hello", ("traceparent", CALLER.format(flags="01")))

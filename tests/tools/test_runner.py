@@ -22,6 +22,7 @@ from services.tools.runner import Invocation, Runner
 from services.tools.turns import Turns
 from services.tools.workers import WorkerPool
 from tests.conftest import TokenMaker
+from tests.rpc.spans import by_name, traced
 from tests.tools import sample_tools
 from tests.tools.conftest import SECONDS, Gate, Name, Named, discard
 from tests.tools.test_workers import gone
@@ -92,6 +93,25 @@ async def test_a_call_tells_what_happens_and_gives_its_result(
     assert [type(what) for what in happened] == [Started, Progress, Output]
     assert result.content in ('{"name":"x"}', '{"text":"done"}')
     assert result.duration_seconds > 0
+
+
+async def test_a_traced_call_has_a_span_that_tells_neither_arguments_nor_what_the_tool_said(
+    make_runner: MakeRunner, tokens: TokenMaker
+) -> None:
+    runner = make_runner(*LOOP_TOOLS)
+    with traced() as kept:
+        await run(runner, tokens, "wordy", '{"name": "hunter2"}')
+        with pytest.raises(ToolFailed):
+            await run(runner, tokens, "faulty")
+    spans = by_name(kept)
+    assert dict(spans["execute_tool wordy"].attributes or {}) == {
+        "gen_ai.operation.name": "execute_tool",
+        "gen_ai.tool.name": "wordy",
+        "gen_ai.tool.call.id": "1",
+        "gen_ai.tool.type": "function",
+    }
+    assert (spans["execute_tool faulty"].attributes or {})["error.type"] == "TOOL_FAILED"
+    assert not any("hunter2" in span.to_json() for span in kept.get_finished_spans())
 
 
 @pytest.mark.parametrize(
