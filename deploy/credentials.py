@@ -83,6 +83,7 @@ def _passwords(folder: Path) -> Mapping[str, str]:
         "store-users.acl": f"user default off\nuser {USER} on >{store} {STORE_RIGHTS}\n",
         "cache-users.acl": f"user default off\nuser {USER} on >{cache} {STORE_RIGHTS}\n",
         "database-password": database,
+        "grafana-password": _password(folder / "grafana-password"),
         "embedded-store-url": f"redis://{USER}:{store}@store:6379/0",
         "embedded-cache-url": f"redis://{USER}:{cache}@cache:6379/0",
         "production-store-url": f"rediss://{USER}:{store}@store:6379/0{trust}",

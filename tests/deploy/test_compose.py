@@ -23,7 +23,7 @@ COMPOSE: dict[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 PROFILES = ("embedded", "production")
 OWN = ("edge", "web", "auth", "tools", "inference")
-SECRET_WORDS = re.compile(r"PASSWORD(?!_FILE)|SECRET(?!S_PATH)|TOKEN|_KEY(?!_PATH)\b")
+SECRET_WORDS = re.compile(r"PASSWORD(?!__?FILE)|SECRET(?!S_PATH)|TOKEN|_KEY(?!_PATH)\b")
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +47,8 @@ def mounted(service: dict[str, Any]) -> dict[str, str]:
     return {entry["target"]: entry["source"] for entry in entries}
 
 
-@pytest.mark.parametrize("profile", PROFILES)
-def test_only_the_edge_is_published(profile: str) -> None:
-    assert [name for name, service in in_profile(profile).items() if "ports" in service] == ["edge"]
+def test_only_the_edge_is_published() -> None:
+    assert [name for name, service in SERVICES.items() if "ports" in service] == ["edge"]
     assert SERVICES["edge"]["ports"] == ["${PUBLISH:-127.0.0.1:8443}:8443"]
 
 
@@ -172,3 +171,21 @@ def test_its_process_takes_its_settings(
         assert json.dumps(loaded.models) == '{"parley-demo": ["inference:8000"]}'
     if isinstance(loaded, InferenceSettings):
         assert loaded.served_name == "parley-demo"
+
+
+def test_what_is_watched_beside_it_is_there() -> None:
+    files = {name: ROOT / "deploy" / config["file"] for name, config in COMPOSE["configs"].items()}
+    assert all(file.is_file() for file in files.values())
+    named = {entry["source"] for service in SERVICES.values() for entry in service.get("configs", [])}
+    assert named == files.keys()
+    dashboards = {file.name for file in (ROOT / "deploy" / "observability" / "dashboards").glob("*.json")}
+    assert dashboards == {file.name for file in files.values() if file.parent.name == "dashboards"}
+    scraped = yaml.safe_load(files["prometheus"].read_text(encoding="utf-8"))["scrape_configs"]
+    targets = {target for job in scraped for config in job["static_configs"] for target in config["targets"]}
+    told = {
+        f"{name}:{address.rpartition(':')[2]}"
+        for name in ("auth", "tools", "inference")
+        for key, address in SERVICES[name]["environment"].items()
+        if key.endswith("_METRICS_ADDRESS")
+    }
+    assert targets == told
