@@ -131,4 +131,4 @@ async def edge_health(address: str, authority: Path | None, service: str) -> str
 def local_address(address: str) -> str:
     """Where this machine reaches a listener, whichever addresses it listens on."""
     host, _, port = address.rpartition(":")
-    return f"127.0.0.1:{port}" if host in ("0.0.0.0", "[::]", "") else address  # noqa: S104 - compared, not bound
+    return f"127.0.0.1:{port}" if host in ("0.0.0.0", "[::]", "") else address  # noqa: S104 # nosec B104 - compared, not bound

@@ -25,7 +25,7 @@ CLOCK_SKEW = timedelta(minutes=5)
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 CERTIFICATE = "certificate.pem"
-PRIVATE_KEY = "private-key.pem"
+PRIVATE_KEY = "private-key.pem"  # a file's name  # pragma: allowlist secret
 AUTHORITY = "authority.pem"
 CURRENT = "current"
 

@@ -18,7 +18,7 @@ _BY_REASON: Mapping[str, str] = {
     "LOGIN_THROTTLED": "Wait a moment before you try again.",
     "PERMISSION_MISSING": "Ask an administrator for this permission.",
     "TOKEN_REVOKED": "Your rights have changed. Do it again with those that you have now.",
-    "PASSWORD_WRONG": "Type your present password again.",
+    "PASSWORD_WRONG": "Type your present password again.",  # pragma: allowlist secret
     "ETAG_MISMATCH": "Somebody else changed it meanwhile. Open it again and look.",
     "NAME_TAKEN": "Choose another name.",
     "GRANT_EXCEEDS_CALLER": "You can give only what you hold yourself.",

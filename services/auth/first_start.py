@@ -20,7 +20,7 @@ from services.auth.store.users import UserRecords
 from services.sql.database import Database
 
 TENANT_NAME = "default"
-PASSWORD_FILE = "admin-password"  # noqa: S105 - a file's name
+PASSWORD_FILE = "admin-password"  # noqa: S105 - a file's name  # pragma: allowlist secret
 
 log = structlog.get_logger("parley.auth")
 

@@ -26,7 +26,7 @@ MAX_DAYS = 3650
 
 MAX_OVERLAP_MINUTES = 30 * 24 * 60
 
-SECRET_MEANING = "Secret of the key"  # noqa: S105  # what it is called, not what it is
+SECRET_MEANING = "Secret of the key"  # noqa: S105  # what it is called, not what it is  # pragma: allowlist secret
 
 
 class KeysRoom(PagedRoom[Key]):

@@ -151,6 +151,6 @@ class Room(ABC):
             may=self._visitor.may,
             form=self.form,
             notice=self.notice,
-            alert=Markup(alert(self.trouble)) if self.trouble else "",  # noqa: S704  # escaped in there
+            alert=Markup(alert(self.trouble)) if self.trouble else "",  # noqa: S704 # nosec B704  # escaped in there
             **self.shown(),
         )

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 WORKSPACE = "/workspace"
 """Where the program starts: its files, copied in, and copied out when it has ended."""
 
-SCRATCH = "/tmp"  # noqa: S108 - inside the sandbox, where nobody else is
+SCRATCH = "/tmp"  # noqa: S108 # nosec B108 - inside the sandbox, where nobody else is
 """For temporary files. Never copied out."""
 
 STAGE = "/stage.py"

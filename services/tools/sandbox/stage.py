@@ -148,7 +148,7 @@ def main(control: int) -> None:
 
 def _receive(connection: socket) -> "dict[str, Any]":
     length = int.from_bytes(_exactly(connection, LENGTH_BYTES), "big")
-    order: dict[str, Any] = marshal.loads(_exactly(connection, length))  # noqa: S302 - from the service
+    order: dict[str, Any] = marshal.loads(_exactly(connection, length))  # noqa: S302 # nosec B302 - from the service
     return order
 
 
@@ -282,7 +282,7 @@ def _run(order: "dict[str, Any]") -> "NoReturn":
     module.__file__ = f"{order['scratch']}/program.py"
     source = order["code"]
     try:
-        exec(compile(source, module.__file__, "exec"), module.__dict__)  # noqa: S102 - what all this is for
+        exec(compile(source, module.__file__, "exec"), module.__dict__)  # noqa: S102 # nosec B102 - what all this is for
     except SystemExit:
         raise
     except BaseException as error:

@@ -181,7 +181,7 @@ def _meet_virtual_tables(connection: sqlite3.Connection) -> None:
     for name in (*_TABLE_FUNCTIONS, *(name for (name,) in found.fetchall())):
         quoted = name.replace('"', '""')
         with suppress(sqlite3.Error):  # of a module that is not there; a statement that needs it is told
-            connection.execute(f'SELECT 1 FROM "{quoted}" LIMIT 0')  # noqa: S608 - a quoted name of the file's own
+            connection.execute(f'SELECT 1 FROM "{quoted}" LIMIT 0')  # noqa: S608 # nosec B608 - a quoted name
 
 
 def _connect(arguments: FileArguments, mode: str) -> sqlite3.Connection:

@@ -81,7 +81,7 @@ def _take_from_users() -> None:
     """Without enforced foreign keys, as on SQLite here, dependents do not follow by themselves."""
     for table in ("served_requests", "api_keys", "user_roles"):
         op.execute(
-            f"DELETE FROM {table} WHERE user_id IN (SELECT user_id FROM users WHERE password_hash IS NULL)"  # noqa: S608
+            f"DELETE FROM {table} WHERE user_id IN (SELECT user_id FROM users WHERE password_hash IS NULL)"  # noqa: S608 # nosec B608
         )
     op.execute("DELETE FROM users WHERE password_hash IS NULL")
     with op.batch_alter_table("users") as users:
