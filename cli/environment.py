@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
@@ -84,8 +84,14 @@ def _fault(name: str) -> str:
     known = _names_of(family) if family else {*_own_names(), *PROCESS_SETTINGS}
     if name in known:
         return ""
-    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
-    return f"{name} is not a setting; did you mean {nearest[0]}?"
+    nearest = _nearest(name, known)
+    if nearest in PROCESS_SETTINGS:  # the typo is in the part that says whose it is
+        nearest = _nearest(name, _names_of(nearest))
+    return f"{name} is not a setting; did you mean {nearest}?"
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    return difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
 
 
 def _own_names() -> set[str]:
