@@ -20,6 +20,7 @@ from deploy.envoy.clusters import JWKS
 from deploy.envoy.contract import Contract, Method, load_contract
 from deploy.envoy.filters import CORS, JWT_CHECK, KEY_EXCHANGE, STRIPPED_HEADERS, STRIPPED_PREFIXES
 from deploy.envoy.lint_secrets import secret_faults
+from deploy.envoy.tracing import COLLECTOR
 from deploy.envoy.tree import Tree
 
 # envoy.config.route.v3.RetryPolicy.retry_on, for HTTP and for gRPC.
@@ -131,9 +132,12 @@ def _retries_are_known(tree: Tree, _contract: Contract) -> Iterator[Fault]:
 
 
 def _upstreams_are_mutual(tree: Tree, _contract: Contract) -> Iterator[Fault]:
-    """Everything but Envoy itself is reached over mutual TLS, and must be the one that is meant."""
+    """Everything of the mesh but Envoy itself is reached over mutual TLS, and must be the one that is meant.
+
+    The collector of traces is none of the mesh's.
+    """
     for cluster in _clusters(tree):
-        if cluster["name"] == JWKS:
+        if cluster["name"] in (JWKS, COLLECTOR):
             continue
         grpc = "grpc_health_check" in str(cluster.get("health_checks"))
         where = f"cluster {cluster['name']}"

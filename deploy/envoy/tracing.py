@@ -6,6 +6,7 @@ content: paths lose their query, into which callers put tokens.
 
 from __future__ import annotations
 
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from deploy.envoy.settings import EdgeSettings
@@ -77,10 +78,7 @@ def _host_and_port(settings: EdgeSettings) -> tuple[str, int]:
 
 def _tls(settings: EdgeSettings, host: str) -> Tree:
     """The collector must show a certificate for its name."""
-    authority = settings.otlp_authority_path
-    roots: Tree = (
-        {"trusted_ca": {"filename": str(authority.absolute())}} if authority else {"system_root_certs": {}}
-    )
+    authority = (settings.otlp_authority_path or Path()).absolute()  # which the settings ask for
     names = [{"san_type": kind, "matcher": {"exact": host}} for kind in ("DNS", "IP_ADDRESS")]
     return extension(
         "envoy.transport_sockets.tls",
@@ -89,6 +87,9 @@ def _tls(settings: EdgeSettings, host: str) -> Tree:
         common_tls_context={
             "alpn_protocols": ["h2"],
             "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
-            "validation_context": {**roots, "match_typed_subject_alt_names": names},
+            "validation_context": {
+                "trusted_ca": {"filename": str(authority)},
+                "match_typed_subject_alt_names": names,
+            },
         },
     )

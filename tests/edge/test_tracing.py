@@ -15,7 +15,8 @@ import yaml
 from cli.preflight import free_port
 from deploy.envoy.contract import load_contract
 from deploy.envoy.filters import Scope
-from deploy.envoy.render import bootstrap
+from deploy.envoy.lint import lint_file
+from deploy.envoy.render import bootstrap, write
 from deploy.envoy.tls import SecretFiles
 from tests.conftest import TokenMaker
 from tests.deploy.queries import queries, selectors
@@ -113,7 +114,19 @@ def test_callers_that_are_believed_keep_their_trace(identity: Identity, tmp_path
     assert "remove: traceparent" not in rendered(identity("edge"), tmp_path, trace_callers=True)
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_an_edge_that_traces_has_no_faults(identity: Identity, tmp_path: Path, scheme: str) -> None:
+    files = identity("edge")
+    told = {"otlp_endpoint": f"{scheme}://collector.example:4317", "otlp_authority_path": files.authority}
+    settings = edge_settings(files, tmp_path, **told)
+    write(settings, load_contract(), tmp_path / "edge.yaml")
+    assert lint_file(tmp_path / "edge.yaml") == []
+
+
 def test_a_collector_behind_tls_must_show_its_name(identity: Identity, tmp_path: Path) -> None:
-    text = rendered(identity("edge"), tmp_path, otlp_endpoint="https://collector.example:4317")
+    files, endpoint = identity("edge"), "https://collector.example:4317"
+    text = rendered(files, tmp_path, otlp_endpoint=endpoint, otlp_authority_path=files.authority)
     assert "exact: collector.example" in text
-    assert "system_root_certs: {}" in text
+    assert str(files.authority) in text
+    with pytest.raises(ValueError, match="otlp_authority_path must be set"):
+        rendered(files, tmp_path, otlp_endpoint=endpoint)

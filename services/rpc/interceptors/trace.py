@@ -22,8 +22,12 @@ from services.rpc.interceptors.outcome import outcome
 from services.rpc.tracing import join_trace
 
 REQUEST_ID = "parley.request_id"
-# Probes come every second, and say nothing of anybody's call.
-UNTRACED = "/grpc.health.v1.Health/"
+# Probes come every second, and feeds between our own processes never end: a trace of one would grow for ever.
+UNTRACED = (
+    "/grpc.health.v1.Health/",
+    "/parley.auth.v1.RevocationService/WatchRevocations",
+    "/envoy.service.accesslog.v3.AccessLogService/",
+)
 # What the semantic conventions count as the server's fault; the others are the caller's.
 FAULTS = frozenset(
     code.name
