@@ -27,6 +27,9 @@ CUTS = frozenset(
 )
 """What a call ends with when something on its way goes; with a reason of the platform's, only UNAVAILABLE."""
 
+GIVEN_UP = frozenset({"READER_TOO_SLOW"})
+"""Reasons that end a reader and not what it reads."""
+
 OpenCall = Callable[[], Awaitable[grpc.aio.UnaryStreamCall[Any, Any]]]
 Resume = Callable[[str, int], Awaitable[grpc.aio.UnaryStreamCall[Any, Any]]]
 
@@ -113,5 +116,5 @@ class ResumingStream(EventStream[chat_pb2.ChatEvent]):
 
 def _is_cut(trouble: ParleyError) -> bool:
     if trouble.reason:
-        return trouble.code is grpc.StatusCode.UNAVAILABLE
+        return trouble.code is grpc.StatusCode.UNAVAILABLE or trouble.reason in GIVEN_UP
     return trouble.code in CUTS

@@ -98,6 +98,25 @@ ENGINE = Dashboard(
             spread("From cancelling to a free slot", "parley_inference_release_seconds", "reason"),
         ),
         (
+            now("Requests in the engine", "short", "parley_inference_engine_running_requests", "model"),
+            line(
+                "KV cache in use",
+                "percentunit",
+                "max by (model, instance) (parley_inference_engine_kv_cache_use_ratio)",
+                "{{model}} {{instance}}",
+            ),
+        ),
+        (
+            line(
+                "Prompts found in the prefix cache",
+                "percentunit",
+                f"{rate('parley_inference_engine_prefix_hits_total', 'model')}"
+                f" / {rate('parley_inference_engine_prefix_queries_total', 'model')}",
+                "{{model}}",
+            ),
+            often("Preemptions", "parley_inference_engine_preemptions_total", "model"),
+        ),
+        (
             often("Turns and the cache", "parley_inference_cache_turns_total", "cache"),
             now("Kept for Resume", "bytes", "parley_inference_kept_bytes", "instance"),
         ),

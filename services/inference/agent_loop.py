@@ -16,7 +16,6 @@ from services.inference.engine import (
     StopReason,
     ToolSpec,
     TurnEnd,
-    TurnSource,
 )
 from services.inference.errors import ContextOverflow, EngineFailed
 from services.inference.events import CallResult, Finished, FinishReason, RunEvent, RunUsage, Started
@@ -27,6 +26,7 @@ from services.inference.spending import Purse
 from services.inference.tool_calls import Offer, Toolbox
 from services.inference.tool_round import ToolRound
 from services.inference.transcript import RunTranscript, TurnRecord
+from services.inference.turn_source import TurnSource
 from services.inference.turns import check_options, choice_ends, first_call_only, max_output_tokens, next_turn
 from services.rpc.call import current_call
 from services.rpc.errors import Internal, ServiceError

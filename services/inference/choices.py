@@ -24,6 +24,15 @@ class Choices:
         """Tokens read so far, of all choices."""
         return sum(reader.tokens for reader in self._readers)
 
+    def room(self, ceiling: int | None, *, one: bool) -> int | None:
+        """Tokens that may be read at once; one at least, as whoever reads on has seen to it.
+
+        With log-probabilities it is `one`, so that each token's come with its text.
+        """
+        if one:
+            return 1
+        return None if ceiling is None else max(1, ceiling - self.tokens)
+
     def read(
         self, index: int, output: RawOutput, cached_tokens: int, prompt_token_ids: list[int] | None
     ) -> Iterator[Step]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum, StrEnum, auto
 from typing import Any, Protocol
 
+from services.inference.engine_status import EngineStatus
 from services.inference.options import Effort, OutputForm, RawPrompt, ToolChoice
 
 
@@ -320,6 +321,11 @@ class Engine(Protocol):
         """How many requests it generates at once; more wait within it."""
         ...
 
+    @property
+    def status(self) -> EngineStatus:
+        """How it is doing, as of its last step."""
+        ...
+
     async def render(self, turn: Turn) -> Prompt:
         """Render a turn with the model's chat template, or tokenize its raw prompt.
 
@@ -381,32 +387,4 @@ class Engine(Protocol):
 
     async def close(self) -> None:
         """End the engine and its processes."""
-        ...
-
-
-class TurnSource(Protocol):
-    """What answers the turns of one run: an engine, or what it said before, or says for others."""
-
-    @property
-    def card(self) -> ModelCard:
-        """See `Engine.card`."""
-        ...
-
-    async def render(self, turn: Turn) -> Prompt:
-        """See `Engine.render`."""
-        ...
-
-    async def foresee(self, prompt: Prompt, max_output_tokens: int) -> CacheState:
-        """Tell where a turn will come from; `generate`, asked for the same, takes it from there."""
-        ...
-
-    def generate(
-        self,
-        prompt: Prompt,
-        *,
-        max_output_tokens: int,
-        request_id: str,
-        ceiling: Callable[[], int | None] = no_ceiling,
-    ) -> AsyncGenerator[Step, None]:
-        """See `Engine.generate`."""
         ...

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 
 from services.inference.engine import Engine, ModelCard, Prompt, Step, Turn, no_ceiling
+from services.inference.engine_status import EngineStatus
 from services.inference.seats import Door
 from services.inference.turn_spans import traced_turn
 
@@ -37,6 +39,12 @@ class SeatedEngine:
     def slots(self) -> int:
         """See `Engine.slots`."""
         return self._engine.slots
+
+    @property
+    def status(self) -> EngineStatus:
+        """See `Engine.status`; who waits for a seat waits, too."""
+        status = self._engine.status
+        return replace(status, waiting_requests=status.waiting_requests + self._door.waiting)
 
     async def render(self, turn: Turn) -> Prompt:
         """See `Engine.render`."""

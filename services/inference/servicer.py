@@ -18,7 +18,7 @@ from parley.inference.v1 import (
     tokens_pb2,
 )
 from parley.inference.v1.inference_service_pb2_grpc import InferenceServiceServicer
-from services.inference import token_methods, translate
+from services.inference import token_methods, translate, translate_models
 from services.inference.answering import Answering
 from services.inference.call_end import at_the_end, cuts, ends_with
 from services.inference.conversation import Conversation
@@ -240,7 +240,7 @@ class InferenceServicer(InferenceServiceServicer):
         page = later[: page_size(request.page_size)]
         more = len(later) > len(page)
         return inference_service_pb2.ListModelsResponse(
-            models=[translate.model(served) for served in page],
+            models=[translate_models.model(served) for served in page],
             next_page_token=self._page_tokens.encode(page[-1].name, request, owner) if more else "",
         )
 
@@ -260,7 +260,10 @@ class InferenceServicer(InferenceServiceServicer):
         """See `InferenceService.GetModel`."""
         del context
         served = self._models.find(request.name, current_principal())
-        return inference_service_pb2.GetModelResponse(model=translate.model(served))
+        shown = inference_service_pb2.GetModelResponse(model=translate_models.model(served))
+        if served.engine is not None:
+            shown.engine_status.CopyFrom(translate_models.engine_status(served.engine))
+        return shown
 
     async def Tokenize(
         self, request: tokens_pb2.TokenizeRequest, context: Context

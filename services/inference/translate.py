@@ -15,12 +15,10 @@ from parley.inference.v1 import (
     converse_pb2,
     logprobs_pb2,
     message_pb2,
-    model_pb2,
 )
 from parley.tools.v1 import tool_pb2
 from services.inference import engine, events, translate_options
 from services.inference.client_tools import client_tool
-from services.inference.models import ModelState, ServedModel
 from services.inference.options import RawPrompt
 from services.inference.order import ApprovalPolicy, Approvals, CacheMode, ChatOrder, ClientTools, Limits
 from services.inference.tool_calls import ToolSelection
@@ -338,37 +336,6 @@ def _call_result(event: events.CallResult) -> chat_pb2.ToolCallResult:
         duration=duration(event.seconds),
         omitted_bytes=event.omitted_bytes,
     )
-
-
-def model(served: ServedModel) -> model_pb2.Model:
-    """A model as `ListModels` shows it."""
-    states = {
-        ModelState.LOADING: model_pb2.MODEL_STATE_LOADING,
-        ModelState.READY: model_pb2.MODEL_STATE_READY,
-        ModelState.FAILED: model_pb2.MODEL_STATE_FAILED,
-    }
-    card = served.card
-    return model_pb2.Model(
-        name=served.name,
-        context_length=card.context_length if card else 0,
-        is_default=served.is_default,
-        state=states[served.state],
-        supports_reasoning=card is not None and card.supports_reasoning,
-        supports_tools=card is not None and card.supports_tools,
-        revision=card.revision if card else "",
-        vocabulary_size=card.vocabulary_size if card else 0,
-        default_max_output_tokens=(card.max_output_tokens or 0) if card else 0,
-        capabilities=_capabilities(card) if card else (),
-        supports_embeddings=card is not None and card.supports_embeddings,
-        embedding_dimensions=card.embedding_dimensions if card else 0,
-    )
-
-
-def _capabilities(card: engine.ModelCard) -> list[model_pb2.ModelCapability.ValueType]:
-    names = {capability.name for capability in card.capabilities}
-    names |= {"TOOLS"} if card.supports_tools else set()
-    names |= {"REASONING"} if card.supports_reasoning else set()
-    return sorted(model_pb2.ModelCapability.Value(f"MODEL_CAPABILITY_{name}") for name in names)
 
 
 def seconds(given: duration_pb2.Duration) -> float:

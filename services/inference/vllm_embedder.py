@@ -9,6 +9,7 @@ from typing import Any
 
 from services.inference.embedder import Embedder, Form, Text
 from services.inference.engine import Engine, ModelCard
+from services.inference.engine_status import EngineReadings
 from services.inference.errors import ContextOverflow, DimensionsNotOffered, EngineFailed
 
 # First, as it sets what vLLM reads from the environment.
@@ -31,11 +32,12 @@ def load_model(settings: EngineSettings) -> Engine | Embedder:
     Raises:
         StartError: The model is missing or does not fit this machine.
     """
-    llm = build_llm(settings)
+    readings = EngineReadings(settings.name)
+    llm = build_llm(settings, readings)
     try:
         if llm.model_config.runner_type == "pooling":
             return VllmEmbedder(llm, settings)
-        return VllmEngine(llm, settings)
+        return VllmEngine(llm, settings, readings)
     except BaseException:
         llm.shutdown()
         raise

@@ -27,6 +27,7 @@ from services.inference.engine import (
     TurnUsage,
     no_ceiling,
 )
+from services.inference.engine_status import EngineReadings, EngineStatus
 from services.inference.errors import ContextOverflow, EngineFailed, MessagesInvalid, ModelLacks
 from services.inference.fingerprint import fingerprint, prompt_identity
 from services.inference.forms import FIELD, Forms
@@ -40,6 +41,7 @@ from services.inference.token_texts import TokenTexts
 from services.inference.turn_reader import DeltaParser, TurnReader
 from services.inference.vllm_forms import constraints, refuse_beyond_engine, tokens_for_forms
 from services.inference.vllm_parsers import model_parsers, online_renderer
+from services.inference.vllm_stats import stat_logger
 from services.inference.vllm_turns import RenderRequest, characters, chat_request, sampling_params
 from services.rpc.errors import InvalidRequest, Overloaded
 
@@ -70,8 +72,12 @@ class Rendered:
     turn: Turn
 
 
-def build_llm(settings: EngineSettings) -> AsyncLLM:
+def build_llm(settings: EngineSettings, readings: EngineReadings | None = None) -> AsyncLLM:
     """Start an engine with its processes; blocks until the weights are loaded.
+
+    Args:
+        settings: How it is built.
+        readings: Takes down how it is doing; None where nobody asks.
 
     Raises:
         StartError: The model is missing or does not fit this machine.
@@ -85,7 +91,10 @@ def build_llm(settings: EngineSettings) -> AsyncLLM:
         reasoning = model_parsers(config.model_config, settings).reasoning
         config.structured_outputs_config.reasoning_parser = reasoning
         return AsyncLLM.from_vllm_config(
-            config, usage_context=UsageContext.API_SERVER, disable_log_stats=True
+            config,
+            usage_context=UsageContext.API_SERVER,
+            stat_loggers=[stat_logger(readings)] if readings is not None else None,
+            disable_log_stats=readings is None,
         )
     except (OSError, ValueError, RuntimeError) as error:
         first_line = (str(error) or type(error).__name__).splitlines()[0]
@@ -110,7 +119,6 @@ def engine_config(settings: EngineSettings) -> VllmConfig:
         pipeline_parallel_size=settings.pipeline_parallel_size,
         # Its first request would decide which of the others serves all that follow.
         structured_outputs_config=StructuredOutputsConfig(backend="xgrammar"),
-        disable_log_stats=True,
         use_tqdm_on_load=False,
         **limits,
     )
@@ -120,9 +128,12 @@ def engine_config(settings: EngineSettings) -> VllmConfig:
 class VllmEngine:
     """A model that runs in vLLM. `start` one; it implements `Engine`."""
 
-    def __init__(self, llm: AsyncLLM, settings: EngineSettings) -> None:
-        """Wrap a running `AsyncLLM`."""
+    def __init__(
+        self, llm: AsyncLLM, settings: EngineSettings, readings: EngineReadings | None = None
+    ) -> None:
+        """Wrap a running `AsyncLLM` that was built with these readings."""
         self._llm = llm
+        self._readings = readings or EngineReadings(settings.name)
         self._config: ModelConfig = llm.model_config
         self._defaults: dict[str, Any] = self._config.get_diff_sampling_param()
         parsers = model_parsers(self._config, settings)
@@ -151,9 +162,10 @@ class VllmEngine:
         Raises:
             StartError: The model is missing or does not fit this machine.
         """
-        llm = build_llm(settings)
+        readings = EngineReadings(settings.name)
+        llm = build_llm(settings, readings)
         try:
-            return cls(llm, settings)
+            return cls(llm, settings, readings)
         except BaseException:
             llm.shutdown()
             raise
@@ -185,6 +197,11 @@ class VllmEngine:
     def slots(self) -> int:
         """See `Engine.slots`."""
         return int(self._llm.vllm_config.scheduler_config.max_num_seqs)
+
+    @property
+    def status(self) -> EngineStatus:
+        """See `Engine.status`."""
+        return self._readings.status
 
     async def render(self, turn: Turn) -> Prompt:
         """See `Engine.render`."""
@@ -286,7 +303,7 @@ class VllmEngine:
                 for completion in output.outputs:
                     left: RawOutput | None = completion
                     while left is not None:
-                        room = _room(ceiling(), choices, one=left.logprobs is not None)
+                        room = choices.room(ceiling(), one=left.logprobs is not None)
                         now, left = cut(left, room, decode)
                         cached = output.num_cached_tokens or 0
                         for step in choices.read(completion.index, now, cached, output.prompt_token_ids):
@@ -381,13 +398,3 @@ class VllmEngine:
         await asyncio.to_thread(self._llm.shutdown, CLOSE_SECONDS)
         # Its `__del__` must not run when the interpreter is already half gone.
         del self._llm
-
-
-def _room(ceiling: int | None, choices: Choices, *, one: bool) -> int | None:
-    """Tokens that may be read at once; one at least, as whoever reads on has seen to it.
-
-    With log-probabilities it is `one`, so that each token's come with its text.
-    """
-    if one:
-        return 1
-    return None if ceiling is None else max(1, ceiling - choices.tokens)

@@ -83,6 +83,21 @@ async def test_what_is_no_cut_is_not_tried_again(toy: ToyPlatform, connect: Conn
     assert len(asked(toy, inference_service_pb2.ResumeRequest)) == 1
 
 
+async def test_a_reader_that_was_too_slow_reads_on(toy: ToyPlatform, connect: Connect) -> None:
+    toy.cuts = [2]
+    toy.failures["Resume"] = failure(code_pb2.ABORTED, "READER_TOO_SLOW", "Slow.", limit_seconds="30")
+    async with connect() as client, client.chat(kept_question()) as events:
+        seen = [await anext(events) for _ in range(2)]
+        following = asyncio.ensure_future(anext(events))
+        async with asyncio.timeout(15):
+            while not asked(toy, inference_service_pb2.ResumeRequest):  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.01)
+        toy.failures.clear()
+        seen += [await following, *[event async for event in events]]
+    assert [event.sequence for event in seen] == list(range(1, len(toy.events) + 1))
+    assert len(asked(toy, inference_service_pb2.ResumeRequest)) >= 2
+
+
 async def test_without_a_window_a_cut_is_an_error(toy: ToyPlatform, connect: Connect) -> None:
     """Also where the platform could not give the one that was asked for."""
     for request in (question("Hi"), kept_question(0)):

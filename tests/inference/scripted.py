@@ -25,6 +25,7 @@ from services.inference.engine import (
     TurnUsage,
     no_ceiling,
 )
+from services.inference.engine_status import EngineStatus
 from services.inference.errors import ToolNotOffered
 from services.inference.events import CallResult, CallUpdate
 from services.inference.tool_calls import Offer, ToolSelection
@@ -92,6 +93,10 @@ class ScriptedEngine:
     @property
     def slots(self) -> int:
         return 64
+
+    @property
+    def status(self) -> EngineStatus:
+        return EngineStatus(running_requests=self.running, kv_cache_use=0.25, prefix_queries=8, prefix_hits=4)
 
     async def render(self, turn: Turn) -> Prompt:
         self.rendered.append(turn)

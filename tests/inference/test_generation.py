@@ -226,10 +226,13 @@ async def test_a_model_shows_what_it_can_do(replica: Replica, metadata: Any) -> 
     card = ModelCard("scripted", 1000, vocabulary_size=5, revision="r1", capabilities=frozenset(Capability))
     async with replica(ScriptedEngine(card=card)) as process:
         asked = inference_service_pb2.GetModelRequest(name="scripted")
-        model = (await process.stub.GetModel(asked, metadata=metadata)).model
+        shown = await process.stub.GetModel(asked, metadata=metadata)
+        model, status = shown.model, shown.engine_status
         assert (model.revision, model.vocabulary_size) == ("r1", 5)
         assert model_pb2.MODEL_CAPABILITY_COMPLETE in model.capabilities
         assert model_pb2.MODEL_CAPABILITY_TOOLS not in model.capabilities
+        assert (status.running_requests, status.waiting_requests, status.slots) == (0, 0, 64)
+        assert (status.kv_cache_use, status.prefix_queries, status.prefix_hits) == (0.25, 8, 4)
         unknown = inference_service_pb2.GetModelRequest(name="nobody")
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await process.stub.GetModel(unknown, metadata=metadata)

@@ -9,6 +9,7 @@ import grpc
 import pytest
 from google.rpc.error_details_pb2 import RetryInfo
 
+from parley.inference.v1 import inference_service_pb2
 from services.inference.engine import ContentDelta, ToolCall
 from services.inference.seats import Seats
 from services.rpc.errors import status_of
@@ -45,6 +46,9 @@ async def test_a_chat_waits_for_its_slot_and_others_go_first(replica: Replica, a
         await until(seats, 1, 1)
         other = process.stub.Chat(chat(), metadata=bob)
         await until(seats, 1, 2)
+        asked = inference_service_pb2.GetModelRequest(name="scripted")
+        status = (await process.stub.GetModel(asked, metadata=ada)).engine_status
+        assert (status.running_requests, status.waiting_requests) == (1, 2)
         gate.open.set()
         answers = await asyncio.gather(*map(read, (ahead, same, other)))
         await until(seats, 0, 0)

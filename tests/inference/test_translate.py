@@ -8,7 +8,7 @@ from google.rpc import status_pb2
 
 from parley.inference.v1 import answer_pb2, chat_pb2, message_pb2, model_pb2
 from parley.tools.v1 import tool_pb2
-from services.inference import translate
+from services.inference import translate, translate_models
 from services.inference.engine import (
     ContentDelta,
     Message,
@@ -151,13 +151,13 @@ def test_the_domain_knows_every_finish_reason() -> None:
 
 
 def test_a_model_that_is_loading_has_no_card_yet() -> None:
-    shown = translate.model(ServedModel("m", is_default=True))
+    shown = translate_models.model(ServedModel("m", is_default=True))
     assert (shown.state, shown.context_length) == (model_pb2.MODEL_STATE_LOADING, 0)
 
 
 def test_a_model_shows_its_card() -> None:
     engine = ScriptedEngine(card=ModelCard("m", 100, supports_reasoning=True, supports_tools=True))
-    shown = translate.model(ServedModel("m", is_default=False, engine=engine, state=ModelState.FAILED))
+    shown = translate_models.model(ServedModel("m", is_default=False, engine=engine, state=ModelState.FAILED))
     assert shown == model_pb2.Model(
         name="m",
         context_length=100,

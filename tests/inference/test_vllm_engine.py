@@ -460,6 +460,30 @@ async def test_cancelling_the_reader_frees_the_slot(engine: Engine) -> None:
     assert engine.running == 0
 
 
+async def test_the_engine_tells_how_it_is_doing(engine: Engine) -> None:
+    before = engine.status
+    # Longer than a block of the cache on any machine.
+    long = await engine.render(user("count " * 80))
+    for number in range(2):
+        steps = engine.generate(long, max_output_tokens=2, request_id=f"long-{number}")
+        async with aclosing(steps):
+            assert [step async for step in steps]
+    prompt = await engine.render(user("count"))
+    steps = engine.generate(prompt, max_output_tokens=900, request_id="watched")
+    async with asyncio.timeout(30):
+        async with aclosing(steps):
+            await anext(steps)
+            while engine.status.running_requests != 1 or not engine.status.kv_cache_use:
+                await anext(steps)
+        # What was given up shows as soon as the engine's next step is over.
+        while engine.status.running_requests or engine.status.kv_cache_use:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.01)
+    status = engine.status
+    assert status.prefix_queries - before.prefix_queries >= 2 * long.tokens
+    assert 0 < status.prefix_hits - before.prefix_hits < 2 * long.tokens
+    assert (status.waiting_requests, status.preemptions) == (0, before.preemptions)
+
+
 async def test_long_prompt_is_counted_exactly(engine: Engine) -> None:
     prompt = await engine.render(user("x" * (CONTEXT_LENGTH + 100)))
     assert prompt.tokens > CONTEXT_LENGTH + 100

@@ -159,3 +159,55 @@ class Model(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Model: _TypeAlias = Model  # noqa: Y015
+
+@_typing.final
+class EngineStatus(_message.Message):
+    """How the engine of a model is doing at the replica that answers, as of its last
+    step.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUNNING_REQUESTS_FIELD_NUMBER: _builtins.int
+    WAITING_REQUESTS_FIELD_NUMBER: _builtins.int
+    SLOTS_FIELD_NUMBER: _builtins.int
+    KV_CACHE_USE_FIELD_NUMBER: _builtins.int
+    PREFIX_QUERIES_FIELD_NUMBER: _builtins.int
+    PREFIX_HITS_FIELD_NUMBER: _builtins.int
+    PREEMPTIONS_FIELD_NUMBER: _builtins.int
+    running_requests: _builtins.int
+    """Requests that are being generated."""
+    waiting_requests: _builtins.int
+    """Requests that wait: for a seat in front of the engine, or within it."""
+    slots: _builtins.int
+    """Requests that it can generate at once."""
+    kv_cache_use: _builtins.float
+    """Share of the KV cache that is in use. 0 to 1."""
+    prefix_queries: _builtins.int
+    """Tokens of prompts that were looked for in the prefix cache, since the engine
+    was started.
+    """
+    prefix_hits: _builtins.int
+    """Of them, those that were found there."""
+    preemptions: _builtins.int
+    """How often a request gave its place in the KV cache up and was computed again,
+    since the engine was started.
+    """
+    def __init__(
+        self,
+        *,
+        running_requests: _builtins.int = ...,
+        waiting_requests: _builtins.int = ...,
+        slots: _builtins.int = ...,
+        kv_cache_use: _builtins.float = ...,
+        prefix_queries: _builtins.int = ...,
+        prefix_hits: _builtins.int = ...,
+        preemptions: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kv_cache_use", b"kv_cache_use", "preemptions", b"preemptions", "prefix_hits", b"prefix_hits", "prefix_queries", b"prefix_queries", "running_requests", b"running_requests", "slots", b"slots", "waiting_requests", b"waiting_requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EngineStatus: _TypeAlias = EngineStatus  # noqa: Y015

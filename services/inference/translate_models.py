@@ -1,0 +1,52 @@
+"""From the domain to the contract: what models can do, and how they are doing."""
+
+from __future__ import annotations
+
+from parley.inference.v1 import model_pb2
+from services.inference.engine import Engine, ModelCard
+from services.inference.models import ModelState, ServedModel
+
+
+def model(served: ServedModel) -> model_pb2.Model:
+    """A model as `ListModels` shows it."""
+    states = {
+        ModelState.LOADING: model_pb2.MODEL_STATE_LOADING,
+        ModelState.READY: model_pb2.MODEL_STATE_READY,
+        ModelState.FAILED: model_pb2.MODEL_STATE_FAILED,
+    }
+    card = served.card
+    return model_pb2.Model(
+        name=served.name,
+        context_length=card.context_length if card else 0,
+        is_default=served.is_default,
+        state=states[served.state],
+        supports_reasoning=card is not None and card.supports_reasoning,
+        supports_tools=card is not None and card.supports_tools,
+        revision=card.revision if card else "",
+        vocabulary_size=card.vocabulary_size if card else 0,
+        default_max_output_tokens=(card.max_output_tokens or 0) if card else 0,
+        capabilities=_capabilities(card) if card else (),
+        supports_embeddings=card is not None and card.supports_embeddings,
+        embedding_dimensions=card.embedding_dimensions if card else 0,
+    )
+
+
+def engine_status(given: Engine) -> model_pb2.EngineStatus:
+    """How a model's engine is doing."""
+    status = given.status
+    return model_pb2.EngineStatus(
+        running_requests=status.running_requests,
+        waiting_requests=status.waiting_requests,
+        slots=given.slots,
+        kv_cache_use=status.kv_cache_use,
+        prefix_queries=status.prefix_queries,
+        prefix_hits=status.prefix_hits,
+        preemptions=status.preemptions,
+    )
+
+
+def _capabilities(card: ModelCard) -> list[model_pb2.ModelCapability.ValueType]:
+    names = {capability.name for capability in card.capabilities}
+    names |= {"TOOLS"} if card.supports_tools else set()
+    names |= {"REASONING"} if card.supports_reasoning else set()
+    return sorted(model_pb2.ModelCapability.Value(f"MODEL_CAPABILITY_{name}") for name in names)

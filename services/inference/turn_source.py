@@ -1,0 +1,36 @@
+"""What a run takes its turns from."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from typing import Protocol
+
+from services.inference.engine import CacheState, ModelCard, Prompt, Step, Turn, no_ceiling
+
+
+class TurnSource(Protocol):
+    """What answers the turns of one run: an engine, or what it said before, or says for others."""
+
+    @property
+    def card(self) -> ModelCard:
+        """See `Engine.card`."""
+        ...
+
+    async def render(self, turn: Turn) -> Prompt:
+        """See `Engine.render`."""
+        ...
+
+    async def foresee(self, prompt: Prompt, max_output_tokens: int) -> CacheState:
+        """Tell where a turn will come from; `generate`, asked for the same, takes it from there."""
+        ...
+
+    def generate(
+        self,
+        prompt: Prompt,
+        *,
+        max_output_tokens: int,
+        request_id: str,
+        ceiling: Callable[[], int | None] = no_ceiling,
+    ) -> AsyncGenerator[Step, None]:
+        """See `Engine.generate`."""
+        ...
