@@ -6,18 +6,12 @@ import asyncio
 import os
 import sys
 
-from web.environment import GRADIO_ENVIRONMENT
-
-# Gradio reads it when it is imported, so this stands before what imports it.
-os.environ.update(GRADIO_ENVIRONMENT)
-
 import structlog
 
 from services.rpc.settings import SettingsError, load
 from services.rpc.telemetry import configure_logging
-from web.app import build_app
 from web.edge import Edge, channel_to_edge
-from web.server import PageServer
+from web.environment import GRADIO_ENVIRONMENT
 from web.session import SessionStore
 from web.settings import WebSettings
 
@@ -25,6 +19,11 @@ from web.settings import WebSettings
 async def serve(settings: WebSettings) -> None:
     """Serve the page until the process is told to stop."""
     edge = Edge(channel_to_edge(settings))
+    # Gradio takes seconds to import, and reads its environment then: after all that may be refused.
+    os.environ.update(GRADIO_ENVIRONMENT)
+    from web.app import build_app
+    from web.server import PageServer
+
     store = SessionStore(max_sessions=settings.max_sessions, idle_seconds=settings.session_idle_seconds)
     try:
         await PageServer(build_app(edge, store), settings).serve_until_stopped()
