@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -268,7 +268,7 @@ def test_what_is_rendered_has_no_fault(sound: Tree) -> None:
 
 @pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__.strip("_"))
 def test_a_planted_fault_is_found(sound: Tree, plant: Callable[[Tree], None]) -> None:
-    tree = copy.deepcopy(sound)
+    tree = json.loads(json.dumps(sound))  # many times faster than deepcopy
     plant(tree)
     faults = [str(fault) for fault in lint(tree, CONTRACT)]
     assert any(PLANTED[plant] in fault for fault in faults), faults
