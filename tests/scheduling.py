@@ -10,11 +10,22 @@ from xdist.scheduler.loadscope import LoadScopeScheduling
 
 # What is tested on one platform that the whole folder shares; each first, as it takes longest.
 SHARED_PLATFORMS = ("e2e", "edge", "attacks", "web")
+# They load the real engine, as `e2e` does: two at once on the same cores take many times as long as in turn.
+REAL_ENGINE = frozenset(
+    {
+        "tests/cli/test_bench.py",
+        "tests/inference/test_process.py",
+        "tests/inference/test_vllm_embedder.py",
+        "tests/inference/test_vllm_engine.py",
+    }
+)
 
 
 def group(test_id: str) -> str:
-    """What stays on one worker: a folder that shares a platform, else a file."""
+    """What stays on one worker: a folder that shares a platform, what loads the real engine, else a file."""
     file = test_id.partition("::")[0]
+    if file in REAL_ENGINE:
+        return "e2e"
     folder = PurePosixPath(file).parts[1]
     return folder if folder in SHARED_PLATFORMS else file
 

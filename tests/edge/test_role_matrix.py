@@ -22,7 +22,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from sqlalchemy import select
 
 from cli.preflight import free_port
-from docs.generate import GUIDE
+from docs.generate import DOCS, GUIDE
 from parley.auth.v1 import key_service_pb2, session_service_pb2
 from parley.auth.v1.key_service_pb2_grpc import KeyServiceStub
 from parley.auth.v1.session_service_pb2_grpc import SessionServiceStub
@@ -77,7 +77,7 @@ class Row:
 
 def rows(title: str) -> list[Row]:
     """The table under this heading of the page."""
-    section = (GUIDE / "permissions.md").read_text().split(f"## {title}\n")[1].split("\n## ")[0]
+    section = (DOCS / GUIDE / "permissions.md").read_text().split(f"## {title}\n")[1].split("\n## ")[0]
     found = [ROW.fullmatch(line) for line in section.splitlines()]
     return [Row(row["method"], row["needs"].strip(), frozenset(_named(row["roles"]))) for row in found if row]
 
