@@ -69,10 +69,7 @@ LEDGER_HEALTH = "parley.ledger"
 async def main() -> None:
     """Build, serve and close, in that order."""
     settings = load(InferenceSettings)
-    configure_logging("inference", settings.log_level)
-    if check_model(settings.model) is not None:
-        # The model is here: its libraries need not look for it outside.
-        os.environ["HF_HUB_OFFLINE"] = "1"
+    _prepare(settings)
     async with tracing(settings, "inference") as tracer, AsyncExitStack() as stack:
         stack.callback(end_children)
         serve_metrics(settings.metrics_address)
@@ -84,8 +81,7 @@ async def main() -> None:
 
         auth = await stack.enter_async_context(_channel(settings, "auth", settings.auth_address))
         tools = await stack.enter_async_context(_channel(settings, "tools", settings.tools_address))
-        stub = ToolServiceStub(tools)
-        toolbox = RemoteToolbox(stub, Catalogue(stub))
+        toolbox = _toolbox(tools)
 
         revocations = Revocations()
         audit = await stack.enter_async_context(told_to_auth(auth, settings))
@@ -93,36 +89,40 @@ async def main() -> None:
         server = RpcServer(settings, verifier, revocations=revocations, audit=audit, tracer=tracer)
         await stack.enter_async_context(RevocationFeed(auth, revocations, server.report).following())
         admission = await stack.enter_async_context(_admission(settings, auth, server))
-        run_tokens = ExchangedTokens(TokenServiceStub(auth))
         seats = Seats(settings.max_running_requests or 1, max_waiting=settings.max_waiting_requests)
         door = Door(seats, settings.role_weights)
         library = await stack.enter_async_context(_library(settings))
         cache = await stack.enter_async_context(_cache(settings))
-        continuing, coalescing = Continuing(library), Coalescing(settings.gathering)
-        patience = settings.reader_seconds
-        answering = Answering(
-            models, runs, toolbox, admission, run_tokens, continuing, door, cache, coalescing, patience
-        )
+        run_tokens, continuing = ExchangedTokens(TokenServiceStub(auth)), Continuing(library)
+        telling = Coalescing(settings.gathering), settings.reader_seconds
+        answering = Answering(models, runs, toolbox, admission, run_tokens, continuing, door, cache, *telling)
         kept = await stack.enter_async_context(open_store(settings.store_url.get_secret_value()))
-        bounds = settings.resume_bounds
-        resumption = Resumption(answering, Journal(kept), mailbox, revocations, server.stopping, bounds)
+        journal, bounds = Journal(kept), settings.resume_bounds
+        resumption = Resumption(answering, journal, mailbox, revocations, server.stopping, bounds)
         await stack.enter_async_context(resumption.keeping())
         converse = partial(Conversation, answering, server.stopping)
         pages = PageTokens(await shared_page_key(kept))
         embedding = Embedding(models, admission)
-        servicer = InferenceServicer(
-            answering, resumption, converse, models, runs, mailbox, pages, embedding, cache
+        parts = models, runs, mailbox, pages, embedding, cache
+        server.add(
+            add_InferenceServiceServicer_to_server, InferenceServicer(answering, resumption, converse, *parts)
         )
-        server.add(add_InferenceServiceServicer_to_server, servicer)
         server.add(add_OpenAIServiceServicer_to_server, OpenAIServicer(answering, models, embedding))
         server.add(add_ConversationServiceServicer_to_server, ConversationServicer(library, pages))
         await server.start()
         stack.push_async_callback(server.stop)
 
-        life = ModelLife(
-            settings.served_name, lambda: _seated(settings, seats, door), models, runs, server.set_serving
-        )
+        seated = partial(_seated, settings, seats, door)
+        life = ModelLife(settings.served_name, seated, models, runs, server.set_serving)
         await serve(server, life, settings.load_seconds, resumption)
+
+
+def _prepare(settings: InferenceSettings) -> None:
+    """What holds for the whole process."""
+    configure_logging("inference", settings.log_level)
+    if check_model(settings.model) is not None:
+        # The model is here: its libraries need not look for it outside.
+        os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 @asynccontextmanager
@@ -255,6 +255,11 @@ def end_children() -> None:
     _, alive = psutil.wait_procs(children, timeout=CHILD_SECONDS)
     for child in alive:
         child.kill()
+
+
+def _toolbox(tools: RotatingChannel) -> RemoteToolbox:
+    stub = ToolServiceStub(tools)
+    return RemoteToolbox(stub, Catalogue(stub))
 
 
 def _channel(settings: InferenceSettings, service: str, address: str) -> RotatingChannel:
