@@ -76,8 +76,7 @@ async def serving(settings: AuthSettings, clock: Clock = utc_now) -> AsyncIterat
         parts = Parts(
             settings, clock, database, passwords, keys, last_use, health, revocations, audit, ledger, issuer
         )
-        tracer = await stack.enter_async_context(tracing(settings, "auth"))
-        server = build_server(parts, tracer)
+        server = build_server(parts, await stack.enter_async_context(tracing(settings, "auth")))
         await stack.enter_async_context(auditing(audit, settings.grace_seconds, server.ask_to_stop))
         port = await server.start()
         stack.push_async_callback(server.stop)
