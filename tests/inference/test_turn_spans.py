@@ -73,6 +73,8 @@ async def test_a_turn_that_breaks_off_says_why_and_in_which_phase(
 
 async def test_without_a_trace_nothing_is_recorded() -> None:
     await generate(ScriptedEngine(says("Hello.")))
+    with embeddings_span("scripted", 3, "request-1") as span:
+        assert not span.is_recording()
 
 
 async def test_texts_that_are_embedded_have_a_span_with_their_tokens() -> None:
