@@ -13,7 +13,6 @@ from redis.asyncio import Redis
 from services.inference.turn_cache.cache import TurnCache
 from services.inference.turn_cache.pace import Pace
 
-QUICK = Pace(beat_seconds=0.05, silence_seconds=0.5, look_seconds=10)
 PATIENT = Pace(beat_seconds=0.5, silence_seconds=30, look_seconds=30)
 """For a machine that many tests keep busy."""
 
@@ -27,7 +26,7 @@ async def caches(store: Redis) -> AsyncIterator[Caches]:
     async with AsyncExitStack() as stack:
 
         async def another(**options: Any) -> TurnCache:
-            made = TurnCache(store, **{"pace": QUICK, **options})
+            made = TurnCache(store, pace=PATIENT, **options)
             await stack.enter_async_context(made.sharing())
             await asyncio.wait_for(made.wait_until_sharing(), 5)
             return made

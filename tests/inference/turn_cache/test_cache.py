@@ -16,8 +16,9 @@ from services.inference.errors import EngineFailed
 from services.inference.order import CacheMode
 from services.inference.turn_cache.cache import TurnCache
 from services.inference.turn_cache.limits import CacheLimits
+from services.inference.turn_cache.pace import Pace
 from services.ledger.ledger import open_store
-from tests.inference.turn_cache.conftest import QUICK, Caches
+from tests.inference.turn_cache.conftest import Caches
 from tests.inference.turn_cache.holding import holding
 from tests.inference.turn_cache.speaking import CARD, Asker, SpeakingEngine, turn
 
@@ -356,6 +357,7 @@ async def test_a_replica_that_stops_hands_its_turns_to_those_who_follow(caches: 
 async def test_a_store_that_dies_in_the_middle_is_not_missed() -> None:
     engine, heir = SpeakingEngine(), SpeakingEngine()
     engine.holds_at = 6
+    quick = Pace(beat_seconds=0.05, silence_seconds=0.5, look_seconds=10)
     server = ValkeyServer(port=free_port())
     server.start()
     async with AsyncExitStack() as stack:
@@ -363,7 +365,7 @@ async def test_a_store_that_dies_in_the_middle_is_not_missed() -> None:
         askers = []
         for each in (engine, heir):
             store = await stack.enter_async_context(open_store(f"redis://127.0.0.1:{server.port}/0"))
-            cache = TurnCache(store, pace=QUICK)
+            cache = TurnCache(store, pace=quick)
             await stack.enter_async_context(cache.sharing())
             await asyncio.wait_for(cache.wait_until_sharing(), 5)
             askers.append(Asker(each, cache))

@@ -23,7 +23,7 @@ from tests.conftest import TokenMaker
 from tests.inference.conftest import InferenceProcess, Replica
 from tests.inference.scripted import NoLimits
 from tests.inference.test_servicer import chat, kinds, read, reason, refusal
-from tests.inference.turn_cache.conftest import PATIENT, Caches
+from tests.inference.turn_cache.conftest import Caches
 from tests.inference.turn_cache.speaking import SpeakingEngine
 
 PERMISSIONS = ("inference.chat", "models.*")
@@ -86,7 +86,7 @@ class _Opening(AsyncExitStack):
     async def __aenter__(self) -> Any:
         replica, caches, options = self._arguments
         engines = [SpeakingEngine(), SpeakingEngine()]
-        shared = [await caches(pace=PATIENT) for _ in engines]
+        shared = [await caches() for _ in engines]
         processes = [
             await self.enter_async_context(replica(engine, cache=cache, **options))
             for engine, cache in zip(engines, shared, strict=True)

@@ -179,20 +179,35 @@ async def test_a_server_that_is_not_there_is_unavailable_and_its_password_is_not
     await source.close()
 
 
-async def test_a_connection_that_broke_is_replaced(shop: Shop, postgresql: str) -> None:
+async def test_a_connection_that_broke_while_nobody_used_it_is_replaced(shop: Shop, postgresql: str) -> None:
     assert await shop.query("SELECT 1") == [[1]]
-    first = await asyncpg.connect(postgresql)
-    await first.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'parley-tools'"
+    other = await asyncpg.connect(postgresql)
+    for _ in range(5):
+        await other.execute(
+            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
+            " WHERE application_name = 'parley-tools'"
+        )
+        assert await shop.query("SELECT 2") == [[2]]
+    await other.close()
+
+
+async def test_a_connection_that_breaks_in_a_statement_is_told_and_replaced(shop: Shop) -> None:
+    with pytest.raises(SourceUnavailable, match="broke"):
+        await shop.query("SELECT pg_terminate_backend(pg_backend_pid(), 10000)")
+    assert await shop.query("SELECT 2") == [[2]]
+
+
+async def test_a_change_that_may_have_been_kept_is_told(shop: Shop, lamps_url: str) -> None:
+    breaks = (
+        "CREATE FUNCTION leave() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid(), 10000); RETURN NULL; END $$",
+        "CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON numbers"
+        " DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION leave()",
     )
-    await first.close()
-    async with asyncio.timeout(10):
-        while True:
-            try:
-                assert await shop.query("SELECT 2") == [[2]]
-                break
-            except (SourceUnavailable, StatementFailed):
-                pass
+    await run_all(lamps_url, breaks)
+    with pytest.raises(SourceUnavailable, match="look whether it was"):
+        await shop.execute("INSERT INTO numbers VALUES (1)")
+    assert await shop.query("SELECT count(*) FROM numbers") == [[0]]
 
 
 def test_sources_come_from_settings(tmp_path: Path, identity: object) -> None:
