@@ -43,6 +43,8 @@ RETRY_CONDITIONS = {
     "unavailable",
 }
 SECRET_HEADERS = ("authorization", "cookie", "x-api-key", "x-parley-key")
+# What auth says of a key holds the token that stands for it.
+SECRET_METADATA = f"DYNAMIC_METADATA({KEY_EXCHANGE}".upper()
 PATHS_WITH_QUERY = ("%REQ(:PATH)", "%REQ(X-ENVOY-ORIGINAL-PATH", "%PATH(WQ", "%PATH(ORIG")
 
 
@@ -258,7 +260,7 @@ def _logs_keep_secrets(tree: Tree, _contract: Contract) -> Iterator[Fault]:
     for log in (log for manager in _managers(tree) for log in manager.get("access_log", [])):
         for text in _texts(log):
             upper = text.upper()
-            if any(f"({header.upper()}" in upper for header in SECRET_HEADERS):
+            if SECRET_METADATA in upper or any(f"({header.upper()}" in upper for header in SECRET_HEADERS):
                 yield Fault("access_log", f"{text} holds credentials")
             if any(path in upper for path in PATHS_WITH_QUERY):
                 yield Fault("access_log", f"{text} keeps the query, which may hold a token")

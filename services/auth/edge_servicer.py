@@ -58,18 +58,24 @@ class EdgeServicer(external_auth_pb2_grpc.AuthorizationServicer):
         call.request_id = headers.get(REQUEST_ID, call.request_id)[:MAX_REQUEST_ID_CHARACTERS]
         call.client_address = headers.get(CLIENT_ADDRESS, "")
         try:
-            token = await self._exchange.exchange(key, call.client_address)
+            exchanged = await self._exchange.look_up(key, call.client_address)
         except ServiceError as error:
             call.refusal = error
             presented = parse(key)
             note(key_prefix=presented.prefix if presented is not None else "")
             return denial(error.to_status())
-        authorization = [_header(AUTHORIZATION, f"Bearer {token.text}")]
-        return edge_pb2.CheckResponse(
-            ok_response=edge_pb2.OkHttpResponse(
-                headers=authorization, headers_to_remove=[KEY_HEADER, API_KEY_HEADER]
-            )
-        )
+        return admission(exchanged.token.text, self._exchange.trusted_seconds(exchanged))
+
+
+def admission(token: str, seconds: float) -> edge_pb2.CheckResponse:
+    """Lets a request pass under a token, which the edge may use again for that long (`credentials.lua`)."""
+    authorization = f"Bearer {token}"
+    passed = edge_pb2.OkHttpResponse(
+        headers=[_header(AUTHORIZATION, authorization)], headers_to_remove=[KEY_HEADER, API_KEY_HEADER]
+    )
+    response = edge_pb2.CheckResponse(ok_response=passed)
+    response.dynamic_metadata.update({"authorization": authorization, "seconds": seconds})
+    return response
 
 
 def denial(status: status_pb2.Status) -> edge_pb2.CheckResponse:

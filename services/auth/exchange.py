@@ -29,7 +29,7 @@ REUSE_MARGIN = timedelta(minutes=1)
 
 
 @dataclass(frozen=True)
-class _Exchanged:
+class Exchanged:
     """What a key was exchanged for.
 
     Attributes:
@@ -66,11 +66,15 @@ class KeyExchange:
         self._last_use = last_use
         self._clock = clock
         self._monotonic = monotonic
-        self._known: LRUCache[bytes, _Exchanged] = LRUCache(CAPACITY)
-        self._asking: dict[bytes, asyncio.Task[_Exchanged]] = {}
+        self._known: LRUCache[bytes, Exchanged] = LRUCache(CAPACITY)
+        self._asking: dict[bytes, asyncio.Task[Exchanged]] = {}
 
     async def exchange(self, text: str, address: str = "") -> AccessToken:
-        """The token that stands for a key.
+        """The token that stands for a key; see `look_up`."""
+        return (await self.look_up(text, address)).token
+
+    async def look_up(self, text: str, address: str = "") -> Exchanged:
+        """What stands for a key.
 
         Args:
             text: The key as it was presented.
@@ -91,18 +95,22 @@ class KeyExchange:
         if exchanged.networks and not within(address, exchanged.networks):
             raise KeyAddressNotAllowed(address)
         self._last_use.note(exchanged.grant.key_id)
-        return exchanged.token
+        return exchanged
+
+    def trusted_seconds(self, exchanged: Exchanged) -> float:
+        """For how long an answer may be given again, here or at the edge, before the database is asked."""
+        left = TRUST_SECONDS - (self._monotonic() - exchanged.checked)
+        return max(0.0, min(left, (exchanged.token.expires_at - self._clock()).total_seconds()))
 
     def forget(self, digest: bytes) -> None:
         """Drop what is known of a key that was just revoked here."""
         self._known.pop(digest, None)
         self._asking.pop(digest, None)
 
-    def _trusted(self, exchanged: _Exchanged) -> bool:
-        fresh = self._monotonic() - exchanged.checked < TRUST_SECONDS
-        return fresh and self._clock() < exchanged.token.expires_at
+    def _trusted(self, exchanged: Exchanged) -> bool:
+        return self.trusted_seconds(exchanged) > 0
 
-    async def _ask_once(self, digest: bytes, presented: PresentedKey) -> _Exchanged:
+    async def _ask_once(self, digest: bytes, presented: PresentedKey) -> Exchanged:
         """Ask the database, or join the one who asks already."""
         task = self._asking.get(digest)
         if task is None:
@@ -112,7 +120,7 @@ class KeyExchange:
         # One caller's leaving must not fail the others.
         return await asyncio.shield(task)
 
-    def _asked(self, digest: bytes, task: asyncio.Task[_Exchanged]) -> None:
+    def _asked(self, digest: bytes, task: asyncio.Task[Exchanged]) -> None:
         """Keep a good answer, unless the key was revoked here meanwhile."""
         if self._asking.get(digest) is not task:
             return
@@ -122,7 +130,7 @@ class KeyExchange:
         else:
             self._known[digest] = task.result()
 
-    async def _ask(self, digest: bytes, presented: PresentedKey) -> _Exchanged:
+    async def _ask(self, digest: bytes, presented: PresentedKey) -> Exchanged:
         checked = self._monotonic()
         async with self._database.reading() as session:
             key = await KeyRecords(session).by_prefix(presented.prefix)
@@ -135,5 +143,5 @@ class KeyExchange:
         networks = tuple(ipaddress.ip_network(network) for network in key.allowed_addresses)
         known = self._known.get(digest)
         if known and known.grant == grant and known.token.expires_at - now > REUSE_MARGIN:
-            return _Exchanged(checked, grant, known.token, networks)
-        return _Exchanged(checked, grant, self._tokens.issue(grant), networks)
+            return Exchanged(checked, grant, known.token, networks)
+        return Exchanged(checked, grant, self._tokens.issue(grant), networks)

@@ -11,6 +11,7 @@ from parley.auth.v1.session_service_pb2 import WhoAmIRequest
 from parley.auth.v1.session_service_pb2_grpc import SessionServiceStub
 from services.auth.keys import RANDOM_CHARACTERS, checksum
 from tests.attacks.target import NOBODY, PASSWORD, Attack, Target, bearer
+from tests.edge.answers import until_ended
 from web.edge import as_page
 
 KEY_INVALID = (401, "KEY_INVALID")
@@ -47,16 +48,16 @@ async def unknown_key(target: Target) -> httpx.Response:
 async def revoked_key(target: Target) -> httpx.Response:
     made = await target.key(target.user)
     assert (await target.me(made["secret"])).status_code == 200
-    ended = await target.post(f"keys/{made['key']['keyId']}:revoke", who=target.user.headers)
-    assert ended.status_code == 200
-    return await target.me(made["secret"])
+    revoked = await target.post(f"keys/{made['key']['keyId']}:revoke", who=target.user.headers)
+    assert revoked.status_code == 200
+    return await until_ended(lambda: target.me(made["secret"]))
 
 
 async def key_of_a_disabled_user(target: Target) -> httpx.Response:
     person = await target.newcomer()
     secret = (await target.key(person))["secret"]
-    ended = await target.post(f"users/{person.user_id}:disable", who=target.admin.headers)
-    assert ended.status_code == 200, ended.text
+    disabled = await target.post(f"users/{person.user_id}:disable", who=target.admin.headers)
+    assert disabled.status_code == 200, disabled.text
     return await target.me(secret)
 
 

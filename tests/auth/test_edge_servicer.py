@@ -16,7 +16,7 @@ from sqlalchemy import delete, update
 from parley.edge import external_auth_pb2 as edge_pb2
 from parley.edge.external_auth_pb2_grpc import AuthorizationStub
 from services.auth.edge_servicer import EdgeServicer, denial
-from services.auth.exchange import KeyExchange
+from services.auth.exchange import TRUST_SECONDS, KeyExchange
 from services.auth.keys import RANDOM_CHARACTERS, checksum, mint, parse
 from services.auth.last_use import LastUse
 from services.auth.signing_keys import SigningKeys
@@ -53,6 +53,14 @@ async def test_a_key_without_scopes_permits_what_its_owner_may_now(auth: Auth, t
     who = await auth.who(token_of(await auth.check(made.secret)))
     assert "inference.chat" in who.permissions
     assert "auth.keys" in who.permissions
+
+
+async def test_the_edge_is_told_for_how_long_it_may_use_the_token_again(auth: Auth, token: str) -> None:
+    answer = await auth.check((await auth.create_key(token)).secret)
+    told = dict(answer.dynamic_metadata)
+    headers = {option.header.key: option.header.value for option in answer.ok_response.headers}
+    assert told["authorization"] == headers["authorization"]
+    assert 0 < told["seconds"] <= TRUST_SECONDS
 
 
 async def test_a_request_without_a_key_passes_as_it_is(auth: Auth) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -93,6 +94,26 @@ async def test_after_it_the_database_is_asked_and_the_token_goes_on(
     clock.advance(seconds=TRUST_SECONDS + 0.01)
     assert (await replica.exchange(key.text)).text == first.text
     assert queries.count == 2
+
+
+async def test_the_edge_may_trust_an_answer_for_what_is_left_of_that_time(
+    replica: KeyExchange, key: PresentedKey, clock: FakeClock
+) -> None:
+    exchanged = await replica.look_up(key.text)
+    assert replica.trusted_seconds(exchanged) == pytest.approx(TRUST_SECONDS)
+    clock.advance(seconds=TRUST_SECONDS / 2)
+    assert replica.trusted_seconds(exchanged) == pytest.approx(TRUST_SECONDS / 2)
+    clock.advance(seconds=TRUST_SECONDS)
+    assert replica.trusted_seconds(exchanged) == 0
+
+
+async def test_the_edge_trusts_no_answer_beyond_its_token(
+    replica: KeyExchange, key: PresentedKey, clock: FakeClock
+) -> None:
+    exchanged = await replica.look_up(key.text)
+    left = timedelta(seconds=TRUST_SECONDS / 4)
+    over = replace(exchanged, token=replace(exchanged.token, expires_at=clock() + left))
+    assert replica.trusted_seconds(over) == pytest.approx(left.total_seconds())
 
 
 async def test_a_revocation_by_another_replica_takes_effect_within_a_second(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from services.rpc.errors import error_info, status_of
+from tests.edge.front import eventually
 
 
 @dataclass(frozen=True)
@@ -44,3 +45,13 @@ def refusal(answer: httpx.Response) -> Refused:
     assert set(body) == {"code", "message", "details"}, body
     reasons = [detail["reason"] for detail in body["details"] if detail["@type"].endswith(".ErrorInfo")]
     return Refused(body["code"], reasons[0] if reasons else "", body["message"])
+
+
+async def until_ended(ask: Callable[[], Awaitable[httpx.Response]]) -> httpx.Response:
+    """The refusal of a key that was just revoked, which the edge may take for a moment yet."""
+
+    async def refused_at_last() -> httpx.Response | None:
+        answer = await ask()
+        return answer if answer.status_code == 401 and refusal(answer).reason != "TOKEN_REVOKED" else None
+
+    return await eventually(refused_at_last)

@@ -18,7 +18,7 @@ from cli.preflight import free_port
 from parley_client.errors import ParleyError
 from services.auth.__main__ import serving
 from services.auth.settings import AuthSettings
-from tests.edge.answers import refusal
+from tests.edge.answers import refusal, until_ended
 from tests.edge.conftest import Identity, Mesh, edge_settings
 from tests.edge.front import Front, eventually, front
 from web.edge import Edge, as_page
@@ -105,7 +105,7 @@ async def test_a_login_a_key_and_its_end(whole_edge: Front, auth_folder: Path) -
         by_key = {"authorization": f"Bearer {secret}"}
         with_key = await client.get("/api/v1/me", headers=by_key)
         await client.post(f"/api/v1/keys/{key_id}:revoke", json={}, headers=headers)
-        revoked = await client.get("/api/v1/me", headers=by_key)
+        revoked = await until_ended(lambda: client.get("/api/v1/me", headers=by_key))
     assert who.json()["username"] == "admin"
     assert with_key.json()["keyId"] == key_id
     assert (revoked.status_code, refusal(revoked).reason) == (401, "KEY_INVALID")

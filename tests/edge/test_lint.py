@@ -202,6 +202,12 @@ def _logged_token(tree: Tree) -> None:
     )
 
 
+def _logged_exchange(tree: Tree) -> None:
+    manager(tree)["access_log"][0]["typed_config"]["log_format"]["json_format"]["key"] = (
+        "%DYNAMIC_METADATA(envoy.filters.http.ext_authz:authorization)%"
+    )
+
+
 def _logged_query(tree: Tree) -> None:
     manager(tree)["access_log"][0]["typed_config"]["log_format"]["json_format"]["path"] = "%REQ(:PATH)%"
 
@@ -248,6 +254,7 @@ PLANTED: dict[Callable[[Tree], None], str] = {
     _early_token_check: "is not the last filter before the router",
     _tokens_in_the_query: "takes tokens from the query",
     _logged_token: "%REQ(Authorization)% holds credentials",
+    _logged_exchange: "%DYNAMIC_METADATA(envoy.filters.http.ext_authz:authorization)% holds credentials",
     _logged_query: "%REQ(:PATH)% keeps the query",
     _unwatched_secret: "secret edge-identity: its SDS file is not watched",
     _missing_secret_file: "secret edge-identity: its SDS file /nowhere/edge.yaml cannot be read",

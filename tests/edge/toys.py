@@ -21,8 +21,8 @@ from parley.inference.v1 import (
 )
 from parley.tools.v1 import tool_pb2, tool_service_pb2, tool_service_pb2_grpc
 from services.auth.edge_refusals import EdgeRefusalServicer
-from services.auth.edge_servicer import denial
-from services.auth.errors import KeyInvalid
+from services.auth.edge_servicer import admission, denial
+from services.auth.errors import KeyAddressNotAllowed, KeyInvalid
 from services.rpc.call import current_call, current_principal
 from services.rpc.errors import InvalidRequest, Overloaded
 from services.rpc.quota_errors import BudgetExhausted, Refused, rate_headers
@@ -88,33 +88,51 @@ class ToySessions(session_service_pb2_grpc.SessionServiceServicer):
         return ParseDict(dict(keys), session_service_pb2.GetJwksResponse(), ignore_unknown_fields=True)
 
 
+@dataclass(frozen=True)
+class ToyKey:
+    """A key that the toy exchange takes.
+
+    Attributes:
+        username: Whose it is.
+        key_id: Its id.
+        seconds: For how long the edge may use the answer again.
+        addresses: Where it may be used from; empty means anywhere.
+    """
+
+    username: str
+    key_id: str
+    seconds: float = 0.0
+    addresses: tuple[str, ...] = ()
+
+
 class ToyKeyExchange(external_auth_pb2_grpc.AuthorizationServicer):
-    """Knows one key; another one hangs; the rest are refused as the auth service does."""
+    """Knows a few keys; another one hangs; the rest are refused as the auth service does.
+
+    Attributes:
+        keys: The keys that it takes.
+    """
 
     def __init__(self, tokens: TokenMaker, seen: Seen) -> None:
         self._tokens = tokens
         self.seen = seen
+        self.keys = {GOOD_KEY: ToyKey("keyholder", "key-1")}
 
     async def Check(self, request: Any, context: Any) -> external_auth_pb2.CheckResponse:
         self.seen.note(context)
         headers = request.attributes.request.http.headers
         self.asked = dict(headers)
         self.path = request.attributes.request.http.path
-        key = headers.get("x-parley-key", "")
-        if key == HUNG_KEY:
+        presented = headers.get("x-parley-key", "")
+        if presented == HUNG_KEY:
             await self.seen.wait()
-        return self._pass() if key == GOOD_KEY else denial(KeyInvalid().to_status())
-
-    def _pass(self) -> external_auth_pb2.CheckResponse:
-        token = self._tokens.token(self._tokens.principal("*", username="keyholder", key_id="key-1"))
-        header = {
-            "header": {"key": "authorization", "value": f"Bearer {token}"},
-            "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
-        }
-        return ParseDict(
-            {"status": {}, "ok_response": {"headers": [header], "headers_to_remove": ["x-parley-key"]}},
-            external_auth_pb2.CheckResponse(),
-        )
+        key = self.keys.get(presented)
+        if key is None:
+            return denial(KeyInvalid().to_status())
+        address = headers["x-parley-client-address"]
+        if key.addresses and address not in key.addresses:
+            return denial(KeyAddressNotAllowed(address).to_status())
+        principal = self._tokens.principal("*", username=key.username, key_id=key.key_id)
+        return admission(self._tokens.token(principal), key.seconds)
 
 
 class ToldRefusals:
