@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import Literal, Protocol
 
@@ -24,6 +24,9 @@ from services.rpc.errors import AuditFull, ServiceError
 from services.rpc.settings import ServiceSettings
 
 BATCH = 500
+GATHER_SECONDS = 0.05
+"""After a batch, the next one fills for so long: a batch of one costs a transaction as a batch of hundreds does."""
+
 DELIVERY_SECONDS = 10.0
 FINISH_SECONDS = 3.0
 FIRST_PAUSE_SECONDS = 0.1
@@ -81,6 +84,7 @@ class AuditQueue:
         self._lost = 0
         self._closed = False
         self._filled = asyncio.Event()
+        self._hurried = asyncio.Event()
 
     @property
     def waiting(self) -> int:
@@ -101,28 +105,43 @@ class AuditQueue:
         self._waiting.append(event)
         WAITING.set(len(self._waiting))
         self._filled.set()
+        if len(self._waiting) >= BATCH:
+            self._hurried.set()
 
     async def run(self) -> None:
         """Deliver what comes, until it is closed and all is delivered."""
         while not self._closed or self._waiting or self._lost:
             await self._filled.wait()
-            self._filled.clear()
-            await self._empty()
+            await self._send()
+            await self._gather()
+            if not self._waiting and not self._lost:
+                self._filled.clear()
 
     def close(self) -> None:
         """Make `run` end when nothing waits any more."""
         self._closed = True
         self._filled.set()
+        self._hurried.set()
 
-    async def _empty(self) -> None:
-        while self._waiting or self._lost:
-            lost = self._lost
-            batch = [*self._loss(lost), *(self._waiting[place] for place in range(self._next()))]
-            await self._deliver_until_done(batch)
-            for _ in range(len(batch) - bool(lost)):
-                self._waiting.popleft()
-            self._lost -= lost
-            WAITING.set(len(self._waiting))
+    async def _gather(self) -> None:
+        """Let the next batch fill, unless there is one or the end has come."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GATHER_SECONDS):
+                await self._hurried.wait()
+        if not self._closed and len(self._waiting) < BATCH:
+            self._hurried.clear()
+
+    async def _send(self) -> None:
+        """Deliver one batch, where anything waits."""
+        lost = self._lost
+        batch = [*self._loss(lost), *(self._waiting[place] for place in range(self._next()))]
+        if not batch:
+            return
+        await self._deliver_until_done(batch)
+        for _ in range(len(batch) - bool(lost)):
+            self._waiting.popleft()
+        self._lost -= lost
+        WAITING.set(len(self._waiting))
 
     def _next(self) -> int:
         """How many events the next batch takes, with room for the one that tells of losses."""

@@ -73,15 +73,16 @@ class UsageRecords:
         unique = {entry["record_id"]: entry for entry in entries}
         # In one order, so that two replicas cannot wait for each other.
         rows = [unique[record_id] for record_id in sorted(unique)]
-        insert = self._insert(UsageEntry).values(rows).on_conflict_do_nothing()
-        fresh = set(await self._session.scalars(insert.returning(UsageEntry.record_id)))
+        # Rows are given beside the statement, which so stays the same and is compiled once.
+        insert = self._insert(UsageEntry).on_conflict_do_nothing().returning(UsageEntry.record_id)
+        fresh = set(await self._session.scalars(insert, rows))
         days = _by_day(row for row in rows if row["record_id"] in fresh)
         if days:
-            await self._session.execute(self._adding(days))
+            await self._session.execute(self._adding(), days)
         return len(fresh)
 
-    def _adding(self, days: Sequence[Mapping[str, Any]]) -> Any:
-        insert = self._insert(UsageDay).values(days)
+    def _adding(self) -> Any:
+        insert = self._insert(UsageDay)
         sums = {name: getattr(UsageDay, name) + insert.excluded[name] for name in AMOUNTS}
         return insert.on_conflict_do_update(index_elements=list(WHOSE), set_=sums)
 
