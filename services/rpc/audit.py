@@ -25,7 +25,7 @@ from services.rpc.settings import ServiceSettings
 
 BATCH = 500
 GATHER_SECONDS = 0.05
-"""After a batch, the next one fills for so long: a batch of one costs a transaction as a batch of hundreds does."""
+"""After a batch, the next one fills for so long: one event costs a transaction as hundreds do."""
 
 DELIVERY_SECONDS = 10.0
 FINISH_SECONDS = 3.0

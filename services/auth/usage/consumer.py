@@ -31,7 +31,7 @@ GROUP = "auth"
 BATCH = 500
 BLOCK_MS = 1000
 GATHER_SECONDS = 0.2
-"""Between two batches that are not full: counting one record costs about what counting hundreds at once does."""
+"""Between two batches that are not full: counting one record costs what counting hundreds at once does."""
 
 # A replica that took records and died gives them back after this.
 ABANDONED_MS = 30_000
