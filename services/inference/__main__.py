@@ -26,6 +26,7 @@ from services.inference.conversations.continuing import Continuing
 from services.inference.conversations.library import ConversationLibrary
 from services.inference.conversations.schema import migrate
 from services.inference.conversations.servicer import ConversationServicer
+from services.inference.directory import ModelDirectory
 from services.inference.embedder import Embedder
 from services.inference.embedding import Embedding
 from services.inference.engine import Engine
@@ -103,11 +104,12 @@ async def main() -> None:
         converse = partial(Conversation, answering, server.stopping)
         pages = PageTokens(await shared_page_key(kept))
         embedding = Embedding(models, admission)
-        parts = models, runs, mailbox, pages, embedding, cache
-        server.add(
-            add_InferenceServiceServicer_to_server, InferenceServicer(answering, resumption, converse, *parts)
-        )
-        server.add(add_OpenAIServiceServicer_to_server, OpenAIServicer(answering, models, embedding))
+        directory = await stack.enter_async_context(ModelDirectory(models).keeping(kept))
+        parts = models, directory, runs, mailbox, pages, embedding, cache
+        inference = InferenceServicer(answering, resumption, converse, *parts)
+        server.add(add_InferenceServiceServicer_to_server, inference)
+        openai = OpenAIServicer(answering, models, directory, embedding)
+        server.add(add_OpenAIServiceServicer_to_server, openai)
         server.add(add_ConversationServiceServicer_to_server, ConversationServicer(library, pages))
         await server.start()
         stack.push_async_callback(server.stop)

@@ -27,8 +27,11 @@ class ModelNotFound(InferenceError):
 
     def __init__(self, model: str, available: Iterable[str]) -> None:
         names = sorted(available)
+        what = f"There is no model {model!r}; there is {', '.join(names) or 'none'}."
+        if model in names:
+            what = f"The model {model!r} is served by another pool: name it in the metadata parley-model too."
         super().__init__(
-            f"There is no model {model!r}; there is {', '.join(names) or 'none'}.",
+            what,
             metadata={"model": model, "available": ",".join(names)},
         )
 

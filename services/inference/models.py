@@ -40,7 +40,7 @@ class ServedModel:
     @property
     def permission(self) -> str:
         """What a caller needs to use it, beside the method's own permission."""
-        return f"models.{self.name}"
+        return permission(self.name)
 
     @property
     def card(self) -> ModelCard | None:
@@ -49,18 +49,40 @@ class ServedModel:
         return runs.card if runs is not None else None
 
 
+def permission(name: str) -> str:
+    """What a caller needs to use a model, beside the method's own permission."""
+    return f"models.{name}"
+
+
 class Models:
-    """The models of this process, by name. The first is the default."""
+    """The models of this process, by name. The first is the default.
+
+    Attributes:
+        elsewhere: Names of models that other pools serve.
+    """
 
     def __init__(self, *names: str) -> None:
         """Announce models that are being loaded."""
         self._models = {name: ServedModel(name, name == names[0]) for name in sorted(names)}
         self._default = names[0]
+        self.elsewhere: frozenset[str] = frozenset()
 
     @property
     def default(self) -> str:
         """The model that answers requests that name none."""
         return self._default
+
+    def all(self) -> list[ServedModel]:
+        """Every model of this process, by name."""
+        return list(self._models.values())
+
+    def has(self, name: str) -> bool:
+        """Whether this process serves a model of this name."""
+        return name in self._models
+
+    def running(self, name: str) -> Engine | None:
+        """The engine of a model of this process, if it has one and it runs."""
+        return served.engine if (served := self._models.get(name)) else None
 
     def permitted(self, caller: Principal) -> list[ServedModel]:
         """The models that a caller may use, by name."""
@@ -88,7 +110,7 @@ class Models:
         """
         served = self._models.get(name)
         if served is None:
-            raise ModelNotFound(name, (permitted.name for permitted in self.permitted(caller)))
+            raise self._not_found(name, caller)
         caller.require(served.permission)
         return served
 
@@ -117,8 +139,13 @@ class Models:
         """The model that a caller asks for, which can answer."""
         served = self._models.get(name or self._default)
         if served is None:
-            raise ModelNotFound(name, (permitted.name for permitted in self.permitted(caller)))
+            raise self._not_found(name, caller)
         caller.require(served.permission)
         if served.card is None or served.state is not ModelState.READY:
             raise ModelNotReady(served.name)
         return served
+
+    def _not_found(self, name: str, caller: Principal) -> ModelNotFound:
+        """Says what there is, as far as the caller may know."""
+        names = {name for name in (*self._models, *self.elsewhere) if caller.may(permission(name))}
+        return ModelNotFound(name, names)

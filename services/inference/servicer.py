@@ -22,6 +22,7 @@ from services.inference import token_methods, translate, translate_models
 from services.inference.answering import Answering
 from services.inference.call_end import at_the_end, cuts, ends_with
 from services.inference.conversation import Conversation
+from services.inference.directory import ModelDirectory
 from services.inference.embedding import Embedding
 from services.inference.errors import CallNotWaiting, ReaderTooSlow, RunNotFound
 from services.inference.events import FinishReason
@@ -52,6 +53,7 @@ class InferenceServicer(InferenceServiceServicer):
         resumption: Resumption,
         converse: Converse,
         models: Models,
+        directory: ModelDirectory,
         runs: RunRegistry,
         mailbox: Mailbox,
         page_tokens: PageTokens,
@@ -64,7 +66,8 @@ class InferenceServicer(InferenceServiceServicer):
             answering: Answers chats.
             resumption: Keeps those that outlive their call.
             converse: Makes a conversation with the current caller.
-            models: The models.
+            models: The models of this replica.
+            directory: The models of all pools.
             runs: The runs of this replica.
             mailbox: Finds the runs that other replicas have.
             page_tokens: Seals the places in lists.
@@ -75,6 +78,7 @@ class InferenceServicer(InferenceServiceServicer):
         self._resumption = resumption
         self._converse = converse
         self._models = models
+        self._directory = directory
         self._runs = runs
         self._mailbox = mailbox
         self._page_tokens = page_tokens
@@ -236,11 +240,11 @@ class InferenceServicer(InferenceServiceServicer):
         caller = current_principal()
         owner = caller.user_id
         after = self._page_tokens.decode(request.page_token, request, owner)
-        later = [served for served in self._models.permitted(caller) if served.name > after]
+        later = [model for model in self._directory.permitted(caller) if model.name > after]
         page = later[: page_size(request.page_size)]
         more = len(later) > len(page)
         return inference_service_pb2.ListModelsResponse(
-            models=[translate_models.model(served) for served in page],
+            models=page,
             next_page_token=self._page_tokens.encode(page[-1].name, request, owner) if more else "",
         )
 
@@ -259,10 +263,11 @@ class InferenceServicer(InferenceServiceServicer):
     ) -> inference_service_pb2.GetModelResponse:
         """See `InferenceService.GetModel`."""
         del context
-        served = self._models.find(request.name, current_principal())
-        shown = inference_service_pb2.GetModelResponse(model=translate_models.model(served))
-        if served.engine is not None:
-            shown.engine_status.CopyFrom(translate_models.engine_status(served.engine))
+        found = self._directory.find(request.name, current_principal())
+        shown = inference_service_pb2.GetModelResponse(model=found)
+        engine = self._models.running(found.name)
+        if engine is not None:
+            shown.engine_status.CopyFrom(translate_models.engine_status(engine))
         return shown
 
     async def Tokenize(

@@ -35,6 +35,7 @@ from services.inference.conversation import Conversation
 from services.inference.conversations.continuing import Continuing
 from services.inference.conversations.library import ConversationLibrary
 from services.inference.conversations.servicer import ConversationServicer
+from services.inference.directory import ModelDirectory
 from services.inference.embedder import Embedder
 from services.inference.embedding import Embedding
 from services.inference.engine import Engine
@@ -192,6 +193,7 @@ class InferenceProcess:
     """A running inference service with its parts."""
 
     models: Models
+    directory: ModelDirectory
     runs: RunRegistry
     server: RpcServer
     stub: Any
@@ -269,9 +271,9 @@ def replica(identity: Identity, tokens: TokenMaker, tools_stub: Any, store: Redi
         )
         converse = partial(Conversation, answering, server.stopping, idle_seconds=idle_seconds)
         pages = PageTokens()
-        servicer = InferenceServicer(
-            answering, resumption, converse, models, runs, mailbox, pages, Embedding(models, admission), cache
-        )
+        directory, embedding = ModelDirectory(models), Embedding(models, admission)
+        parts = models, directory, runs, mailbox, pages, embedding, cache
+        servicer = InferenceServicer(answering, resumption, converse, *parts)
         server.add(add_InferenceServiceServicer_to_server, servicer)
         server.add(add_ConversationServiceServicer_to_server, ConversationServicer(library, pages))
         async with AsyncExitStack() as stack:
@@ -289,6 +291,6 @@ def replica(identity: Identity, tokens: TokenMaker, tools_stub: Any, store: Redi
             stack.push_async_callback(server.stop)
             channel = await stack.enter_async_context(as_edge(identity("edge"), port))
             stubs = InferenceServiceStub(channel), ConversationServiceStub(channel)
-            yield InferenceProcess(models, runs, server, *stubs, mailbox, catalogue, port, engine)
+            yield InferenceProcess(models, directory, runs, server, *stubs, mailbox, catalogue, port, engine)
 
     return start

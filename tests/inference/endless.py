@@ -16,6 +16,7 @@ from parley.inference.v1.inference_service_pb2_grpc import add_InferenceServiceS
 from services.inference.answering import Answering
 from services.inference.conversation import Conversation
 from services.inference.conversations.continuing import Continuing
+from services.inference.directory import ModelDirectory
 from services.inference.embedding import Embedding
 from services.inference.engine import (
     ContentDelta,
@@ -168,6 +169,7 @@ async def serve() -> None:
                 resumption,
                 converse,
                 models,
+                ModelDirectory(models),
                 runs,
                 mailbox,
                 PageTokens(),

@@ -18,6 +18,7 @@ from parley.inference.v1.openai_service_pb2_grpc import OpenAIServiceServicer
 from services.inference import translate
 from services.inference.answering import Answering
 from services.inference.call_end import cuts, ends_with
+from services.inference.directory import ModelDirectory
 from services.inference.embedding import Embedding
 from services.inference.errors import ParameterInvalid
 from services.inference.models import Models
@@ -56,16 +57,20 @@ class Chunks(Protocol):
 class OpenAIServicer(OpenAIServiceServicer):
     """Answers OpenAI's clients by the runs that answer everybody."""
 
-    def __init__(self, answering: Answering, models: Models, embedding: Embedding) -> None:
+    def __init__(
+        self, answering: Answering, models: Models, directory: ModelDirectory, embedding: Embedding
+    ) -> None:
         """Serve these models.
 
         Args:
             answering: Answers chats.
-            models: The models.
+            models: The models of this replica.
+            directory: The models of all pools.
             embedding: Embeds texts.
         """
         self._answering = answering
         self._models = models
+        self._directory = directory
         self._embedding = embedding
         checker = Checker()
         readers = RequestModels(), checker
@@ -143,13 +148,13 @@ class OpenAIServicer(OpenAIServiceServicer):
         self, request: openai_service_pb2.OpenAIServiceListModelsRequest, context: Context
     ) -> httpbody_pb2.HttpBody:
         """See `OpenAIService.ListModels`."""
-        return whole(model_list(self._models.permitted(current_principal())))
+        return whole(model_list(self._directory.permitted(current_principal())))
 
     async def RetrieveModel(
         self, request: openai_service_pb2.OpenAIServiceRetrieveModelRequest, context: Context
     ) -> httpbody_pb2.HttpBody:
         """See `OpenAIService.RetrieveModel`."""
-        return whole(model_card(self._models.find(unquote(request.model), current_principal())))
+        return whole(model_card(self._directory.find(unquote(request.model), current_principal())))
 
 
 def _model(body: dict[str, Any]) -> str:

@@ -18,6 +18,7 @@ from parley.inference.v1.inference_service_pb2_grpc import add_InferenceServiceS
 from parley.inference.v1.openai_service_pb2_grpc import add_OpenAIServiceServicer_to_server
 from services.inference.answering import Answering
 from services.inference.conversations.continuing import Continuing
+from services.inference.directory import HASH, ModelDirectory
 from services.inference.embedding import Embedding
 from services.inference.journal import Journal
 from services.inference.mailbox import StoreMailbox
@@ -99,15 +100,14 @@ class Surface:
 
 
 async def replica(
-    model: str,
-    engine: ScriptedEngine | ScriptedEmbedder,
+    models: Models,
+    directory: ModelDirectory,
     server: RpcServer,
     store: Any,
     surface: dict[str, Any],
 ) -> str:
-    """Serve a model; the address."""
-    models, runs, toolbox, limits = Models(model), surface["runs"], surface["toolbox"], surface["limits"]
-    models.ready(model, engine)
+    """Serve a pool's models; the address."""
+    runs, toolbox, limits = surface["runs"], surface["toolbox"], surface["limits"]
     admission = Admission(Ledger(store), limits, service="inference.parley", life=LEASES)
     door = Door(Seats(64, max_waiting=0), {})
     answering = Answering(models, runs, toolbox, admission, OwnTokens(), Continuing(None), door)
@@ -116,11 +116,11 @@ async def replica(
         answering, Journal(store), mailbox, Revocations(synchronized=True), server.stopping
     )
     embedding = Embedding(models, admission)
-    servicer = InferenceServicer(
-        answering, resumption, lambda: None, models, runs, mailbox, PageTokens(), embedding
-    )
+    parts = models, directory, runs, mailbox, PageTokens(), embedding
+    servicer = InferenceServicer(answering, resumption, lambda: None, *parts)
     server.add(add_InferenceServiceServicer_to_server, servicer)
-    server.add(add_OpenAIServiceServicer_to_server, OpenAIServicer(answering, models, embedding))
+    openai = OpenAIServicer(answering, models, directory, embedding)
+    server.add(add_OpenAIServiceServicer_to_server, openai)
     return f"127.0.0.1:{await server.start()}"
 
 
@@ -142,12 +142,17 @@ async def surface(
         auth_address = f"127.0.0.1:{await auth.start()}"
         stack.push_async_callback(auth.stop)
         await auth.set_serving(True)
-        pools = {}
+        pools, directories = {}, list[ModelDirectory]()
         for model, engine in {**engines, EMBEDDER: ScriptedEmbedder(name=EMBEDDER)}.items():
             server = service("inference", identity, tokens)
-            pools[model] = [await replica(model, engine, server, store, parts)]
+            directory = ModelDirectory(models := Models(model))
+            models.ready(model, engine)
+            pools[model] = [await replica(models, directory, server, store, parts)]
             stack.push_async_callback(server.stop)
             await server.set_serving(True)
+            directories.append(directory)
+        for directory in 2 * directories:  # All have told once, then all have learnt.
+            await directory.exchange(store)
         settings = edge_settings(
             identity("edge"),
             folder,
@@ -158,6 +163,7 @@ async def surface(
         )
         edge = await stack.enter_async_context(front(settings, folder))
         yield Surface(edge, engines[MODEL], engines[LARGE], tokens=tokens, **parts)
+        await store.delete(HASH)
 
 
 @pytest_asyncio.fixture(loop_scope="session")

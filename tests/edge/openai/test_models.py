@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from openai import AsyncOpenAI, NotFoundError
 
-from tests.edge.openai.conftest import LARGE, MARKS, MODEL, Surface
+from tests.edge.openai.conftest import EMBEDDER, LARGE, MARKS, MODEL, Surface
 from tests.inference.scripted import CARD, says
 
 pytestmark = MARKS
@@ -18,10 +18,15 @@ QUESTION: Any = [{"role": "user", "content": "Who are you?"}]
 
 async def test_models_are_listed_and_given(client: AsyncOpenAI) -> None:
     listed = [model async for model in client.models.list()]
-    assert [model.id for model in listed] == [MODEL]
+    assert sorted(model.id for model in listed) == sorted((MODEL, LARGE, EMBEDDER))
     given = await client.models.retrieve(MODEL)
     assert (given.id, given.object, given.owned_by) == (MODEL, "model", "parley")
     assert (given.model_extra or {})["max_model_len"] == CARD.context_length
+
+
+async def test_a_model_of_another_pool_is_given(client: AsyncOpenAI) -> None:
+    given = await client.models.retrieve(LARGE)
+    assert (given.id, (given.model_extra or {})["max_model_len"]) == (LARGE, CARD.context_length)
 
 
 @pytest.mark.parametrize("name", ["none", "org/None-1"])

@@ -339,8 +339,9 @@ class GetModelResponse(_message.Message):
 
     @_builtins.property
     def engine_status(self) -> _model_pb2.EngineStatus:
-        """How its engine is doing. Unset while it is loaded, and for a model that only
-        embeds.
+        """How its engine is doing. Unset while it is loaded, for a model that only
+        embeds, and where the call went to another pool than the model's: name it in
+        the metadata `parley-model` too.
         """
 
     def __init__(

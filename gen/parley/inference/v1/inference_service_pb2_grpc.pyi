@@ -83,7 +83,7 @@ class InferenceServiceStub:
     MODEL_OF_OTHER_KIND.
     """
     ListModels: _grpc.UnaryUnaryMultiCallable[_inference_service_pb2.ListModelsRequest, _inference_service_pb2.ListModelsResponse]
-    """Lists the models that can be asked."""
+    """Lists the models of all pools, a few seconds old where another pool has them."""
     PurgeCache: _grpc.UnaryUnaryMultiCallable[_inference_service_pb2.PurgeCacheRequest, _inference_service_pb2.PurgeCacheResponse]
     """Forgets the cached turns of a model, for the caller's tenant: no run that
     begins afterwards is answered by one.
@@ -151,7 +151,7 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     MODEL_OF_OTHER_KIND.
     """
     ListModels: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.ListModelsRequest, _inference_service_pb2.ListModelsResponse]  # type: ignore[assignment]
-    """Lists the models that can be asked."""
+    """Lists the models of all pools, a few seconds old where another pool has them."""
     PurgeCache: _aio.UnaryUnaryMultiCallable[_inference_service_pb2.PurgeCacheRequest, _inference_service_pb2.PurgeCacheResponse]  # type: ignore[assignment]
     """Forgets the cached turns of a model, for the caller's tenant: no run that
     begins afterwards is answered by one.
@@ -264,7 +264,7 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _inference_service_pb2.ListModelsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_inference_service_pb2.ListModelsResponse, _abc.Awaitable[_inference_service_pb2.ListModelsResponse]]:
-        """Lists the models that can be asked."""
+        """Lists the models of all pools, a few seconds old where another pool has them."""
 
     @_abc_1.abstractmethod
     def PurgeCache(

@@ -1,0 +1,156 @@
+"""Which models there are: those of this process, and those that other replicas tell the store of.
+
+Envoy sends a call to the pool that has the model it names, and a call that names none, or lists
+models, to any. So each replica writes its own models into one hash of the store, with the time
+until which that holds, and reads what the others wrote. Listing waits for nobody: it shows what was
+read last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any, cast
+
+import structlog
+from google.protobuf.message import DecodeError
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from ulid import ULID
+
+from parley.inference.v1 import model_pb2
+from services.inference import translate_models
+from services.inference.models import Models, permission
+from services.rpc.principal import Principal
+from services.rpc.tasks import end_task
+
+HASH = "parley:inference:models"
+BEAT_SECONDS = 2.0
+LIFE_SECONDS = 10.0
+STORE_SECONDS = 2.0
+MOST_ENTRIES = 1000
+MOST_ENTRY_BYTES = 4096
+
+# When it is over, in seconds of the store's clock; the model follows.
+_UNTIL = struct.Struct(">d")
+# Of a model's replicas the one that does best is shown.
+_BEST = (model_pb2.MODEL_STATE_READY, model_pb2.MODEL_STATE_LOADING, model_pb2.MODEL_STATE_FAILED)
+
+
+class ModelDirectory:
+    """The models of all pools, for those who may use them."""
+
+    def __init__(self, models: Models) -> None:
+        """Know the models of this process alone, until `keeping` learns of others."""
+        self._models = models
+        self._elsewhere: dict[str, model_pb2.Model] = {}
+        self._replica = str(ULID())
+        self._log = structlog.get_logger("parley.inference")
+
+    def permitted(self, caller: Principal) -> list[model_pb2.Model]:
+        """The models that a caller may use, by name."""
+        own = {served.name: translate_models.model(served) for served in self._models.permitted(caller)}
+        others = {name: model for name, model in self._elsewhere.items() if caller.may(permission(name))}
+        return [model for _, model in sorted((others | own).items())]
+
+    def find(self, name: str, caller: Principal) -> model_pb2.Model:
+        """A model, for a caller.
+
+        Raises:
+            ModelNotFound: There is no such model.
+            PermissionMissing: The caller may not use it.
+        """
+        if name not in self._elsewhere or self._models.has(name):
+            return translate_models.model(self._models.find(name, caller))
+        caller.require(permission(name))
+        return self._elsewhere[name]
+
+    @asynccontextmanager
+    async def keeping(self, store: Redis) -> AsyncIterator[ModelDirectory]:
+        """Tell and learn by this store until the block's end, through any trouble of it."""
+        task = asyncio.create_task(self._keep(store), name="model-directory")
+        try:
+            yield self
+        finally:
+            await end_task(task)
+            with suppress(RedisError, OSError, TimeoutError):
+                async with asyncio.timeout(STORE_SECONDS):
+                    await _answer(store.hdel(HASH, *self._told()))
+
+    async def _keep(self, store: Redis) -> None:
+        heard = _now()
+        while True:
+            try:
+                async with asyncio.timeout(STORE_SECONDS):
+                    await self.exchange(store)
+                heard = _now()
+            except (RedisError, OSError, TimeoutError) as error:
+                if self._elsewhere and _now() - heard > LIFE_SECONDS:
+                    self._log.warning("models of other pools are unknown", error=type(error).__name__)
+                    self._know({})
+            await asyncio.sleep(BEAT_SECONDS)
+
+    async def exchange(self, store: Redis) -> None:
+        """Tell once, and learn once.
+
+        Raises:
+            RedisError: The store does not answer.
+        """
+        seconds, micros = await store.time()
+        now = seconds + micros / 1e6
+        until = _UNTIL.pack(now + LIFE_SECONDS)
+        told = {field: until + model.SerializeToString() for field, model in self._told().items()}
+        await _answer(store.hset(HASH, mapping=cast("Any", told)))
+        found = await _answer(store.hgetall(HASH))
+        over = [field for field, entry in found.items() if _is_over(entry, now)]
+        if over:
+            await _answer(store.hdel(HASH, *over))
+        others = {field: entry for field, entry in found.items() if field not in over}
+        self._know({model.name: model for model in _worst_first(_read(others))})
+
+    def _told(self) -> dict[str, model_pb2.Model]:
+        """What this replica tells: only its own pool's default is one, and that nobody else shows."""
+        told = {}
+        for served in self._models.all():
+            model = translate_models.model(served)
+            model.is_default = False
+            told[f"{self._replica}/{served.name}"] = model
+        return told
+
+    def _know(self, others: Mapping[str, model_pb2.Model]) -> None:
+        self._elsewhere = {name: model for name, model in others.items() if not self._models.has(name)}
+        self._models.elsewhere = frozenset(self._elsewhere)
+
+
+def _is_over(entry: bytes, now: float) -> bool:
+    """Whether an entry holds no longer; one that is none never did."""
+    if not _UNTIL.size < len(entry) <= MOST_ENTRY_BYTES:
+        return True
+    (until,) = _UNTIL.unpack_from(entry)
+    return not now < until <= now + 2 * LIFE_SECONDS
+
+
+def _read(entries: Mapping[bytes, bytes]) -> Iterator[model_pb2.Model]:
+    """The models in entries; another release may write what this one cannot read."""
+    for _, entry in sorted(entries.items())[:MOST_ENTRIES]:
+        with suppress(DecodeError):
+            model = model_pb2.Model.FromString(entry[_UNTIL.size :])
+            if model.name:
+                yield model
+
+
+def _worst_first(models: Iterable[model_pb2.Model]) -> list[model_pb2.Model]:
+    """So that of two of the same name the better one is kept."""
+    known = [model for model in models if model.state in _BEST]
+    return sorted(known, key=lambda model: _BEST.index(model.state), reverse=True)
+
+
+async def _answer(answer: Any) -> Any:
+    """The library types its answers for its two clients at once."""
+    return await answer
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,155 @@
+"""The models of all pools, by a real store."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from typing import Any
+
+import grpc
+import pytest
+from redis.asyncio import Redis
+
+from parley.inference.v1 import inference_service_pb2, model_pb2
+from services.inference.directory import HASH, LIFE_SECONDS, MOST_ENTRY_BYTES, ModelDirectory
+from services.inference.errors import ModelNotFound
+from services.inference.models import Models
+from services.rpc.errors import PermissionMissing
+from services.rpc.principal import Principal
+from tests.conftest import TokenMaker
+from tests.inference.conftest import Replica
+from tests.inference.scripted import CARD, ScriptedEngine
+from tests.inference.test_servicer import chat, read, refusal
+
+SECONDS = 15
+
+
+@pytest.fixture
+async def shared(store: Redis) -> Redis:
+    """The store, with no model in it."""
+    await store.delete(HASH)
+    return store
+
+
+@pytest.fixture
+def anyone(tokens: TokenMaker) -> Principal:
+    return tokens.principal("models.*")
+
+
+def pool(*names: str, ready: bool = True) -> ModelDirectory:
+    """The directory of a replica that serves these."""
+    models = Models(*names)
+    if ready:
+        for name in names:
+            models.ready(name, ScriptedEngine())
+    return ModelDirectory(models)
+
+
+def names(directory: ModelDirectory, caller: Principal) -> list[str]:
+    return [model.name for model in directory.permitted(caller)]
+
+
+async def told(store: Redis, *directories: ModelDirectory) -> None:
+    """All tell, then all learn."""
+    for directory in 2 * directories:
+        await directory.exchange(store)
+
+
+async def test_every_pool_knows_the_models_of_all(shared: Redis, anyone: Principal) -> None:
+    small, large = pool("small"), pool("large")
+    await told(shared, small, large)
+    assert names(small, anyone) == names(large, anyone) == ["large", "small"]
+    found = small.find("large", anyone)
+    assert (found.state, found.context_length) == (model_pb2.MODEL_STATE_READY, CARD.context_length)
+
+
+async def test_the_default_is_the_own_pools(shared: Redis, anyone: Principal) -> None:
+    small, large = pool("small"), pool("large")
+    await told(shared, small, large)
+    assert {model.name for model in small.permitted(anyone) if model.is_default} == {"small"}
+
+
+async def test_a_caller_sees_what_it_may_use(shared: Redis, tokens: TokenMaker) -> None:
+    small, large = pool("small"), pool("large")
+    await told(shared, small, large)
+    some = tokens.principal("models.small")
+    assert names(large, some) == ["small"]
+    with pytest.raises(PermissionMissing):
+        small.find("large", some)
+
+
+async def test_of_a_models_replicas_the_best_is_shown(shared: Redis, anyone: Principal) -> None:
+    here, loading, ready = pool("here"), pool("there", ready=False), pool("there")
+    await told(shared, ready, loading, here)
+    assert here.find("there", anyone).state == model_pb2.MODEL_STATE_READY
+    await told(shared, loading, ready, here)
+    assert here.find("there", anyone).state == model_pb2.MODEL_STATE_READY
+
+
+async def test_who_leaves_is_forgotten(shared: Redis, anyone: Principal) -> None:
+    here, there = pool("here"), pool("there")
+    async with there.keeping(shared), asyncio.timeout(SECONDS):
+        while "there" not in names(here, anyone):
+            await here.exchange(shared)
+    await here.exchange(shared)
+    assert names(here, anyone) == ["here"]
+
+
+async def test_who_is_silent_is_forgotten_by_the_stores_clock(shared: Redis, anyone: Principal) -> None:
+    here, there = pool("here"), pool("there")
+    await there.exchange(shared)
+    ((field, entry),) = (await shared.hgetall(HASH)).items()
+    seconds, _ = await shared.time()
+    await shared.hset(HASH, field, struct.pack(">d", seconds - 1) + entry[8:])
+    await here.exchange(shared)
+    assert names(here, anyone) == ["here"]
+    assert not await shared.hexists(HASH, field)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        lambda _now: b"",
+        lambda _now: b"short",
+        lambda now: struct.pack(">d", now + LIFE_SECONDS) + b"\xff\xff",
+        lambda now: struct.pack(">d", now + LIFE_SECONDS) + bytes(MOST_ENTRY_BYTES),
+        lambda now: struct.pack(">d", now + 1e9) + model_pb2.Model(name="x", state=2).SerializeToString(),
+        lambda now: struct.pack(">d", now + LIFE_SECONDS) + model_pb2.Model(state=2).SerializeToString(),
+        lambda now: struct.pack(">d", now + LIFE_SECONDS) + model_pb2.Model(name="x").SerializeToString(),
+    ],
+    ids=["empty", "short", "no model", "too long", "for ever", "without a name", "without a state"],
+)
+async def test_what_is_no_entry_is_passed_over(shared: Redis, anyone: Principal, entry: Any) -> None:
+    seconds, _ = await shared.time()
+    await shared.hset(HASH, "stranger/x", entry(seconds))
+    here = pool("here")
+    await here.exchange(shared)
+    assert names(here, anyone) == ["here"]
+
+
+async def test_without_the_store_the_own_models_are_known(anyone: Principal) -> None:
+    nowhere: Redis = Redis(host="127.0.0.1", port=1)
+    here = pool("here")
+    async with here.keeping(nowhere):
+        assert names(here, anyone) == ["here"]
+        with pytest.raises(ModelNotFound):
+            here.find("there", anyone)
+    await nowhere.aclose()
+
+
+async def test_a_call_that_went_to_the_wrong_pool_is_told_how_to_reach_the_right_one(
+    replica: Replica, shared: Redis, tokens: TokenMaker
+) -> None:
+    metadata = tokens.metadata("*")
+    async with replica(ScriptedEngine()) as process:
+        await told(shared, pool("large"), process.directory)
+        listed = await process.stub.ListModels(inference_service_pb2.ListModelsRequest(), metadata=metadata)
+        request = inference_service_pb2.GetModelRequest(name="large")
+        given = await process.stub.GetModel(request, metadata=metadata)
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await read(process.stub.Chat(chat(model="large"), metadata=metadata))
+    assert [model.name for model in listed.models] == ["another", "large", "scripted"]
+    assert given.model.name == "large"
+    assert not given.HasField("engine_status")
+    assert refusal(refused.value)[0] == "MODEL_NOT_FOUND"
+    assert "parley-model" in str(refused.value.details())
