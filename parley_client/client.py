@@ -42,6 +42,9 @@ from parley_client.stream import EventStream
 MODEL_KEY = "parley-model"
 """Metadata by which the edge routes without reading bodies (as AIP-4222 does)."""
 
+CONVERSATION_KEY = "parley-conversation"
+"""Metadata by which the edge sends a conversation to the replica that has its prefix cached."""
+
 ResumeCall = grpc.aio.UnaryStreamCall[
     inference_service_pb2.ResumeRequest, inference_service_pb2.ResumeResponse
 ]
@@ -56,6 +59,13 @@ def question(text: str, *, model: str = "", all_tools: bool = True) -> chat_pb2.
     """A request of one user message, offering every tool of the caller unless told otherwise."""
     server_tools = chat_pb2.ServerTools(all=all_tools)
     return chat_pb2.ChatRequest(model=model, messages=[user_message(text)], server_tools=server_tools)
+
+
+def _routing(asked: chat_pb2.ChatRequest | converse_pb2.ConverseSetup) -> tuple[tuple[str, str], ...]:
+    """Where a call goes. A conversation's id that metadata cannot carry is left out: any replica will do."""
+    model, conversation = (MODEL_KEY, asked.model), asked.conversation_id
+    carried = conversation and conversation.isascii() and conversation.isprintable()
+    return (model, (CONVERSATION_KEY, conversation)) if carried else (model,)
 
 
 class Client:
@@ -111,7 +121,7 @@ class Client:
             return None if deadline is None else max(0.0, deadline - time.monotonic())
 
         async def open_call() -> grpc.aio.UnaryStreamCall[chat_pb2.ChatRequest, chat_pb2.ChatResponse]:
-            metadata = (*await self._caller.metadata(), (MODEL_KEY, request.model))
+            metadata = (*await self._caller.metadata(), *_routing(request))
             return self._inference.Chat(request, metadata=metadata, timeout=timeout())
 
         async def resume(run_id: str, after: int) -> ResumeCall:
@@ -139,7 +149,7 @@ class Client:
         """Begins a conversation on one stream, at its first use. Closing it cancels what runs."""
 
         async def open_call() -> Call:
-            metadata = (*await self._caller.metadata(), (MODEL_KEY, setup.model))
+            metadata = (*await self._caller.metadata(), *_routing(setup))
             return self._inference.Converse(metadata=metadata, timeout=timeout_seconds)
 
         return ConversationStream(open_call, setup)

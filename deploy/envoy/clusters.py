@@ -25,6 +25,16 @@ def pool(model: str) -> str:
     return f"inference-{word}-{hashlib.sha256(model.encode()).hexdigest()[:8]}"
 
 
+def affine(model: str) -> str:
+    """The cluster of the same replicas where a conversation keeps its own."""
+    return f"{pool(model)}-affine"
+
+
+def has_replicas(addresses: Sequence[str]) -> bool:
+    """Whether several replicas may stand behind these; a name can stand for many."""
+    return len(addresses) > 1 or not _is_fixed(addresses)
+
+
 def clusters(settings: EdgeSettings, files: SecretFiles) -> list[Tree]:
     """Every cluster of the edge."""
     made = [
@@ -33,6 +43,9 @@ def clusters(settings: EdgeSettings, files: SecretFiles) -> list[Tree]:
     ]
     for model, addresses in settings.models.items():
         made.append(_service(pool(model), "inference", addresses, settings, files))
+        if has_replicas(addresses):
+            by_hash = _service(affine(model), "inference", addresses, settings, files)
+            made.append({**by_hash, **_by_hash()})
     if settings.web_address:
         made.append(_web(settings, files))
     return [*made, _jwks(settings), *collector(settings)]
@@ -57,6 +70,20 @@ def _service(
     }
 
 
+def _by_hash() -> Tree:
+    """Maps a conversation to a replica, whose prefix cache holds it, and few to another where one leaves.
+
+    One that has half as much again as the others have on average is passed over, so that popular
+    conversations spread.
+    """
+    bound = {"use_hostname_for_hashing": False, "hash_balance_factor": 150}
+    panic = {"healthy_panic_threshold": {"value": 0}}
+    return {
+        "lb_policy": "MAGLEV",
+        "common_lb_config": {**panic, "consistent_hashing_lb_config": bound},
+    }
+
+
 def _web(settings: EdgeSettings, files: SecretFiles) -> Tree:
     """The page's server: HTTP/1.1 over mutual TLS."""
     return {
@@ -76,12 +103,15 @@ def _jwks(settings: EdgeSettings) -> Tree:
 def _named(name: str, addresses: Sequence[str]) -> Tree:
     """A cluster's name and endpoints; host names are looked up again as they change."""
     endpoints = [{"endpoint": {"address": address_of(address)}} for address in addresses]
-    fixed = all(address.startswith(UNIX) or is_ip(endpoint(address).host) for address in addresses)
     return {
         "name": name,
-        "type": "STATIC" if fixed else "STRICT_DNS",
+        "type": "STATIC" if _is_fixed(addresses) else "STRICT_DNS",
         "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]},
     }
+
+
+def _is_fixed(addresses: Sequence[str]) -> bool:
+    return all(address.startswith(UNIX) or is_ip(endpoint(address).host) for address in addresses)
 
 
 def _http2(settings: EdgeSettings) -> Tree:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from deploy.envoy.clusters import WEB, pool
+from deploy.envoy.clusters import WEB, affine, has_replicas, pool
 from deploy.envoy.contract import Method
 from deploy.envoy.filters import (
     CORS,
@@ -25,6 +25,7 @@ from deploy.envoy.settings import EdgeSettings
 from deploy.envoy.tree import Tree, seconds, typed
 
 MODEL_HEADER = "parley-model"
+CONVERSATION_HEADER = "parley-conversation"
 NOWHERE = "x-parley-nowhere"
 API_PREFIX = "/api/"
 WELL_KNOWN_PREFIX = "/.well-known/"
@@ -179,13 +180,23 @@ def _method_routes(method: Method, settings: EdgeSettings) -> Iterator[Tree]:
         return
     if _is_openai(method):
         for model in settings.models:
-            by_body = _method_route(method, pool(model), settings)
-            by_body["match"]["dynamic_metadata"] = [names_model(model)]
-            yield by_body
+            for by_body in _pool_routes(method, model, settings):
+                by_body["match"]["dynamic_metadata"] = [names_model(model)]
+                yield by_body
     for model in settings.models:
         named = {"name": MODEL_HEADER, "string_match": {"exact": model}}
-        yield _method_route(method, pool(model), settings, named)
-    yield _method_route(method, pool(settings.default_pool), settings)
+        yield from _pool_routes(method, model, settings, named)
+    yield from _pool_routes(method, settings.default_pool, settings)
+
+
+def _pool_routes(method: Method, model: str, settings: EdgeSettings, *headers: Tree) -> Iterator[Tree]:
+    """A method's routes to a model's pool: what streams text of a conversation goes to its replica."""
+    if method.streams and has_replicas(settings.models[model]):
+        of_one = {"name": CONVERSATION_HEADER, "present_match": True}
+        route = _method_route(method, affine(model), settings, *headers, of_one)
+        route["route"]["hash_policy"] = [{"header": {"header_name": CONVERSATION_HEADER}}]
+        yield route
+    yield _method_route(method, pool(model), settings, *headers)
 
 
 def _method_route(method: Method, cluster: str, settings: EdgeSettings, *headers: Tree) -> Tree:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy.envoy.clusters import pool
+from deploy.envoy.clusters import affine, pool
 from deploy.envoy.contract import Method, load_contract
 from deploy.envoy.filters import Scope
 from deploy.envoy.render import bootstrap, main, write
@@ -70,9 +70,28 @@ def test_every_method_has_its_routes_and_its_model_s() -> None:
 def expected_clusters(method: Method) -> list[str]:
     if method.server != "inference":
         return [method.server]
-    models = [pool("demo"), pool("org/Large-2")]
+    # Only the large model has several replicas, among which a conversation's stream keeps its own.
+    by_hash = [affine("org/Large-2")] if method.streams else []
+    models = [pool("demo"), *by_hash, pool("org/Large-2")]
     by_body = models if method.service.endswith(".OpenAIService") else []
     return [*by_body, *models, pool("demo")]
+
+
+def test_a_conversation_is_hashed_to_a_replica_with_a_bound() -> None:
+    tree = rendered()
+    of_one = [route for route in routes(tree) if "hash_policy" in route.get("route", {})]
+    assert {route["route"]["cluster"] for route in of_one} == {affine("org/Large-2")}
+    for route in of_one:
+        header = {"name": "parley-conversation", "present_match": True}
+        assert header in route["match"]["headers"]
+        assert route["route"]["hash_policy"] == [{"header": {"header_name": "parley-conversation"}}]
+    made = cluster(tree, affine("org/Large-2"))
+    assert made["lb_policy"] == "MAGLEV"
+    assert made["common_lb_config"]["consistent_hashing_lb_config"]["hash_balance_factor"] == 150
+    assert (
+        made["load_assignment"]["endpoints"]
+        == cluster(tree, pool("org/Large-2"))["load_assignment"]["endpoints"]
+    )
 
 
 def test_streams_have_no_timeout_and_unary_calls_have_one() -> None:
