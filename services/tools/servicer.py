@@ -11,14 +11,15 @@ import grpc
 
 from parley.tools.v1 import tool_service_pb2
 from parley.tools.v1.tool_service_pb2_grpc import ToolServiceServicer
-from services.rpc.call import current_call, current_principal, tell_part
+from services.rpc.call import current_call, current_principal
 from services.rpc.errors import ServiceError
 from services.rpc.pages import PageTokens, page_size
 from services.tools.call_stream import Caller, CallStream, HearEnd, Request, StreamLimits
 from services.tools.catalogue import Catalogue
 from services.tools.events import CallEvent
+from services.tools.heard import tell_of_call
 from services.tools.metering import Door, Tally
-from services.tools.runner import Invocation, Runner
+from services.tools.runner import Runner
 from services.tools.translate import event_message, invocation_from, request_from, stats_message
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -77,7 +78,10 @@ class ToolServicer(ToolServiceServicer):
     ) -> AsyncIterator[tool_service_pb2.ExecuteManyResponse]:
         """See the contract."""
         asked = (request_from(request) async for request in requests)
-        async with self._door.passing() as tally, aclosing(self._events(asked, tally, _told)) as events:
+        async with (
+            self._door.passing() as tally,
+            aclosing(self._events(asked, tally, tell_of_call)) as events,
+        ):
             async for event in events:
                 yield tool_service_pb2.ExecuteManyResponse(event=event_message(event))
 
@@ -104,8 +108,3 @@ class ToolServicer(ToolServiceServicer):
         call = current_call()
         caller = Caller(current_principal(), call.request_id, call.deadline)
         return CallStream(self._runner, caller, self._limits, hear_end).events(tally.counting(requests))
-
-
-def _told(invocation: Invocation, error: ServiceError | None) -> None:
-    """The audit hears of each call of a stream: the stream itself ends well whatever became of them."""
-    tell_part(error, invocation.arguments.encode(), call_id=invocation.call_id, tool=invocation.tool)

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from itertools import islice
 from typing import Any
@@ -41,6 +41,7 @@ from services.tools.call_stream import Caller, CallStream, Request, StreamLimits
 from services.tools.catalogue import Catalogue, Category, SafetyLevel, Tool, compact_json
 from services.tools.errors import ToolNotFound, quoted
 from services.tools.events import Output, Progress, Result
+from services.tools.heard import tell_of_call
 from services.tools.metering import Door
 from services.tools.runner import Invocation, Runner
 
@@ -111,15 +112,14 @@ class Offer:
 
     async def _call(self, caller: Caller, context: Context, params: CallToolRequestParams) -> CallToolResult:
         note(mcp_method="tools/call", tool=quoted(params.name))
-        caller.principal.require(EXECUTE)
-        if not _NAME.fullmatch(params.name):
-            raise ToolNotFound(quoted(params.name), "")
+        invocation = Invocation(_CALL, params.name, compact_json(params.arguments or {}))
+        _admit(caller, invocation)
         progress = _ProgressLine(context)
 
         async def once() -> AsyncIterator[Request]:
-            yield Invocation(_CALL, params.name, compact_json(params.arguments or {}))
+            yield invocation
 
-        stream = CallStream(self.runner, caller, self.limits)
+        stream = CallStream(self.runner, caller, self.limits, tell_of_call)
         async with self.door.passing() as tally, aclosing(stream.events(tally.counting(once()))) as events:
             async for event in events:
                 match event.what:
@@ -130,6 +130,22 @@ class Offer:
                     case ServiceError():
                         return _failed(event.what)
         raise RuntimeError("the call ended without a last event")
+
+
+def _admit(caller: Caller, invocation: Invocation) -> None:
+    """Refuse what is no call of a tool that this caller could make; the audit hears of that too.
+
+    Raises:
+        PermissionMissing: The caller may call no tool.
+        ToolNotFound: No tool has such a name.
+    """
+    try:
+        caller.principal.require(EXECUTE)
+        if not _NAME.fullmatch(invocation.tool):
+            raise ToolNotFound(quoted(invocation.tool), "")
+    except ServiceError as error:
+        tell_of_call(replace(invocation, tool=quoted(invocation.tool)), error)
+        raise
 
 
 class _ProgressLine:
