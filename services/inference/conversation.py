@@ -17,7 +17,7 @@ from services.inference.answering import Answering, last_moment
 from services.inference.engine import Message, Role
 from services.inference.errors import CallNotWaiting, ReaderTooSlow, TurnQueueFull
 from services.inference.events import FinishReason
-from services.inference.history import History
+from services.inference.history import History, StoredHistory
 from services.inference.messages import check_order
 from services.inference.order import ChatOrder
 from services.inference.runs import Run
@@ -211,7 +211,7 @@ class Conversation:
 
     async def _speak(self, order: ChatOrder) -> None:
         """Answer turn after turn, until there will be no more."""
-        history = History(order.messages)
+        history = StoredHistory() if order.continues else History(order.messages)
         try:
             while (turn := await self._next_turn()) is not None:
                 await self._answer(turn, order, history)

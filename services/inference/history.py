@@ -42,6 +42,17 @@ class History:
             self._bytes += sum(map(_size, (message, *said)))
 
 
+class StoredHistory(History):
+    """The messages of a conversation that is stored: each turn finds them there, and leaves its own."""
+
+    def __init__(self) -> None:
+        """Keep nothing here."""
+        super().__init__(())
+
+    def add(self, message: Message, said: tuple[Message, ...]) -> None:
+        """The turn's run has stored them."""
+
+
 def _size(message: Message) -> int:
     """Bytes of a message's texts in UTF-8."""
     texts = [message.content, message.reasoning, *(call.arguments for call in message.tool_calls)]

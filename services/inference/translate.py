@@ -46,11 +46,8 @@ def chat_order(request: chat_pb2.ChatRequest) -> ChatOrder:
     """
     asks = request.approvals.policy == chat_pb2.APPROVAL_POLICY_ASK
     waits = request.client_tools.mode == chat_pb2.CLIENT_TOOL_MODE_WAIT
-    return replace(
-        _order(request, waits=waits, asks=asks),
-        continues=request.continue_conversation,
-        resume_seconds=seconds(request.resume_window),
-    )
+    order = _order(request, waits=waits, asks=asks)
+    return replace(order, resume_seconds=seconds(request.resume_window))
 
 
 def conversation_order(setup: converse_pb2.ConverseSetup) -> ChatOrder:
@@ -74,6 +71,7 @@ def _order(given: chat_pb2.ChatRequest | converse_pb2.ConverseSetup, *, waits: b
         client_tools=client_tools(given.client_tools, waits=waits),
         approvals=approvals(given.approvals, asks=asks),
         conversation_id=given.conversation_id,
+        continues=given.continue_conversation,
         cache=CACHE_MODES[given.cache.mode],
         tool_choice=translate_options.tool_choice(given.tool_choice),
         parallel_calls=given.parallel_tool_calls if given.HasField("parallel_tool_calls") else True,

@@ -18,6 +18,7 @@ from services.inference.runs import Owner
 from tests.inference.conftest import Replica
 from tests.inference.conversations.conftest import assistant, make, texts, user
 from tests.inference.scripted import Gate, ScriptedEngine, calls, says
+from tests.inference.talk import Talk
 from tests.inference.test_servicer import read, reason, refusal
 
 ADA = Owner("tenant-1", "user-1")
@@ -206,3 +207,54 @@ async def test_without_a_database_it_says_so(replica: Replica, ada: Any) -> None
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await read(process.stub.Chat(going_on(str(ULID())), metadata=ada))
     assert refusal(caught.value)[0] == "CONVERSATIONS_OFF"
+
+
+async def test_turns_on_one_stream_go_on_with_it_and_know_what_was_added_elsewhere(
+    replica: Replica, library: ConversationLibrary, ada: Any
+) -> None:
+    engine = ScriptedEngine(says("Two."), says("Three."))
+    async with replica(engine, library=library) as process:
+        made = await make(process.conversations, ada, user("Hi"), assistant("Hello."))
+        which = made.conversation_id
+        talk = Talk(process.stub, ada)
+        await talk.set_up(conversation_id=which, continue_conversation=True)
+        await talk.say("What is there?")
+        assert await talk.finish() == "STOP"
+        added = pb2.AppendMessagesRequest(
+            conversation_id=which, messages=[user("I also ask."), assistant("I also say.")]
+        )
+        await process.conversations.AppendMessages(added, metadata=ada)
+        await talk.say("And now?")
+        assert await talk.finish() == "STOP"
+        assert await talk.hang_up() is grpc.aio.EOF
+        said = await texts(process.conversations, ada, which)
+    before = ["Hi", "Hello.", "What is there?", "Two.", "I also ask.", "I also say.", "And now?"]
+    assert [each.content for each in engine.rendered[1].messages] == before
+    assert said == [*before, "Three."]
+
+
+async def test_a_turn_of_a_conversation_that_is_not_there_is_refused_and_the_stream_goes_on(
+    replica: Replica, library: ConversationLibrary, ada: Any
+) -> None:
+    async with replica(ScriptedEngine(), library=library) as process:
+        talk = Talk(process.stub, ada)
+        await talk.set_up(conversation_id=str(ULID()), continue_conversation=True)
+        for number in (2, 3):
+            await talk.say("Hi")
+            assert await talk.refused() == (number, "CONVERSATION_NOT_FOUND")
+        assert await talk.hang_up() is grpc.aio.EOF
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"conversation_id": "mine"}, {"conversation_id": str(ULID.from_int(1)), "messages": [user("Hi")]}],
+)
+async def test_a_stored_conversation_has_an_id_and_messages_of_its_own(
+    replica: Replica, library: ConversationLibrary, ada: Any, fields: dict[str, Any]
+) -> None:
+    async with replica(ScriptedEngine(), library=library) as process:
+        talk = Talk(process.stub, ada)
+        await talk.set_up(continue_conversation=True, **fields)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await talk.next()
+    assert refusal(caught.value)[0] == "INVALID_REQUEST"

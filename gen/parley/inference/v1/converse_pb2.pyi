@@ -99,6 +99,7 @@ class ConverseSetup(_message.Message):
     PARALLEL_TOOL_CALLS_FIELD_NUMBER: _builtins.int
     STRUCTURED_OUTPUT_FIELD_NUMBER: _builtins.int
     MAX_EVENT_DELAY_FIELD_NUMBER: _builtins.int
+    CONTINUE_CONVERSATION_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name. 0 to 256 characters. Default: the deployment's default
     model. Clients repeat it as the metadata `parley-model`.
@@ -110,6 +111,13 @@ class ConverseSetup(_message.Message):
     """
     parallel_tool_calls: _builtins.bool
     """Whether a turn of the model may make several calls. Default: true."""
+    continue_conversation: _builtins.bool
+    """Go on with the stored conversation that `conversation_id` names, in every
+    turn, as `ChatRequest.continue_conversation` does: a turn knows what the
+    conversation holds when it begins, also what was added elsewhere. `messages`
+    must then be empty. A turn that cannot be is refused, and the stream goes on.
+    Default: false.
+    """
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[_message_pb2.Message]:
         """What was said before, oldest first, every call answered. 0 to 4,096
@@ -181,10 +189,11 @@ class ConverseSetup(_message.Message):
         parallel_tool_calls: _builtins.bool | None = ...,
         structured_output: _structured_output_pb2.StructuredOutput | None = ...,
         max_event_delay: _duration_pb2.Duration | None = ...,
+        continue_conversation: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_parallel_tool_calls", b"_parallel_tool_calls", "approvals", b"approvals", "cache", b"cache", "client_tools", b"client_tools", "limits", b"limits", "max_event_delay", b"max_event_delay", "parallel_tool_calls", b"parallel_tool_calls", "reasoning", b"reasoning", "sampling", b"sampling", "server_tools", b"server_tools", "structured_output", b"structured_output", "tool_choice", b"tool_choice"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_parallel_tool_calls", b"_parallel_tool_calls", "approvals", b"approvals", "cache", b"cache", "client_tools", b"client_tools", "conversation_id", b"conversation_id", "limits", b"limits", "max_event_delay", b"max_event_delay", "messages", b"messages", "model", b"model", "parallel_tool_calls", b"parallel_tool_calls", "reasoning", b"reasoning", "sampling", b"sampling", "server_tools", b"server_tools", "structured_output", b"structured_output", "tool_choice", b"tool_choice"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_parallel_tool_calls", b"_parallel_tool_calls", "approvals", b"approvals", "cache", b"cache", "client_tools", b"client_tools", "continue_conversation", b"continue_conversation", "conversation_id", b"conversation_id", "limits", b"limits", "max_event_delay", b"max_event_delay", "messages", b"messages", "model", b"model", "parallel_tool_calls", b"parallel_tool_calls", "reasoning", b"reasoning", "sampling", b"sampling", "server_tools", b"server_tools", "structured_output", b"structured_output", "tool_choice", b"tool_choice"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__parallel_tool_calls: _TypeAlias = _typing.Literal["parallel_tool_calls"]  # noqa: Y015
     _WhichOneofArgType__parallel_tool_calls: _TypeAlias = _typing.Literal["_parallel_tool_calls", b"_parallel_tool_calls"]  # noqa: Y015
