@@ -123,7 +123,7 @@ async def edge(
         listen_address=f"127.0.0.1:{free_port()}",
         allowed_origins=["https://app.example"],
         max_body_bytes=2**20,
-        key_check_seconds=0.5,
+        key_check_seconds=2,
         **mesh.upstreams(),
     )
     async with front(settings, folder) as running:
