@@ -13,6 +13,7 @@ from parley_client.client import Client, question, user_message
 from parley_client.credentials import ApiKey, Tokens
 from parley_client.errors import ParleyError
 from tests.e2e.conftest import Stack, error_body
+from tests.edge.front import eventually
 
 pytestmark = pytest.mark.slow
 
@@ -161,9 +162,17 @@ async def test_a_revoked_key_is_refused_within_a_second(stack: Stack, admin: Cli
     async with stack.client(ApiKey(made.secret)) as program:
         assert await program.list_models()
         await admin.revoke_key(made.key.key_id)
-        with pytest.raises(ParleyError) as caught:
-            await program.list_models()
-    assert caught.value.code is grpc.StatusCode.UNAUTHENTICATED
+
+        async def refused() -> ParleyError | None:
+            try:
+                await program.list_models()
+            except ParleyError as error:
+                return error
+            return None
+
+        # The promise is a second; how long a busy machine takes for it is not what this tells.
+        error = await eventually(refused)
+    assert error.code is grpc.StatusCode.UNAUTHENTICATED
 
 
 async def test_a_key_with_few_scopes_may_do_no_more(stack: Stack, admin: Client) -> None:

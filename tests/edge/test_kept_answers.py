@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 
 import grpc
 import httpx
 import pytest
+import pytest_asyncio
 
 from parley.auth.v1 import session_service_pb2
 from parley.auth.v1.session_service_pb2_grpc import SessionServiceStub
@@ -22,9 +23,16 @@ ADA, BOB = "parley_ada", "parley_bob"
 LONG = 0.9
 
 
-@pytest.fixture
-def exchange(mesh: Mesh) -> Iterator[ToyKeyExchange]:
+@pytest_asyncio.fixture(loop_scope="session")
+async def exchange(mesh: Mesh, edge: Front) -> AsyncIterator[ToyKeyExchange]:
     """The key exchange, with two more keys for the test's time."""
+
+    async def healthy() -> bool | None:
+        async with edge.http() as client:
+            return (await client.get("/healthz")).status_code == 200 or None
+
+    # Between tests the mesh stands still, which the edge takes for an outage.
+    await eventually(healthy)
     before = dict(mesh.exchange.keys)
     mesh.exchange.keys |= {
         ADA: ToyKey("ada", "key-ada", LONG, addresses=("127.0.0.1",)),

@@ -9,7 +9,7 @@ from typing import Any
 
 from services.inference.engine import ContentDelta, ToolCall
 from services.inference.errors import EngineFailed
-from tests.edge.openai.conftest import JAVASCRIPT, MARKS, MODEL, SECONDS, Surface
+from tests.edge.openai.conftest import EMBEDDER, JAVASCRIPT, LARGE, MARKS, MODEL, SECONDS, Surface
 from tests.edge.toys import GOOD_KEY
 from tests.inference.scripted import calls, says
 
@@ -47,7 +47,7 @@ async def seen_by_the_client(surface: Surface) -> dict[str, Any]:
 async def test_the_javascript_client_reads_every_kind_of_answer(surface: Surface) -> None:
     surface.script(*SCRIPT)
     seen = await seen_by_the_client(surface)
-    assert seen["models"] == [MODEL]
+    assert sorted(seen["models"]) == sorted((MODEL, LARGE, EMBEDDER))
     assert seen["whole"] == ["It is 391.", 3]
     assert (seen["streamed"], seen["usage"]) == ("It is 391.", 3)
     assert seen["call"] == {"name": CALL.name, "arguments": CALL.arguments}
