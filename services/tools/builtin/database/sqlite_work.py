@@ -170,7 +170,23 @@ def _opened(arguments: FileArguments, mode: str) -> Iterator[sqlite3.Connection]
             connection.execute(statement)
         ends = time.monotonic() + arguments.seconds
         connection.set_progress_handler(lambda: time.monotonic() > ends, _STEPS_BETWEEN_LOOKS)
-        yield connection
+        try:
+            yield connection
+        finally:
+            _undo(connection)
+
+
+def _undo(connection: sqlite3.Connection) -> None:
+    """End what was not committed now.
+
+    A connection that is closed while an error still holds one of its cursors lives on until that is gone,
+    with its transaction, its locks and its journal, which who only reads could take for that of a crash.
+    """
+    connection.set_authorizer(None)
+    connection.set_progress_handler(None, 0)
+    if connection.in_transaction:
+        with suppress(sqlite3.Error):  # the file broke, which is told already
+            connection.rollback()
 
 
 def _meet_virtual_tables(connection: sqlite3.Connection) -> None:

@@ -174,3 +174,13 @@ async def test_statements_run_in_a_worker(lamps_file: Path, make_runner: object,
         await runner.run(
             Invocation("1", "db_query", '{"query": "DROP TABLE lamps"}'), principal, None, discard
         )
+
+
+async def test_a_refused_change_is_undone_before_its_error_is_forgotten(shop: Shop, lamps_file: Path) -> None:
+    with pytest.raises(StatementNotAllowed) as caught:
+        await shop.execute("DELETE FROM lamps RETURNING name")
+    other = sqlite3.connect(lamps_file, timeout=0, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")  # refused while another connection has a transaction
+    other.close()
+    assert not lamps_file.with_name(f"{lamps_file.name}-journal").exists()
+    assert caught.value.metadata["source"] == "shop"  # so long the error is held, and what it holds
