@@ -223,7 +223,8 @@ def _default_model(session: Session) -> str | None:
 
 
 def _status(session: Session, model: str | None, conversation: Conversation) -> str:
-    known: model_pb2.Model | None = session.models.get(model or "")
+    # A question that is quicker than the choice of models is answered by the default.
+    known: model_pb2.Model | None = session.models.get(model or _default_model(session) or "")
     return status_line(known, conversation.turns[-1].answer if conversation.turns else None)
 
 

@@ -33,6 +33,7 @@ async def test_a_person_logs_in_and_is_answered_with_a_tool(stack: Stack) -> Non
         await expect(card).to_contain_text("calculator", timeout=WAIT_MS)
         await expect(card).to_contain_text('"result": 391', timeout=WAIT_MS)
         await expect(page.get_by_role("button", name="Send")).to_be_visible(timeout=WAIT_MS)
+        await expect(page.locator(".p-status")).to_contain_text("parley-demo is ready", timeout=WAIT_MS)
         PICTURE.parent.mkdir(parents=True, exist_ok=True)
         await page.screenshot(path=PICTURE, animations="disabled")
         await browser.close()
