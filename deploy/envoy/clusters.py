@@ -76,7 +76,7 @@ def _by_hash() -> Tree:
     One that has half as much again as the others have on average is passed over, so that popular
     conversations spread.
     """
-    bound = {"use_hostname_for_hashing": False, "hash_balance_factor": 150}
+    bound = {"hash_balance_factor": 150}
     panic = {"healthy_panic_threshold": {"value": 0}}
     return {
         "lb_policy": "MAGLEV",

@@ -23,6 +23,7 @@ from ulid import ULID
 from parley.inference.v1 import model_pb2
 from services.inference import translate_models
 from services.inference.models import Models, permission
+from services.ledger.ledger import awaited
 from services.rpc.principal import Principal
 from services.rpc.tasks import end_task
 
@@ -77,7 +78,7 @@ class ModelDirectory:
             await end_task(task)
             with suppress(RedisError, OSError, TimeoutError):
                 async with asyncio.timeout(STORE_SECONDS):
-                    await _answer(store.hdel(HASH, *self._told()))
+                    await awaited(store.hdel(HASH, *self._told()))
 
     async def _keep(self, store: Redis) -> None:
         heard = _now()
@@ -102,11 +103,11 @@ class ModelDirectory:
         now = seconds + micros / 1e6
         until = _UNTIL.pack(now + LIFE_SECONDS)
         told = {field: until + model.SerializeToString() for field, model in self._told().items()}
-        await _answer(store.hset(HASH, mapping=cast("Any", told)))
-        found = await _answer(store.hgetall(HASH))
+        await awaited(store.hset(HASH, mapping=cast("Any", told)))
+        found = await awaited(store.hgetall(HASH))
         over = [field for field, entry in found.items() if _is_over(entry, now)]
         if over:
-            await _answer(store.hdel(HASH, *over))
+            await awaited(store.hdel(HASH, *over))
         others = {field: entry for field, entry in found.items() if field not in over}
         self._know({model.name: model for model in _worst_first(_read(others))})
 
@@ -145,11 +146,6 @@ def _worst_first(models: Iterable[model_pb2.Model]) -> list[model_pb2.Model]:
     """So that of two of the same name the better one is kept."""
     known = [model for model in models if model.state in _BEST]
     return sorted(known, key=lambda model: _BEST.index(model.state), reverse=True)
-
-
-async def _answer(answer: Any) -> Any:
-    """The library types its answers for its two clients at once."""
-    return await answer
 
 
 def _now() -> float:

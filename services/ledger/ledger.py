@@ -226,12 +226,12 @@ class Ledger:
         async with self._asking("expired"):
             seconds, micros = await self._store.time()
             now = str(seconds * 1_000_000 + micros)
-            ids: list[bytes] = await _awaited(self._store.zrangebyscore(LEASES, "-inf", now, 0, most))
+            ids: list[bytes] = await awaited(self._store.zrangebyscore(LEASES, "-inf", now, 0, most))
             found = [await self._expired(lease_id.decode()) for lease_id in ids]
         return [lease for lease in found if lease is not None]
 
     async def _expired(self, lease_id: str) -> Expired | None:
-        fields = await _awaited(
+        fields = await awaited(
             self._store.hmget(_lease_key(lease_id), ["prompt", "completion", "terms", "settled"])
         )
         prompt, completion, terms, settled = fields
@@ -309,7 +309,7 @@ class _Script:
         return await self._script(keys=keys, args=args)
 
 
-async def _awaited(answer: Any) -> Any:
+async def awaited(answer: Any) -> Any:
     """The library types its answers for its two clients at once."""
     return await cast("Awaitable[Any]", answer)
 
