@@ -29,6 +29,7 @@ _RENAME_NOREPLACE = 1
 _NO_RENAMEAT2 = (errno.ENOSYS, errno.EINVAL)
 _COPY_BYTES = 2**20
 MAX_DEPTH = 32
+_TOO_DEEP = f"it is more than {MAX_DEPTH} folders deep"
 
 Fill = Callable[[int], None]
 """Writes a file's bytes to its descriptor."""
@@ -194,14 +195,40 @@ def move(folder: Folder, path: str, target: str, *, replace: bool) -> None:
     Raises:
         FileExists: There is something, and it is not to be replaced.
         FileMissing: What is to be moved, or the folder to hold it, is not there.
-        PathNotAllowed: A path leads out, or to something else.
+        PathNotAllowed: A path leads out, or to something else, or the folder would lie too deep.
     """
-    folder.status(path)
+    if stat.S_ISDIR(folder.status(path).st_mode):
+        _check_depth(folder, path, target)
     with _place(folder, path) as (above, name), _place(folder, target) as (below, new):
         if replace:
             os.rename(name, new, src_dir_fd=above, dst_dir_fd=below)
         else:
             _rename_to_new(above, name, below, new)
+
+
+def _check_depth(folder: Folder, path: str, target: str) -> None:
+    """Refuse a place for a folder that leaves too little depth for what it holds: so deep nobody measures."""
+    most = MAX_DEPTH - len(_parts(target))
+    with folder.folder(path) as moved:
+        if most < 0 or _holds_deeper(moved.descriptor, most):
+            raise PathNotAllowed(target, _TOO_DEEP)
+
+
+def _holds_deeper(descriptor: int, levels: int) -> bool:
+    """Whether there are folders in the folder deeper than so many levels."""
+    with os.scandir(descriptor) as found:
+        names = [entry.name for entry in found if entry.is_dir(follow_symlinks=False)]
+    if not levels:
+        return bool(names)
+    return any(_below_holds_deeper(descriptor, name, levels - 1) for name in names)
+
+
+def _below_holds_deeper(descriptor: int, name: str, levels: int) -> bool:
+    below = os.open(name, _FOLDER, dir_fd=descriptor)
+    try:
+        return _holds_deeper(below, levels)
+    finally:
+        os.close(below)
 
 
 def _rename_to_new(above: int, name: str, below: int, new: str) -> None:
@@ -231,9 +258,9 @@ def make_folder(folder: Folder, path: str, *, parents: bool) -> None:
         PathNotAllowed: The path leads out, or through a file.
     """
     check_path(path)
-    parts = [part for part in path.split("/") if part not in ("", ".")]
+    parts = _parts(path)
     if len(parts) > MAX_DEPTH:
-        raise PathNotAllowed(path, f"it is more than {MAX_DEPTH} folders deep")
+        raise PathNotAllowed(path, _TOO_DEEP)
     for length in range(1 if parents else len(parts), len(parts) + 1):
         step = "/".join(parts[:length])
         try:
@@ -297,7 +324,7 @@ def _place(folder: Folder, path: str) -> Iterator[tuple[int, str]]:
     What the kernel refuses within becomes a typed error.
     """
     check_path(path)
-    parts = [part for part in path.split("/") if part not in ("", ".")]
+    parts = _parts(path)
     if not parts:
         raise PathNotAllowed(path, "it is the workspace itself")
     with folder.folder("/".join(parts[:-1]) or ".") as above:
@@ -311,6 +338,10 @@ def _place(folder: Folder, path: str) -> Iterator[tuple[int, str]]:
             if error.errno == errno.ENOTEMPTY:
                 raise FolderNotEmpty(path) from None
             raise PathNotAllowed(path, why(error)) from error
+
+
+def _parts(path: str) -> list[str]:
+    return [part for part in path.split("/") if part not in ("", ".")]
 
 
 def _scratch_name() -> str:

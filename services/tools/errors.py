@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from datetime import timedelta
+from typing import Any, Literal
 
 from parley.tools.v1 import error_reason_pb2
-from services.rpc.errors import FieldViolation, ServiceError
+from services.rpc.errors import FieldViolation, PolicyError, ServiceError
 
 MAX_QUOTED_CHARACTERS = 100
 
@@ -270,7 +271,20 @@ class QueryInvalid(ToolsError):
         super().__init__(f"The query cannot be answered: {why}", metadata={"tool": tool})
 
 
-def rebuild(reason: int, message: str, metadata: Mapping[str, str]) -> ToolsError:
+def dismantled(error: ServiceError) -> dict[str, Any]:
+    """What another process of this service makes the same error from."""
+    return {
+        "domain": error.domain(),
+        "reason": error.reason,
+        "message": error.message,
+        "metadata": error.metadata,
+        "retry_seconds": error.retry_after.total_seconds() if error.retry_after else None,
+    }
+
+
+def rebuild(
+    domain: str, reason: int, message: str, metadata: Mapping[str, str], retry_seconds: float | None
+) -> ServiceError:
     """The error that another process of this service raised.
 
     Raises:
@@ -278,7 +292,10 @@ def rebuild(reason: int, message: str, metadata: Mapping[str, str]) -> ToolsErro
         ValueError: The metadata is not what the reason promises.
     """
     # Looked up now: rooms of the house define errors of their own.
-    kind = {error.reason: error for error in ToolsError.__subclasses__()}[reason]
+    errors = (*ToolsError.__subclasses__(), *PolicyError.__subclasses__())
+    known = {(error.domain(), error.reason): error for error in errors if hasattr(error, "reason")}
+    kind = known[domain, reason]
     error = kind.__new__(kind)
-    ServiceError.__init__(error, message, metadata=metadata)
+    retry_after = timedelta(seconds=retry_seconds) if retry_seconds else None
+    ServiceError.__init__(error, message, metadata=metadata, retry_after=retry_after)
     return error

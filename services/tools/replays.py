@@ -141,7 +141,8 @@ class Replays:
             first.over.set()
 
     def _keep(self, asked: Asked, outcome: Result | ServiceError) -> None:
-        size = _ENTRY_BYTES + len(asked.key) + (len(outcome.content) if isinstance(outcome, Result) else 0)
+        content = outcome.content.encode() if isinstance(outcome, Result) else b""
+        size = _ENTRY_BYTES + len(asked.key) + len(content)
         if size > self._bytes_per_caller:
             if asked.repeatable:
                 return

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 
 from services.rpc.errors import ServiceError
 from services.tools.catalogue import Tool, WorkerCall
+from services.tools.errors import dismantled
 from services.tools.events import Output, Report
 from services.tools.frames import Kind, pack, pack_json, read
 from services.tools.room import WorkspaceLimits
@@ -44,8 +45,7 @@ def _answer(call: dict[str, Any], sink: BinaryIO) -> bytes:
     try:
         return pack(Kind.RESULT, _run(call, sink).encode())
     except ServiceError as error:
-        told = {"reason": error.reason, "message": error.message, "metadata": error.metadata}
-        return pack_json(Kind.ERROR, told)
+        return pack_json(Kind.ERROR, dismantled(error))
     except Exception:
         return pack(Kind.CRASH, traceback.format_exc().encode("utf-8", "replace"))
 

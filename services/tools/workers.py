@@ -118,7 +118,7 @@ class Worker:
         Cancelling this leaves the worker busy, and so unusable.
 
         Raises:
-            ToolsError: The tool's own, or OutputTooLarge, or ToolFailed.
+            ServiceError: The tool's own, or OutputTooLarge, or ToolFailed.
         """
         self._idle = False
         try:

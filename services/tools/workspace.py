@@ -87,7 +87,9 @@ class Workspaces:
 
         Raises:
             OSError: It cannot be made or opened.
+            Overloaded: Another call changes it for too long.
             PathNotAllowed: The user keeps a file where the conversation's folder should be.
+            WorkspaceFull: The user has no room for the conversation's folder.
         """
         with self._home(owner) as home:
             return self._within(home, owner)
@@ -103,6 +105,7 @@ class Workspaces:
             OSError: It cannot be made or opened.
             Overloaded: Another call changes it for too long.
             PathNotAllowed: The user keeps a file where the conversation's folder should be.
+            WorkspaceFull: The user has no room for the conversation's folder.
         """
         with self._home(owner) as home:
             _lock(home.descriptor)
@@ -130,11 +133,26 @@ class Workspaces:
         try:
             return home.folder(path)
         except FileMissing:
-            try:
-                self._make(self._path(owner) / path)
-            except (FileExistsError, NotADirectoryError):
-                raise PathNotAllowed(CONVERSATIONS, "a file stands where a folder should") from None
+            self._make_within(home, self._path(owner) / path)
         return home.folder(path)
+
+    def _make_within(self, home: Folder, place: Path) -> None:
+        """Make a conversation's folder, if the user has room for it: whoever only reads makes one too."""
+        _lock(home.descriptor)
+        room = home.room or Room(self.limits, measure(home.descriptor, self.limits))
+        seed = self._seed_size()
+        room.take(seed.bytes, seed.entries + sum(not folder.is_dir() for folder in (place.parent, place)))
+        try:
+            self._make(place)
+        except (FileExistsError, NotADirectoryError):
+            raise PathNotAllowed(CONVERSATIONS, "a file stands where a folder should") from None
+
+    def _seed_size(self) -> Usage:
+        """How much a fresh workspace holds."""
+        if self.template is None:
+            return Usage(0, 0)
+        with Folder.at(self.template, best_opener()) as template:
+            return measure(template.descriptor, self.limits)
 
     def _path(self, owner: Owner) -> Path:
         return self.root / folder_name(owner.tenant_id) / folder_name(owner.user_id)

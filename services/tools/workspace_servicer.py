@@ -15,15 +15,20 @@ import grpc
 from parley.tools.v1 import workspace_service_pb2
 from parley.tools.v1.workspace_service_pb2_grpc import WorkspaceServiceServicer
 from services.rpc.call import current_principal
-from services.rpc.errors import InvalidRequest
+from services.rpc.errors import DeadlineExceeded, InvalidRequest
 from services.rpc.pages import PageTokens, page_size
 from services.tools.beneath import Folder
 from services.tools.changing import make_folder, put, remove
 from services.tools.errors import FileMissing, PathNotAllowed, WorkspaceFull
 from services.tools.room import MAX_DEPTH
+from services.tools.turns import Turns
 from services.tools.workspace import Owner, Workspaces
 
 MAX_UPLOADS = 16
+MAX_UPLOADS_PER_CALLER = 4
+MAX_WAITING_UPLOADS_PER_CALLER = 64
+SILENCE_SECONDS = 30.0
+"""Time between two pieces of an upload: a caller who says nothing more keeps no place."""
 PIECE_BYTES = 64 * 2**10
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -33,23 +38,31 @@ T = TypeVar("T")
 class WorkspaceServicer(WorkspaceServiceServicer):
     """Gives callers the files that their tools see."""
 
-    def __init__(self, workspaces: Workspaces, page_tokens: PageTokens) -> None:
-        """Serve these workspaces."""
+    def __init__(
+        self, workspaces: Workspaces, page_tokens: PageTokens, *, silence_seconds: float = SILENCE_SECONDS
+    ) -> None:
+        """Serve these workspaces, and wait so long for each piece of an upload."""
         self._workspaces = workspaces
         self._page_tokens = page_tokens
-        self._uploads = asyncio.Semaphore(MAX_UPLOADS)
+        self._silence_seconds = silence_seconds
+        self._uploads = Turns(
+            running=MAX_UPLOADS,
+            running_per_caller=MAX_UPLOADS_PER_CALLER,
+            waiting_per_caller=MAX_WAITING_UPLOADS_PER_CALLER,
+        )
 
     async def UploadFile(
         self, requests: AsyncIterator[workspace_service_pb2.UploadFileRequest], context: Context
     ) -> workspace_service_pb2.UploadFileResponse:
         """See the contract."""
+        requests = self._heard(requests)
         first = await anext(requests, None)
         if first is None or not first.HasField("header"):
             raise InvalidRequest("The first message of an upload is its header.")
         header = first.header
         owner = _owner(header.conversation_id)
         # Beside the workspaces, so that a slow caller holds no lock; without a name, so that it never stays.
-        async with self._uploads:
+        async with self._uploads.turn((owner.tenant_id, owner.user_id)):
             with tempfile.TemporaryFile(dir=self._workspaces.root) as spool:
                 await self._receive(requests, spool)
                 file = await _blocking(lambda: self._store(owner, header, spool))
@@ -106,6 +119,24 @@ class WorkspaceServicer(WorkspaceServiceServicer):
             if size > limits.bytes:
                 raise WorkspaceFull(limits.bytes, limits.entries)
             await _blocking(partial(spool.write, request.data))
+
+    async def _heard(
+        self, requests: AsyncIterator[workspace_service_pb2.UploadFileRequest]
+    ) -> AsyncIterator[workspace_service_pb2.UploadFileRequest]:
+        """What the caller says, as long as something comes.
+
+        Raises:
+            DeadlineExceeded: Nothing came for too long.
+        """
+        while True:
+            try:
+                async with asyncio.timeout(self._silence_seconds):
+                    request = await anext(requests, None)
+            except TimeoutError:
+                raise DeadlineExceeded("The upload was given up: nothing more of it came.") from None
+            if request is None:
+                return
+            yield request
 
     def _store(
         self, owner: Owner, header: workspace_service_pb2.UploadHeader, spool: IO[bytes]

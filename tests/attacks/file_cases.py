@@ -10,6 +10,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from parley.tools.v1 import workspace_service_pb2
+from tests.attacks.tool_stack import WORKSPACE_ENTRIES
 from tests.attacks.tool_target import CANARY, OK, Deed, Outcome, ToolAttack, ToolTarget, call, planted
 
 NOT_ALLOWED = ("PERMISSION_DENIED", "PATH_NOT_ALLOWED")
@@ -103,6 +104,26 @@ async def too_many(target: ToolTarget) -> Outcome:
     who = await target.newcomer()
     code = "for n in range(400): open(f'f{n}', 'w').close()"
     return await target.call("python_run", {"code": code, "files": []}, who)
+
+
+async def moved_out_of_sight(target: ToolTarget) -> Outcome:
+    """A folder of folders moved so deep that what lies in it would count for nobody's limit."""
+    who = await target.newcomer()
+    for letter in "ab":
+        tall = {"operation": "mkdir", "path": "/".join(letter * 30), "recursive": True}
+        assert (await target.call("file_manage", tall, who)).code == OK
+    sunk = {"operation": "move", "path": "a", "destination": f"{'b/' * 30}a"}
+    return await target.call("file_manage", sunk, who)
+
+
+async def conversations_without_end(target: ToolTarget) -> Outcome:
+    """Looks into one conversation after the other: each is a folder, whoever only reads."""
+    who = await target.newcomer()
+    for number in range(WORKSPACE_ENTRIES):
+        outcome = await target.call("file_list", {}, who, conversation_id=f"talk-{number}")
+        if outcome.code != OK:
+            break
+    return outcome
 
 
 async def anothers_conversation(target: ToolTarget) -> Outcome:
@@ -291,6 +312,8 @@ FILES = (
     ),
     ToolAttack("the workspace filled", too_large, FULL, written()),
     ToolAttack("a program that leaves too many files", too_many, FULL, written()),
+    ToolAttack("a tree moved out of sight", moved_out_of_sight, NOT_ALLOWED, managed("move", "box", "crate")),
+    ToolAttack("conversations without end", conversations_without_end, FULL, own_conversation),
     ToolAttack("another user's conversation", anothers_conversation, NOT_FOUND, own_conversation),
     ToolAttack("another tenant's conversation", another_tenants_conversation, NOT_FOUND, own_conversation),
     ToolAttack("a conversation that is a path", a_conversation_that_is_a_path, NOT_FOUND, own_conversation),

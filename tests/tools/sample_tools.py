@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+from datetime import timedelta
 from pathlib import Path
 
 from pydantic import Field
 
+from services.rpc.errors import Overloaded
 from services.tools.catalogue import Arguments, Category, SafetyLevel, ToolResult, WorkerCall, tool
 from services.tools.errors import ToolFailed
 from services.tools.events import Output, Progress
@@ -59,6 +61,12 @@ def echo(arguments: Text, _call: WorkerCall) -> Said:
 def failing(_arguments: Nothing, _call: WorkerCall) -> Said:
     """Fails as tools do."""
     raise ToolFailed("failing", "The disk is on fire.")
+
+
+@quick
+def crowded(_arguments: Nothing, _call: WorkerCall) -> Said:
+    """Fails as tools do that had to wait for too long."""
+    raise Overloaded("Another call is at it.", retry_after=timedelta(seconds=1))
 
 
 @quick

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import inspect
+from datetime import timedelta
 
 import pytest
 
 from parley.tools.v1 import error_reason_pb2
+from services.rpc.errors import Overloaded
 from services.tools import call_errors, database_errors, errors, mcp_errors, web_errors
 from services.tools.errors import (
     FileMissing,
@@ -12,6 +14,7 @@ from services.tools.errors import (
     TimezoneUnknown,
     ToolsError,
     ToolTimeout,
+    dismantled,
     rebuild,
 )
 
@@ -48,17 +51,27 @@ def test_every_error_carries_the_metadata_that_the_contract_promises() -> None:
 
 def test_an_error_is_rebuilt_as_it_was() -> None:
     original = FileMissing("notes/x.txt", "file")
-    copy = rebuild(original.reason, original.message, original.metadata)
+    copy = rebuild(**dismantled(original))
     assert isinstance(copy, FileMissing)
     assert copy.to_status() == original.to_status()
     assert str(copy) == "There is no file notes/x.txt in the workspace."
 
 
+def test_an_error_that_any_service_gives_is_rebuilt_with_its_delay() -> None:
+    """Its reason is a number that another error of this service has too."""
+    original = Overloaded("Try again.", retry_after=timedelta(seconds=1.5))
+    copy = rebuild(**dismantled(original))
+    assert isinstance(copy, Overloaded)
+    assert copy.to_status() == original.to_status()
+
+
 def test_an_error_of_another_house_is_not_rebuilt() -> None:
     with pytest.raises(KeyError):
-        rebuild(999, "x", {})
+        rebuild("tools.parley", 999, "x", {}, None)
+    with pytest.raises(KeyError):
+        rebuild("inference.parley", InvalidArguments.reason, "x", {"tool": "y"}, None)
     with pytest.raises(ValueError, match="promises the metadata"):
-        rebuild(InvalidArguments.reason, "x", {"other": "y"})
+        rebuild("tools.parley", InvalidArguments.reason, "x", {"other": "y"}, None)
 
 
 def test_a_hint_is_given_only_where_there_is_one() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from services.tools import changing
 from services.tools.beneath import Folder
 from services.tools.builtin.file_changes import FileWriteArguments, file_write
 from services.tools.catalogue import WorkerCall
@@ -113,6 +114,32 @@ def test_all_conversations_share_the_user_s_room(small: Workspaces) -> None:
     assert small.usage(ADA).bytes == 600
 
 
+def test_conversations_are_entries_too_even_where_they_are_only_read(small: Workspaces) -> None:
+    for number in range(9):
+        with small.open(replace(ADA, conversation_id=f"talk-{number}")):
+            pass
+    for change in (small.open, small.writing):
+        with pytest.raises(WorkspaceFull), change(replace(ADA, conversation_id="talk-9")):
+            pass
+    assert small.usage(ADA) == Usage(0, 10)
+    with small.open(TALK) as folder:
+        assert list(folder.entries()) == []
+
+
+def test_what_a_conversation_begins_with_counts_too(small: Workspaces, tmp_path: Path) -> None:
+    template = tmp_path / "template"
+    template.mkdir()
+    (template / "welcome.txt").write_text("x" * 400)
+    seeded = replace(small, template=template)
+    with seeded.open(TALK):
+        pass
+    with pytest.raises(WorkspaceFull), seeded.open(replace(ADA, conversation_id="talk-2")):
+        pass
+    with seeded.writing(TALK) as folder, pytest.raises(WorkspaceFull):
+        write(folder, "more", 201)
+    assert seeded.usage(ADA) == Usage(800, 4)
+
+
 @pytest.mark.parametrize("hostile", ["../../bob", "..", "/etc", "a/b", "a\0b"])
 def test_no_conversation_id_leads_astray(small: Workspaces, hostile: str) -> None:
     with small.writing(replace(ADA, conversation_id=hostile)) as folder:
@@ -163,6 +190,22 @@ def test_a_folder_too_deep_is_not_made(small: Workspaces) -> None:
     with small.writing(ADA) as folder, pytest.raises(PathNotAllowed, match="deep"):
         make_folder(folder, "/".join("d" * (MAX_DEPTH + 1)), parents=True)
     assert small.usage(ADA) == Usage(0, 0)
+
+
+def test_no_folder_is_moved_deeper_than_is_measured(small: Workspaces) -> None:
+    """Else what lies there would be nobody's, and a workspace without a limit."""
+    roomy = replace(small, limits=WorkspaceLimits(bytes=1000, entries=100))
+    tall = "/".join("d" * changing.MAX_DEPTH)
+    with roomy.writing(ADA) as folder:
+        make_folder(folder, tall, parents=True)
+        make_folder(folder, "a/b", parents=True)
+        above = tall.rpartition("/")[0].rpartition("/")[0]
+        move(folder, "a", f"{above}/a", replace=False)
+        with pytest.raises(PathNotAllowed, match="deep"):
+            move(folder, f"{above}/a", f"{above}/d/a", replace=False)
+        write(folder, f"{above}/a/b/deepest", 900)
+    with roomy.writing(ADA) as folder, pytest.raises(WorkspaceFull):
+        write(folder, "more", 101)
 
 
 def test_measuring_looks_no_further_than_it_must(tmp_path: Path) -> None:

@@ -55,9 +55,11 @@ def test_a_typed_error_keeps_its_type(workspaces: Workspaces) -> None:
     [_, (kind, text)] = answers(call("failing", workspaces))
     assert kind is Kind.ERROR
     assert json.loads(text) == {
+        "domain": "tools.parley",
         "reason": 3,
         "message": "The disk is on fire.",
         "metadata": {"tool": "failing"},
+        "retry_seconds": None,
     }
 
 

@@ -5,10 +5,12 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from structlog.testing import capture_logs
 
+from services.rpc.errors import Overloaded
 from services.tools.builtin.file import file_read
 from services.tools.catalogue import Tool
 from services.tools.errors import OutputTooLarge, PathNotAllowed, ToolFailed
@@ -80,6 +82,12 @@ async def test_a_typed_error_crosses_the_pipe(pool: WorkerPool) -> None:
         await run(pool, sample_tools.failing)
     await run(pool, sample_tools.echo)
     assert len(pool.pids) == 1
+
+
+async def test_an_error_that_any_service_gives_crosses_it_too(pool: WorkerPool) -> None:
+    with pytest.raises(Overloaded, match="at it") as caught:
+        await run(pool, sample_tools.crowded)
+    assert caught.value.retry_after == timedelta(seconds=1)
 
 
 async def test_a_fault_is_logged_in_full_and_told_without_details(pool: WorkerPool) -> None:

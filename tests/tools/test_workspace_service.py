@@ -23,11 +23,11 @@ from services.rpc.tls import TlsFiles
 from services.tools.room import WorkspaceLimits
 from services.tools.settings import ToolsSettings
 from services.tools.workspace import Workspaces
-from services.tools.workspace_servicer import PIECE_BYTES, WorkspaceServicer
+from services.tools.workspace_servicer import MAX_UPLOADS, PIECE_BYTES, SILENCE_SECONDS, WorkspaceServicer
 from tests.conftest import TokenMaker
 from tests.tools.conftest import outcome
 
-LIMITS = WorkspaceLimits(bytes=300_000, entries=20)
+LIMITS = WorkspaceLimits(bytes=300_000, entries=50)
 PERMISSION = "tools.workspace"
 
 
@@ -79,7 +79,10 @@ class Desk:
 
 @asynccontextmanager
 async def serving(
-    workspaces: Workspaces, identity: Callable[[str], TlsFiles], tokens: TokenMaker
+    workspaces: Workspaces,
+    identity: Callable[[str], TlsFiles],
+    tokens: TokenMaker,
+    silence_seconds: float = SILENCE_SECONDS,
 ) -> AsyncIterator[Desk]:
     files = identity("tools")
     settings = ToolsSettings(
@@ -92,7 +95,8 @@ async def serving(
         grace_seconds=0,
     )
     server = RpcServer(settings, tokens.verifier())
-    server.add(add_WorkspaceServiceServicer_to_server, WorkspaceServicer(workspaces, PageTokens()))
+    servicer = WorkspaceServicer(workspaces, PageTokens(), silence_seconds=silence_seconds)
+    server.add(add_WorkspaceServiceServicer_to_server, servicer)
     port = await server.start()
     try:
         await server.set_serving(True)
@@ -237,6 +241,36 @@ async def test_an_upload_that_breaks_off_leaves_nothing(desk: Desk) -> None:
         await call
     assert list((await desk.list()).files) == []
     assert os.listdir(desk.root) == [desk.home.parent.name]  # noqa: PTH208
+
+
+async def test_uploads_that_are_not_sent_keep_nobody_else_out(desk: Desk) -> None:
+    gone = asyncio.Event()
+
+    async def unsent(number: int) -> AsyncIterator[pb.UploadFileRequest]:
+        yield pb.UploadFileRequest(header=pb.UploadHeader(path=f"{number}"))
+        await gone.wait()
+
+    waiting = [desk.stub.UploadFile(unsent(n), metadata=desk.metadata()) for n in range(2 * MAX_UPLOADS)]
+    others = desk.metadata(user_id="bob")
+    assert (await desk.upload("a", b"x", metadata=others)).file.size_bytes == 1
+    gone.set()
+    answers = await asyncio.gather(*waiting)
+    assert {answer.file.path for answer in answers} == {f"{n}" for n in range(2 * MAX_UPLOADS)}
+
+
+async def test_an_upload_that_falls_silent_is_given_up(
+    tmp_path: Path, identity: Callable[[str], TlsFiles], tokens: TokenMaker
+) -> None:
+    workspaces = Workspaces(tmp_path / "root", None, LIMITS)
+    workspaces.check()
+
+    async def silent() -> AsyncIterator[pb.UploadFileRequest]:
+        yield pb.UploadFileRequest(header=pb.UploadHeader(path="a"))
+        await asyncio.Event().wait()
+
+    async with serving(workspaces, identity, tokens, silence_seconds=0.1) as desk:
+        call = desk.stub.UploadFile(silent(), metadata=desk.metadata())
+        assert await refused(call) == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")
 
 
 @pytest.mark.parametrize(

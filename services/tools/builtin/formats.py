@@ -110,13 +110,19 @@ def _read_csv(text: str, delimiter: str, tool: str) -> list[dict[str, Any]]:
     if len(set(names)) < len(names) or len(names) > MAX_COLUMNS:
         raise ValueError(f"the first line must name up to {MAX_COLUMNS} different columns")
     made: list[dict[str, Any]] = []
+    most = most_rows(len(names))
     for row in rows:
         if None in row:
             raise ValueError(f"line {rows.line_num} has more cells than the first")
-        if len(made) >= MAX_ROWS:
-            raise DataTooLarge(tool, f"at most {MAX_ROWS} rows")
+        if len(made) >= most:
+            raise DataTooLarge(tool, f"at most {most} rows of {len(names)} columns")
         made.append({name: _cell(value) for name, value in row.items()})
     return made
+
+
+def most_rows(columns: int) -> int:
+    """How many rows of so many columns are taken: a short line may stand for a row of many empty cells."""
+    return min(MAX_ROWS, MAX_CELLS // max(1, columns))
 
 
 def _cell(text: str | None) -> Any:

@@ -181,20 +181,22 @@ def _regex(arguments: TextProcessArguments) -> TextProcessResult:
     match operation:
         case "regex_match":
             found = matcher.search(text)
-            return TextProcessResult(operation=operation, matches=[_match(found)] if found else [])
+            return TextProcessResult(operation=operation, matches=_matches([found] if found else []))
         case "regex_find_all":
             matches, more = matcher.find(text, MAX_MATCHES)
-            return TextProcessResult(
-                operation=operation, matches=[_match(m) for m in matches], truncated=more
-            )
+            return TextProcessResult(operation=operation, matches=_matches(matches), truncated=more)
         case "regex_split":
             matches, more = matcher.find(text, MAX_MATCHES)
             return TextProcessResult(operation=operation, parts=_parts(text, matches), truncated=more)
     return _replace(matcher, arguments)
 
 
-def _match(found: regex.Match[str]) -> Match:
-    return Match(text=found.group(), start=found.start(), groups=list(found.groups()))
+def _matches(found: list[regex.Match[str]]) -> list[Match]:
+    """What matches; groups may hold the same text over and over, so their sizes are looked at first."""
+    size = sum(end - start for each in found for start, end in each.regs)
+    if size > MAX_MADE_CHARACTERS:
+        raise DataTooLarge(TOOL, f"at most {MAX_MADE_CHARACTERS} characters of matches and groups")
+    return [Match(text=each.group(), start=each.start(), groups=list(each.groups())) for each in found]
 
 
 def _parts(text: str, matches: list[regex.Match[str]]) -> list[str]:

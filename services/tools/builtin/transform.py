@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from services.tools.builtin.duck import MAX_MEMORY, first_line, select, table_of
 from services.tools.builtin.file import MAX_PATH_CHARACTERS
-from services.tools.builtin.formats import MAX_ROWS, columns, plain, read, shown, table, write, write_json
+from services.tools.builtin.formats import columns, most_rows, plain, read, shown, table, write, write_json
 from services.tools.builtin.sources import (
     MAX_DATA_CHARACTERS,
     one_source,
@@ -127,11 +127,13 @@ def _read_parquet(data: bytes) -> list[dict[str, Any]]:
     try:
         write_all(descriptor, data)
         with table_of(descriptor, "parquet", TOOL) as connection:
-            names, rows = select(connection, "FROM data", MAX_ROWS + 1, TOOL)
+            names, _ = select(connection, "FROM data", 0, TOOL)
+            most = most_rows(len(names))
+            _, rows = select(connection, "FROM data", most + 1, TOOL)
     finally:
         os.close(descriptor)
-    if len(rows) > MAX_ROWS:
-        raise DataTooLarge(TOOL, f"at most {MAX_ROWS} rows")
+    if len(rows) > most:
+        raise DataTooLarge(TOOL, f"at most {most} rows of {len(names)} columns")
     try:
         return [dict(zip(names, map(plain, row), strict=True)) for row in rows]
     except ValueError as error:

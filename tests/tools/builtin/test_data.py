@@ -228,6 +228,9 @@ def test_too_many_rows_and_too_much_output_are_refused(use: Use, home: Path) -> 
     (home / "rows.csv").write_text("a\n" + "1\n" * 100_001)
     with pytest.raises(DataTooLarge, match="100000 rows"):
         use(data_transform, file_path="rows.csv", from_format="csv", to_format="json")
+    (home / "wide.csv").write_text(",".join(f"c{number}" for number in range(1000)) + "\n1" * 1001)
+    with pytest.raises(DataTooLarge, match="1000 rows of 1000 columns"):
+        use(data_transform, file_path="wide.csv", from_format="csv", to_format="json")
     with pytest.raises(DataTooLarge, match="output_path"):
         transformed(use, json.dumps(["&" * 250_000]), "json", "html")
     (home / "big").write_bytes(b"x" * (8 * 2**20 + 1))

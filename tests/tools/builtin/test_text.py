@@ -90,6 +90,13 @@ def test_a_replacement_cannot_grow_without_end(use: Use) -> None:
         use(text_process, operation="regex_replace", text="a" * 10_000, pattern="", replacement="x" * 1000)
 
 
+@pytest.mark.parametrize("operation", ["regex_match", "regex_find_all"])
+def test_groups_cannot_hold_the_text_over_and_over(use: Use, operation: str) -> None:
+    nested = f"{'(' * 200}.*{')' * 200}"
+    with pytest.raises(DataTooLarge):
+        use(text_process, operation=operation, text="a" * 10_000, pattern=nested)
+
+
 def test_dates_are_reckoned_with(use: Use) -> None:
     def date(operation: str, text: str, **more: object) -> object:
         made = use(text_process, operation=operation, text=text, **more)

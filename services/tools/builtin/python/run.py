@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Annotated
 
 from pydantic import Field
 
@@ -26,6 +27,7 @@ from services.tools.sandbox.sandbox import Finished, LimitReached, Program, Sand
 from services.tools.workspace import Workspaces
 
 MAX_CODE_CHARACTERS = 200_000
+MAX_ARGUMENT_CHARACTERS = 32_768
 MAX_SECONDS = 120
 NAME = "python_run"
 # What the program puts out travels twice, as it appears and in the result; and a
@@ -45,10 +47,10 @@ class PythonRunArguments(Arguments):
         "prints is the answer.",
         examples=["print(sum(range(101)))"],
     )
-    arguments: list[str] = Field(
+    arguments: list[Annotated[str, Field(max_length=MAX_ARGUMENT_CHARACTERS)]] = Field(
         [], max_length=64, description="What the code finds in sys.argv after the program's name."
     )
-    files: list[str] | None = Field(
+    files: list[Annotated[str, Field(min_length=1, max_length=MAX_PATH_CHARACTERS)]] | None = Field(
         None,
         max_length=MAX_FILES,
         description="Files and folders of the workspace to lay into the folder where the code runs. Default: "

@@ -14,6 +14,7 @@ from services.tools.workspace import CONVERSATIONS, Owner, Workspaces
 MAX_FILES = 512
 MAX_BYTES = 32 * 2**20
 MAX_DEPTH = 12
+MAX_SEEN = 20_000
 
 
 @dataclass
@@ -23,6 +24,13 @@ class _Cargo:
     tool: str
     files: dict[str, bytes]
     bytes: int = 0
+    seen: int = 0
+
+    def see(self) -> None:
+        """Count an entry that was looked at: paths may name the same folders over and over."""
+        self.seen += 1
+        if self.seen > MAX_SEEN:
+            raise self._too_much()
 
     def add(self, folder: Folder, path: str) -> None:
         descriptor = folder.file(path)
@@ -30,9 +38,12 @@ class _Cargo:
             content = file.read(MAX_BYTES - self.bytes + 1)
         self.bytes += len(content)
         if self.bytes > MAX_BYTES or len(self.files) >= MAX_FILES:
-            limit = f"{MAX_FILES} files and {MAX_BYTES} bytes; name the files that the program needs"
-            raise DataTooLarge(self.tool, limit)
+            raise self._too_much()
         self.files[path] = content
+
+    def _too_much(self) -> DataTooLarge:
+        limit = f"{MAX_FILES} files and {MAX_BYTES} bytes; name the files that the program needs"
+        return DataTooLarge(self.tool, limit)
 
 
 def take_in(tool: str, workspaces: Workspaces, owner: Owner, paths: Sequence[str] | None) -> dict[str, bytes]:
@@ -53,13 +64,13 @@ def take_in(tool: str, workspaces: Workspaces, owner: Owner, paths: Sequence[str
     with workspaces.open(owner) as workspace:
         for path in ["."] if paths is None else paths:
             check_path(path)
-            for found in _below(workspace, path):
+            for found in _below(workspace, path, cargo):
                 if paths is not None or not found.startswith(f"{CONVERSATIONS}/"):
                     cargo.add(workspace, found)
     return cargo.files
 
 
-def _below(workspace: Folder, path: str, depth: int = 0) -> Iterator[str]:
+def _below(workspace: Folder, path: str, cargo: _Cargo, depth: int = 0) -> Iterator[str]:
     """The plain files at or below a path, with simple paths."""
     path = "/".join(part for part in path.split("/") if part not in ("", "."))
     try:
@@ -70,11 +81,12 @@ def _below(workspace: Folder, path: str, depth: int = 0) -> Iterator[str]:
     with folder:
         entries = sorted(folder.entries(), key=lambda entry: entry.name)
     for entry in entries:
+        cargo.see()
         below = f"{path}/{entry.name}" if path else entry.name
         if not entry.is_folder:
             yield below
         elif depth < MAX_DEPTH:
-            yield from _below(workspace, below, depth + 1)
+            yield from _below(workspace, below, cargo, depth + 1)
 
 
 def put_back(workspaces: Workspaces, owner: Owner, files: Mapping[str, bytes]) -> list[str]:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from services.rpc.principal import Principal
 from services.tools.builtin.python.run import EXAMPLES, PythonRunArguments, python_tools
 from services.tools.builtin.python.toolset import sandbox_tools
-from services.tools.builtin.python.workspace_files import MAX_BYTES, MAX_DEPTH, MAX_FILES
+from services.tools.builtin.python.workspace_files import MAX_BYTES, MAX_DEPTH, MAX_FILES, MAX_SEEN
 from services.tools.catalogue import Catalogue, Example, LoopCall, Tool
 from services.tools.errors import (
     DataTooLarge,
@@ -170,6 +170,13 @@ async def test_too_many_files_must_be_named(run: Run, home: Path) -> None:
     with pytest.raises(DataTooLarge, match="name the files"):
         await run("pass")
     assert (await run("print(open('7').read() == '')", files=["7"]))["stdout"] == "True\n"
+
+
+async def test_folders_named_over_and_over_are_looked_at_only_so_often(run: Run, home: Path) -> None:
+    for number in range(MAX_SEEN // MAX_FILES + 1):
+        (home / f"{number}").mkdir()
+    with pytest.raises(DataTooLarge):
+        await run("pass", files=["."] * MAX_FILES)
 
 
 async def test_too_large_files_are_refused(run: Run, home: Path) -> None:
