@@ -35,30 +35,25 @@ from services.inference.harmony import StrictHarmony
 from services.inference.options import Effort, RawPrompt
 from services.inference.parsers import Parsers
 from services.inference.portions import Decode, RawOutput, cut
-from services.inference.preflight import StartError, check_memory, check_model
+from services.inference.preflight import StartError
 from services.inference.settings import EngineSettings
 from services.inference.token_texts import TokenTexts
 from services.inference.turn_reader import DeltaParser, TurnReader
 from services.inference.vllm_forms import constraints, refuse_beyond_engine, tokens_for_forms
 from services.inference.vllm_parsers import model_parsers, online_renderer
-from services.inference.vllm_stats import stat_logger
+from services.inference.vllm_start import build_llm
 from services.inference.vllm_turns import RenderRequest, characters, chat_request, sampling_params
 from services.rpc.errors import InvalidRequest, Overloaded
 
 # isort: split
 from vllm import __version__ as vllm_version
-from vllm.config import ModelConfig, StructuredOutputsConfig, VllmConfig
-from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.config import ModelConfig
 from vllm.entrypoints.serve.engine.protocol import ErrorResponse
 from vllm.exceptions import GracefulHTTPError, VLLMClientError
 from vllm.inputs import tokens_input
-from vllm.platforms import current_platform
-from vllm.usage.usage_lib import UsageContext
 from vllm.v1.engine.async_llm import AsyncLLM
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
-# Left alone, vLLM takes a large share of a CPU machine's memory.
-CPU_KV_CACHE_BYTES = 2**30
 # The engine's process has nothing to save; what it holds, the kernel and the driver take back.
 CLOSE_SECONDS = 2.0
 
@@ -70,59 +65,6 @@ class Rendered:
     request: RenderRequest
     inputs: Any
     turn: Turn
-
-
-def build_llm(settings: EngineSettings, readings: EngineReadings | None = None) -> AsyncLLM:
-    """Start an engine with its processes; blocks until the weights are loaded.
-
-    Args:
-        settings: How it is built.
-        readings: Takes down how it is doing; None where nobody asks.
-
-    Raises:
-        StartError: The model is missing or does not fit this machine.
-    """
-    folder = check_model(settings.model)
-    if current_platform.is_cpu():
-        check_memory(folder, settings.kv_cache_bytes or CPU_KV_CACHE_BYTES)
-    try:
-        config = engine_config(settings)
-        # Engine and renderer must agree on where reasoning ends and the form of an answer begins.
-        reasoning = model_parsers(config.model_config, settings).reasoning
-        config.structured_outputs_config.reasoning_parser = reasoning
-        return AsyncLLM.from_vllm_config(
-            config,
-            usage_context=UsageContext.API_SERVER,
-            stat_loggers=[stat_logger(readings)] if readings is not None else None,
-            disable_log_stats=readings is None,
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        first_line = (str(error) or type(error).__name__).splitlines()[0]
-        raise StartError(f"The engine cannot load {settings.model}: {first_line}") from error
-
-
-def engine_config(settings: EngineSettings) -> VllmConfig:
-    """The configuration that vLLM makes of these settings."""
-    on_cpu = current_platform.is_cpu()
-    eager = on_cpu if settings.enforce_eager is None else settings.enforce_eager
-    limits: dict[str, Any] = {}
-    if settings.max_context_length:
-        limits["max_model_len"] = settings.max_context_length
-    arguments = AsyncEngineArgs(
-        model=settings.model,
-        dtype=settings.dtype,
-        enforce_eager=eager,
-        max_num_seqs=settings.max_running_requests or None,
-        kv_cache_memory_bytes=settings.kv_cache_bytes or (CPU_KV_CACHE_BYTES if on_cpu else None),
-        gpu_memory_utilization=settings.gpu_memory_utilization,
-        tensor_parallel_size=settings.tensor_parallel_size,
-        pipeline_parallel_size=settings.pipeline_parallel_size,
-        # Its first request would decide which of the others serves all that follow.
-        structured_outputs_config=StructuredOutputsConfig(backend="xgrammar"),
-        use_tqdm_on_load=False,
-        **limits,
-    )
-    return arguments.create_engine_config(UsageContext.API_SERVER)
 
 
 class VllmEngine:

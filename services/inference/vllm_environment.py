@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 for _name, _value in {
@@ -17,3 +20,10 @@ for _name, _value in {
     "PYTHONWARNINGS": "ignore",
 }.items():
     os.environ.setdefault(_name, _value)
+
+if "VLLM_RPC_BASE_PATH" not in os.environ:
+    # Its processes talk over sockets that anybody could open in the folder for temporary files, and that a
+    # killed engine leaves there.
+    _sockets = tempfile.mkdtemp(prefix="parley-engine-")
+    os.environ["VLLM_RPC_BASE_PATH"] = _sockets
+    atexit.register(shutil.rmtree, _sockets, ignore_errors=True)

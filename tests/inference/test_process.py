@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import stat
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import grpc
@@ -158,7 +160,7 @@ def environment(
         "DRAIN_SECONDS": "0",
         "GRACE_SECONDS": "1",
     }
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PARLEY_")}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PARLEY_", "VLLM_"))}
     kept["PYTHONFAULTHANDLER"] = "1"
     return {**kept, **{f"PARLEY_INFERENCE_{name}": value for name, value in own.items()}}
 
@@ -219,11 +221,28 @@ async def test_a_whole_run_then_sigterm(
     assert "Traceback" not in service.log.read_text()
 
 
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    """A folder for temporary files whose path is short: a socket's may have 107 characters."""
+    with TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def sockets_in(temporary: Path) -> list[tuple[int, int]]:
+    """Of each folder in which an engine's processes keep their sockets: its mode, and how many there are."""
+    folders = temporary.glob("parley-engine-*")
+    return [(stat.S_IMODE(folder.stat().st_mode), len(list(folder.iterdir()))) for folder in folders]
+
+
 async def test_a_killed_engine_ends_streams_typed_and_the_process_with_an_error(
-    environment: dict[str, str], identity: Identity, tokens: TokenMaker, tmp_path: Path
+    environment: dict[str, str], identity: Identity, tokens: TokenMaker, tmp_path: Path, temporary: Path
 ) -> None:
+    environment["TMPDIR"] = str(temporary)
     async with running(environment, identity("edge"), tmp_path / "log") as service:
         await service.wait_for(health_pb2.HealthCheckResponse.SERVING)
+        [(mode, sockets)] = sockets_in(temporary)
+        assert mode == 0o700
+        assert sockets > 0
         request = chat_pb2.ChatRequest(messages=question("count").messages)
         call = service.chat.Chat(request, metadata=tokens.metadata(*PERMISSIONS))
         await call.read()
@@ -237,6 +256,7 @@ async def test_a_killed_engine_ends_streams_typed_and_the_process_with_an_error(
             last, response = response, await call.read()
         assert await service.exit_code() == 1
         assert await gone(children) == []
+    assert sockets_in(temporary) == []
     assert last.event.finished.reason == chat_pb2.FINISH_REASON_ERROR
     info = error_info(last.event.finished.error)
     assert info is not None
