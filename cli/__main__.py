@@ -18,6 +18,7 @@ from cli import (
     password,
     quota,
     roles,
+    rollouts,
     sessions,
     signing_keys,
     status,
@@ -49,6 +50,7 @@ app.command()(password.password)
 app.command()(chat.chat)
 app.add_typer(conversations.app, name="conversations")
 app.add_typer(models.app, name="models")
+app.add_typer(rollouts.app, name="rollouts")
 app.add_typer(cache.app, name="cache")
 app.add_typer(tools.app, name="tools")
 app.add_typer(mcp.app, name="mcp")

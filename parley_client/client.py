@@ -36,7 +36,9 @@ from parley_client.caller import Caller, nothing, pages
 from parley_client.conversation import Call, ConversationStream, approval_decision
 from parley_client.conversations import Conversations
 from parley_client.credentials import AccessToken, Anonymous, Credentials, Login, Metadata, Tokens
+from parley_client.pools import Pools
 from parley_client.resuming import ResumingStream
+from parley_client.rollouts import Rollouts
 from parley_client.stream import EventStream
 
 MODEL_KEY = "parley-model"
@@ -61,9 +63,11 @@ def question(text: str, *, model: str = "", all_tools: bool = True) -> chat_pb2.
     return chat_pb2.ChatRequest(model=model, messages=[user_message(text)], server_tools=server_tools)
 
 
-def _routing(asked: chat_pb2.ChatRequest | converse_pb2.ConverseSetup) -> tuple[tuple[str, str], ...]:
+def _routing(
+    asked: chat_pb2.ChatRequest | converse_pb2.ConverseSetup, pools: Pools
+) -> tuple[tuple[str, str], ...]:
     """Where a call goes. A conversation's id that metadata cannot carry is left out: any replica will do."""
-    model, conversation = (MODEL_KEY, asked.model), asked.conversation_id
+    model, conversation = (MODEL_KEY, pools.model(asked.model)), asked.conversation_id
     carried = conversation and conversation.isascii() and conversation.isprintable()
     return (model, (CONVERSATION_KEY, conversation)) if carried else (model,)
 
@@ -94,6 +98,9 @@ class Client:
         """What administers the deployment, with the same credentials."""
         self.conversations = Conversations(channel, self._caller)
         """The caller's stored conversations."""
+        self.rollouts = Rollouts(channel, self._caller)
+        """The rollouts of the caller's tenant."""
+        self._pools = Pools()
         self._inference = InferenceServiceStub(channel)
         self._tools = ToolServiceStub(channel)
         self._keys = KeyServiceStub(channel)
@@ -121,17 +128,17 @@ class Client:
             return None if deadline is None else max(0.0, deadline - time.monotonic())
 
         async def open_call() -> grpc.aio.UnaryStreamCall[chat_pb2.ChatRequest, chat_pb2.ChatResponse]:
-            metadata = (*await self._caller.metadata(), *_routing(request))
+            metadata = (*await self._caller.metadata(), *_routing(request, self._pools))
             return self._inference.Chat(request, metadata=metadata, timeout=timeout())
 
         async def resume(run_id: str, after: int) -> ResumeCall:
-            metadata = (*await self._caller.metadata(), (MODEL_KEY, request.model))
+            metadata = (*await self._caller.metadata(), (MODEL_KEY, self._pools.model(request.model)))
             rest = inference_service_pb2.ResumeRequest(run_id=run_id, after_sequence=after)
             return self._inference.Resume(rest, metadata=metadata, timeout=timeout())
 
         if request.HasField("resume_window"):
-            return ResumingStream(open_call, resume, self.cancel)
-        return EventStream(open_call, lambda response: response.event)
+            return ResumingStream(open_call, resume, self.cancel, self._pools.detours())
+        return EventStream(open_call, lambda response: response.event, self._pools.detours())
 
     def resume(self, run_id: str, after_sequence: int = 0) -> EventStream[chat_pb2.ChatEvent]:
         """Reads on in a run of the caller that has a `resume_window`. Closing the stream is a cut.
@@ -149,7 +156,7 @@ class Client:
         """Begins a conversation on one stream, at its first use. Closing it cancels what runs."""
 
         async def open_call() -> Call:
-            metadata = (*await self._caller.metadata(), *_routing(setup))
+            metadata = (*await self._caller.metadata(), *_routing(setup, self._pools))
             return self._inference.Converse(metadata=metadata, timeout=timeout_seconds)
 
         return ConversationStream(open_call, setup)

@@ -11,7 +11,7 @@ import grpc
 
 from parley.inference.v1 import chat_pb2
 from parley_client.errors import ParleyError
-from parley_client.stream import EventStream
+from parley_client.stream import EventStream, nowhere
 
 MOST_TRIES = 20
 PAUSE_SECONDS = (0.1, 2.0)
@@ -43,10 +43,17 @@ class ResumingStream(EventStream[chat_pb2.ChatEvent]):
         open_call: Starts the chat; called at the first use.
         resume: Gives the rest of a run after an event.
         cancel: Ends a run.
+        detour: As `EventStream` takes it.
     """
 
-    def __init__(self, open_call: OpenCall, resume: Resume, cancel: Callable[[str], Awaitable[None]]) -> None:
-        super().__init__(open_call, lambda response: response.event)
+    def __init__(
+        self,
+        open_call: OpenCall,
+        resume: Resume,
+        cancel: Callable[[str], Awaitable[None]],
+        detour: Callable[[ParleyError], bool] = nowhere,
+    ) -> None:
+        super().__init__(open_call, lambda response: response.event, detour)
         self._resume = resume
         self._cancel = cancel
         self._run_id = ""

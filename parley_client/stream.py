@@ -8,10 +8,16 @@ from typing import Any, Generic, Self, TypeVar
 
 import grpc
 
-from parley_client.errors import from_rpc_error
+from parley_client.errors import ParleyError, from_rpc_error
 
 Response = TypeVar("Response")
 Event = TypeVar("Event")
+
+
+def nowhere(trouble: ParleyError) -> bool:
+    """Knows no other way."""
+    del trouble
+    return False
 
 
 class EventStream(Generic[Event]):
@@ -20,16 +26,20 @@ class EventStream(Generic[Event]):
     Args:
         open_call: Starts the call; called at the first use.
         event_of: Takes the event out of a response message.
+        detour: Told what a call failed with before its first event; True where it is to be started again.
     """
 
     def __init__(
         self,
         open_call: Callable[[], Awaitable[grpc.aio.UnaryStreamCall[Any, Response]]],
         event_of: Callable[[Response], Event],
+        detour: Callable[[ParleyError], bool] = nowhere,
     ) -> None:
+        self._detour = detour
         self._open_call = open_call
         self._event_of = event_of
         self._call: grpc.aio.UnaryStreamCall[Any, Any] | None = None
+        self._begun = False
         self._closed = False
 
     def __aiter__(self) -> AsyncIterator[Event]:
@@ -42,16 +52,21 @@ class EventStream(Generic[Event]):
             ParleyError: The call failed.
             StopAsyncIteration: The stream is over, or was closed.
         """
-        if self._closed:
-            raise StopAsyncIteration
-        try:
-            self._call = self._call or await self._open_call()
-            response: Any = await self._call.read()
-        except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error) from None
-        if response is grpc.aio.EOF:
-            raise StopAsyncIteration
-        return self._event_of(response)
+        while not self._closed:
+            try:
+                self._call = self._call or await self._open_call()
+                response: Any = await self._call.read()
+            except grpc.aio.AioRpcError as error:
+                trouble = from_rpc_error(error)
+                if self._begun or not self._detour(trouble):
+                    raise trouble from None
+                self._call = None
+                continue
+            if response is grpc.aio.EOF:
+                break
+            self._begun = True
+            return self._event_of(response)
+        raise StopAsyncIteration
 
     async def aclose(self) -> None:
         """Cancels the call if it still runs. Closing twice changes nothing."""

@@ -17,14 +17,13 @@ from parley.auth.v1.token_service_pb2_grpc import TokenServiceStub
 from parley.inference.v1.conversation_service_pb2_grpc import add_ConversationServiceServicer_to_server
 from parley.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
 from parley.inference.v1.openai_service_pb2_grpc import add_OpenAIServiceServicer_to_server
+from parley.inference.v1.rollout_service_pb2_grpc import add_RolloutServiceServicer_to_server
 from parley.tools.v1.tool_service_pb2_grpc import ToolServiceStub
 from services.inference.answering import Answering
 from services.inference.catalogue import Catalogue
 from services.inference.coalescing import Coalescing
 from services.inference.conversation import Conversation
 from services.inference.conversations.continuing import Continuing
-from services.inference.conversations.library import ConversationLibrary
-from services.inference.conversations.schema import migrate
 from services.inference.conversations.servicer import ConversationServicer
 from services.inference.directory import ModelDirectory
 from services.inference.embedder import Embedder
@@ -38,12 +37,15 @@ from services.inference.openai_compat.servicer import OpenAIServicer
 from services.inference.page_key import shared_page_key
 from services.inference.preflight import StartError, check_model
 from services.inference.resumption import Resumption
+from services.inference.rollouts.aliases import Aliases
+from services.inference.rollouts.servicer import RolloutServicer
 from services.inference.run_tokens import ExchangedTokens
 from services.inference.runs import RunRegistry
 from services.inference.seated_engine import SeatedEngine
 from services.inference.seats import Door, Seats
 from services.inference.servicer import InferenceServicer
 from services.inference.settings import EngineSettings, InferenceSettings
+from services.inference.stored import stored
 from services.inference.tool_calls import RemoteToolbox
 from services.inference.turn_cache.cache import TurnCache
 from services.ledger.admission import Admission
@@ -60,8 +62,6 @@ from services.rpc.settings import SettingsError, load
 from services.rpc.telemetry import configure_logging, serve_metrics
 from services.rpc.trace_export import tracing
 from services.rpc.verifier import JwksVerifier, remote_keys
-from services.sql.database import Database, parse_url
-from services.sql.schema import SchemaError
 
 CHILD_SECONDS = 1.0
 LEDGER_HEALTH = "parley.ledger"
@@ -92,25 +92,29 @@ async def main() -> None:
         admission = await stack.enter_async_context(_admission(settings, auth, server))
         seats = Seats(settings.max_running_requests or 1, max_waiting=settings.max_waiting_requests)
         door = Door(seats, settings.role_weights)
-        library = await stack.enter_async_context(_library(settings))
-        cache = await stack.enter_async_context(_cache(settings))
-        run_tokens, continuing = ExchangedTokens(TokenServiceStub(auth)), Continuing(library)
-        telling = Coalescing(settings.gathering), settings.reader_seconds
-        answering = Answering(models, runs, toolbox, admission, run_tokens, continuing, door, cache, *telling)
         kept = await stack.enter_async_context(open_store(settings.store_url.get_secret_value()))
+        directory = await stack.enter_async_context(ModelDirectory(models).keeping(kept))
+        library = await stack.enter_async_context(stored(settings.database_url.get_secret_value()))
+        aliases = await stack.enter_async_context(Aliases(models).keeping(library.rollouts))
+        cache = await stack.enter_async_context(_cache(settings))
+        run_tokens, continuing = ExchangedTokens(TokenServiceStub(auth)), Continuing(library.conversations)
+        rest = door, cache, Coalescing(settings.gathering), settings.reader_seconds, aliases
+        answering = Answering(models, runs, toolbox, admission, run_tokens, continuing, *rest)
         journal, bounds = Journal(kept), settings.resume_bounds
         resumption = Resumption(answering, journal, mailbox, revocations, server.stopping, bounds)
         await stack.enter_async_context(resumption.keeping())
         converse = partial(Conversation, answering, server.stopping)
         pages = PageTokens(await shared_page_key(kept))
         embedding = Embedding(models, admission)
-        directory = await stack.enter_async_context(ModelDirectory(models).keeping(kept))
         parts = models, directory, runs, mailbox, pages, embedding, cache
         inference = InferenceServicer(answering, resumption, converse, *parts)
         server.add(add_InferenceServiceServicer_to_server, inference)
         openai = OpenAIServicer(answering, models, directory, embedding)
         server.add(add_OpenAIServiceServicer_to_server, openai)
-        server.add(add_ConversationServiceServicer_to_server, ConversationServicer(library, pages))
+        conversations = ConversationServicer(library.conversations, pages)
+        server.add(add_ConversationServiceServicer_to_server, conversations)
+        rollouts = RolloutServicer(library.rollouts, aliases, directory, pages)
+        server.add(add_RolloutServiceServicer_to_server, rollouts)
         await server.start()
         stack.push_async_callback(server.stop)
 
@@ -141,28 +145,6 @@ async def _admission(
 
         async with admission.keeping(report):
             yield admission
-
-
-@asynccontextmanager
-async def _library(settings: InferenceSettings) -> AsyncIterator[ConversationLibrary | None]:
-    """The stored conversations, with the schema that this program knows; None without a database.
-
-    Raises:
-        StartError: The database cannot be used.
-    """
-    if not settings.database_url.get_secret_value():
-        yield None
-        return
-    url = parse_url(settings.database_url.get_secret_value())
-    try:
-        await migrate(url)
-    except SchemaError as error:
-        raise StartError(str(error)) from error
-    database = Database(url)
-    try:
-        yield ConversationLibrary(database)
-    finally:
-        await database.close()
 
 
 @asynccontextmanager

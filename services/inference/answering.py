@@ -18,6 +18,8 @@ from services.inference.messages import check_order
 from services.inference.metrics import observed
 from services.inference.models import Models
 from services.inference.order import ChatOrder
+from services.inference.rollouts.aliases import Aliases
+from services.inference.rollouts.variants import Assignment, named
 from services.inference.run_tokens import RunTokens
 from services.inference.runs import Limit, Owner, Run, RunEnded, RunRegistry
 from services.inference.seats import Door
@@ -49,8 +51,10 @@ class ChatAnswer:
         continuation: Continuation,
         coalescing: Coalescing,
         reader_seconds: float,
+        assignment: Assignment | None,
     ) -> None:
         """Answer; `Answering.begin` does this."""
+        self._assignment = assignment
         self._reader_seconds = reader_seconds
         self._run = run
         self._coalescing = coalescing
@@ -84,6 +88,8 @@ class ChatAnswer:
     async def responses(self) -> AsyncGenerator[chat_pb2.ChatResponse, None]:
         """The run's events, numbered. Failures are in the last one."""
         said = observed(self._engine.card.name, self._loop.events())
+        if self._assignment is not None:
+            said = named(self._assignment, said)
         most_seconds = self._continuation.order.event_delay_seconds
         async with aclosing(self._coalescing.gathered(said, most_seconds)) as events:
             async for event in events:
@@ -124,6 +130,7 @@ class Answering:
         cache: TurnCache | None = None,
         coalescing: Coalescing | None = None,
         reader_seconds: float = PATIENCE_SECONDS,
+        aliases: Aliases | None = None,
     ) -> None:
         """Answer with these models and tools, for those who are admitted.
 
@@ -138,7 +145,9 @@ class Answering:
             cache: What was said before, and is being said; None where each run is answered by itself.
             coalescing: Gathers what is said under load.
             reader_seconds: How long a client may take over a message.
+            aliases: What else than models can be asked for.
         """
+        self._aliases = aliases or Aliases(models)
         self._models = models
         self._runs = runs
         self._toolbox = toolbox
@@ -151,8 +160,19 @@ class Answering:
         self.reader_seconds = reader_seconds
 
     def engine(self, model: str) -> Engine:
-        """The engine of a model, for the current caller; see `Models.engine`."""
-        return self._models.engine(model, current_principal())
+        """The engine of a model or an alias, for the current caller.
+
+        Raises:
+            ServiceError: See `Models.engine` and `Aliases.assigned`.
+        """
+        return self._found(model)[0]
+
+    def _found(self, name: str) -> tuple[Engine, Assignment | None]:
+        """The engine that answers the current caller, and the variant that asks for it, if one does."""
+        caller = current_principal()
+        assignment = self._aliases.assigned(name, caller)
+        model = name if assignment is None else assignment.variant.model
+        return self._models.engine(model, caller), assignment
 
     @asynccontextmanager
     async def begin(self, order: ChatOrder, opened: Callable[[Run], None]) -> AsyncIterator[ChatAnswer]:
@@ -165,7 +185,7 @@ class Answering:
         Raises:
             ServiceError: It cannot begin.
         """
-        engine = self.engine(order.model)
+        engine, assignment = self._found(order.model)
         limit = _limit(order)
         self._door.refuse_hopeless(limit.at)
         # That of a run before, on the same stream, may be over.
@@ -175,19 +195,22 @@ class Answering:
                 check_order(continuation.order.messages)
             with self._runs.open(Owner.of(current_principal()), limit) as run:
                 opened(run)
-                async with self._answer(run, engine, continuation) as answer:
+                async with self._answer(run, engine, continuation, assignment) as answer:
                     yield answer
 
     @asynccontextmanager
     async def _answer(
-        self, run: Run, engine: Engine, continuation: Continuation
+        self, run: Run, engine: Engine, continuation: Continuation, assignment: Assignment | None
     ) -> AsyncIterator[ChatAnswer]:
         """The answer of a run that was opened."""
         order, nested = continuation.order, current_principal().actor != ""
+        if assignment is not None:
+            order = assignment.variant.applied(order)
         purse = RunPurse(self._admission, run.run_id, _payer(engine), nested=nested)
         turns = SharedTurns(engine, self._cache, run.owner.tenant_id, order.cache)
         loop = AgentLoop(run, order, turns, self._toolbox, purse)
-        answer = ChatAnswer(run, engine, loop, purse, continuation, self._coalescing, self.reader_seconds)
+        telling = self._coalescing, self.reader_seconds
+        answer = ChatAnswer(run, engine, loop, purse, continuation, *telling, assignment)
         try:
             await _prepare(loop)
             if order.tools != ToolSelection():

@@ -68,6 +68,19 @@ class ModelDirectory:
         caller.require(permission(name))
         return self._elsewhere[name]
 
+    def knows(self, name: str) -> bool:
+        """Whether some pool serves a model of this name, whatever its state."""
+        return self._models.has(name) or name in self._elsewhere
+
+    def can_chat(self, name: str) -> bool:
+        """Whether some pool has a model ready that chats."""
+        if self._models.has(name):
+            return self._models.running(name) is not None and self._models.is_ready(name)
+        model = self._elsewhere.get(name)
+        return (
+            model is not None and model.state == model_pb2.MODEL_STATE_READY and not model.supports_embeddings
+        )
+
     @asynccontextmanager
     async def keeping(self, store: Redis) -> AsyncIterator[ModelDirectory]:
         """Tell and learn by this store until the block's end, through any trouble of it."""

@@ -39,6 +39,8 @@ class Started:
         tools: Names of the tools that the model was offered, sorted.
         tools_error: Why tools that were asked for could not be offered.
         cache: What the cache has of the first turn.
+        alias: The alias that was asked for instead of a model, if one was.
+        variant: The variant of it that the caller is given.
     """
 
     model: str
@@ -46,6 +48,8 @@ class Started:
     tools: tuple[str, ...] = ()
     tools_error: status_pb2.Status | None = None
     cache: CacheState = CacheState.UNUSED
+    alias: str = ""
+    variant: str = ""
 
 
 @dataclass(frozen=True, slots=True)

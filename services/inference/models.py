@@ -80,6 +80,10 @@ class Models:
         """Whether this process serves a model of this name."""
         return name in self._models
 
+    def is_ready(self, name: str) -> bool:
+        """Whether a model of this process answers."""
+        return self._models[name].state is ModelState.READY
+
     def running(self, name: str) -> Engine | None:
         """The engine of a model of this process, if it has one and it runs."""
         return served.engine if (served := self._models.get(name)) else None

@@ -69,8 +69,8 @@ class InferenceSettings(ServiceSettings):
     )
     database_url: SecretStr = Field(
         SecretStr(""),
-        description="sqlite+aiosqlite:///PATH or postgresql+asyncpg://… of stored conversations, the auth "
-        "service's or another; empty: none are stored; a secret",
+        description="sqlite+aiosqlite:///PATH or postgresql+asyncpg://… of stored conversations and "
+        "rollouts, the auth service's or another; empty: there are none; a secret",
     )
     cache_url: SecretStr = Field(
         SecretStr(""),

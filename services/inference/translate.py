@@ -288,6 +288,8 @@ def _started(run_id: str, event: events.Started) -> chat_pb2.ChatStarted:
         tools=event.tools,
         tools_error=event.tools_error,
         cache=chat_pb2.CacheState.Value(f"CACHE_STATE_{event.cache.name}"),
+        alias=event.alias,
+        variant=event.variant,
     )
 
 

@@ -1,6 +1,7 @@
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import grpc
 import pytest
@@ -29,6 +30,39 @@ async def test_the_model_travels_as_metadata_too(toy: ToyPlatform, connect: Conn
     async with connect() as client, client.chat(question("Hi", model="toy")) as events:
         assert [event async for event in events]
     assert toy.metadata["parley-model"] == "toy"
+
+
+class Once(dict[str, Any]):
+    """Failures that each happen once."""
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self.pop(key, default)
+
+
+@pytest.mark.parametrize("window", [0, 60], ids=["plain", "resumable"])
+async def test_an_alias_is_followed_to_the_pool_of_its_variant(
+    toy: ToyPlatform, connect: Connect, window: int
+) -> None:
+    toy.failures = Once(
+        Chat=failure(9, "VARIANT_ELSEWHERE", "It is there.", name="assistant", variant="b", model="large")
+    )
+    request = question("Hi", model="assistant")
+    if window:
+        request.resume_window.FromSeconds(window)
+    async with connect() as client:
+        for seen in (2, 3):
+            async with client.chat(request) as events:
+                assert [event async for event in events]
+            assert len(toy.requests) == seen
+            assert (toy.requests[-1].model, toy.metadata["parley-model"]) == ("assistant", "large")
+
+
+async def test_who_is_sent_about_for_ever_is_told(toy: ToyPlatform, connect: Connect) -> None:
+    toy.failures["Chat"] = failure(9, "VARIANT_ELSEWHERE", "It is there.", name="assistant", model="large")
+    async with connect() as client, client.chat(question("Hi", model="assistant")) as events:
+        with pytest.raises(ParleyError, match="VARIANT_ELSEWHERE"):
+            await anext(events)
+    assert len(toy.requests) == 3
 
 
 async def test_closing_the_stream_cancels_the_run(toy: ToyPlatform, connect: Connect) -> None:

@@ -22,6 +22,10 @@ from parley.inference.v1.inference_service_pb2_grpc import (
     InferenceServiceStub,
     add_InferenceServiceServicer_to_server,
 )
+from parley.inference.v1.rollout_service_pb2_grpc import (
+    RolloutServiceStub,
+    add_RolloutServiceServicer_to_server,
+)
 from parley.tools.v1 import execution_pb2, tool_pb2, tool_service_pb2
 from parley.tools.v1.tool_service_pb2_grpc import (
     ToolServiceServicer,
@@ -43,6 +47,9 @@ from services.inference.journal import Journal
 from services.inference.mailbox import StoreMailbox
 from services.inference.models import Models
 from services.inference.resumption import Resumption
+from services.inference.rollouts.aliases import Aliases
+from services.inference.rollouts.library import RolloutLibrary
+from services.inference.rollouts.servicer import RolloutServicer
 from services.inference.run_tokens import OwnTokens, RunTokens
 from services.inference.runs import RunRegistry
 from services.inference.seated_engine import SeatedEngine
@@ -201,6 +208,7 @@ class InferenceProcess:
     mailbox: StoreMailbox
     catalogue: Catalogue
     port: int
+    rollouts: Any
     engine: Engine | None = None
     channels: list[grpc.aio.Channel] = field(default_factory=list)
 
@@ -234,6 +242,7 @@ def replica(identity: Identity, tokens: TokenMaker, tools_stub: Any, store: Redi
         journal_url: str = "",
         coalescing: Coalescing | None = None,
         reader_seconds: float = 60.0,
+        rollouts: RolloutLibrary | None = None,
     ) -> AsyncIterator[InferenceProcess]:
         models, runs = Models("scripted", "another"), RunRegistry()
         heeded = Revocations(synchronized=True) if revocations is None else revocations
@@ -253,6 +262,7 @@ def replica(identity: Identity, tokens: TokenMaker, tools_stub: Any, store: Redi
         counts = open_store(ledger_url) if ledger_url else store
         admission = Admission(Ledger(counts), limits or NoLimits(), service="inference.parley", life=LEASES)
         continuing = Continuing(library)
+        aliases = Aliases(models)
         answering = Answering(
             models,
             runs,
@@ -264,6 +274,7 @@ def replica(identity: Identity, tokens: TokenMaker, tools_stub: Any, store: Redi
             cache,
             coalescing,
             reader_seconds,
+            aliases,
         )
         kept = open_store(journal_url) if journal_url else store
         resumption = Resumption(
@@ -276,12 +287,15 @@ def replica(identity: Identity, tokens: TokenMaker, tools_stub: Any, store: Redi
         servicer = InferenceServicer(answering, resumption, converse, *parts)
         server.add(add_InferenceServiceServicer_to_server, servicer)
         server.add(add_ConversationServiceServicer_to_server, ConversationServicer(library, pages))
+        rollout_servicer = RolloutServicer(rollouts, aliases, directory, pages)
+        server.add(add_RolloutServiceServicer_to_server, rollout_servicer)
         async with AsyncExitStack() as stack:
             if counts is not store:
                 stack.push_async_callback(counts.aclose)
             if kept is not store:
                 stack.push_async_callback(kept.aclose)
             await stack.enter_async_context(admission.keeping())
+            await stack.enter_async_context(aliases.keeping(rollouts))
             await stack.enter_async_context(resumption.keeping())
             await stack.enter_async_context(mailbox.listening())
             await asyncio.wait_for(mailbox.wait_until_listening(), 5)
@@ -291,6 +305,9 @@ def replica(identity: Identity, tokens: TokenMaker, tools_stub: Any, store: Redi
             stack.push_async_callback(server.stop)
             channel = await stack.enter_async_context(as_edge(identity("edge"), port))
             stubs = InferenceServiceStub(channel), ConversationServiceStub(channel)
-            yield InferenceProcess(models, directory, runs, server, *stubs, mailbox, catalogue, port, engine)
+            rolling_out = RolloutServiceStub(channel)
+            yield InferenceProcess(
+                models, directory, runs, server, *stubs, mailbox, catalogue, port, rolling_out, engine
+            )
 
     return start

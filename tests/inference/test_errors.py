@@ -5,6 +5,7 @@ from datetime import timedelta
 from parley.inference.v1 import error_reason_pb2
 from services.inference import errors, resume_errors
 from services.inference.conversations import errors as conversation_errors
+from services.inference.rollouts import errors as rollout_errors
 
 
 def concrete() -> set[type[errors.InferenceError]]:
@@ -58,6 +59,13 @@ def test_every_error_makes_a_status_in_our_domain() -> None:
         resume_errors.EventsGone("r", 7),
         resume_errors.ResumeFull(),
         errors.ReaderTooSlow(30),
+        rollout_errors.RolloutNotFound("r"),
+        rollout_errors.RolloutRunning("r"),
+        rollout_errors.RolloutInvalid("variants", "no"),
+        rollout_errors.VariantModelUnavailable("v", "m"),
+        rollout_errors.VariantElsewhere("r", "v", "m"),
+        rollout_errors.RolloutsOff(),
+        rollout_errors.TooManyRollouts(1),
     ]
     assert {type(error) for error in made} == concrete()
     assert {error.domain() for error in made} == {"inference.parley"}

@@ -326,8 +326,9 @@ class ChatRequest(_message.Message):
     RESUME_WINDOW_FIELD_NUMBER: _builtins.int
     MAX_EVENT_DELAY_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    """The model's name, as `ListModels` gives it. 0 to 256 characters.
-    Default: the deployment's default model. Clients repeat it as the metadata
+    """The model's name, as `ListModels` gives it, or an alias of the tenant's (see
+    `RolloutService`). 0 to 256 characters. Default: the deployment's default
+    model. Clients repeat it as the metadata
     `parley-model`, by which the edge routes without reading bodies.
     """
     conversation_id: _builtins.str
@@ -1056,6 +1057,8 @@ class ChatStarted(_message.Message):
     CACHE_FIELD_NUMBER: _builtins.int
     RESUME_WINDOW_FIELD_NUMBER: _builtins.int
     RESUME_ERROR_FIELD_NUMBER: _builtins.int
+    ALIAS_FIELD_NUMBER: _builtins.int
+    VARIANT_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     """Names the run, for `Cancel`. 26 characters (a ULID)."""
     model: _builtins.str
@@ -1064,6 +1067,12 @@ class ChatStarted(_message.Message):
     """Tokens of the rendered prompt of the first turn."""
     cache: Global___CacheState.ValueType
     """What the cache has of the first turn."""
+    alias: _builtins.str
+    """The alias that the request named instead of a model. Empty where it named
+    none.
+    """
+    variant: _builtins.str
+    """The variant of the alias's rollout that the caller is given."""
     @_builtins.property
     def tools(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The tools that the model was offered, by name, sorted."""
@@ -1099,10 +1108,12 @@ class ChatStarted(_message.Message):
         cache: Global___CacheState.ValueType = ...,
         resume_window: _duration_pb2.Duration | None = ...,
         resume_error: _status_pb2.Status | None = ...,
+        alias: _builtins.str = ...,
+        variant: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["resume_error", b"resume_error", "resume_window", b"resume_window", "tools_error", b"tools_error"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "model", b"model", "prompt_tokens", b"prompt_tokens", "resume_error", b"resume_error", "resume_window", b"resume_window", "run_id", b"run_id", "tools", b"tools", "tools_error", b"tools_error"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "cache", b"cache", "model", b"model", "prompt_tokens", b"prompt_tokens", "resume_error", b"resume_error", "resume_window", b"resume_window", "run_id", b"run_id", "tools", b"tools", "tools_error", b"tools_error", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -168,6 +168,32 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     (`PARLEY_INFERENCE_READER_SECONDS`). A run with a `resume_window` goes on and
     can be resumed; any other is over. Metadata: `limit_seconds`.
     """
+    ERROR_REASON_ROLLOUT_NOT_FOUND: _ErrorReason.ValueType  # 70
+    """The tenant has no alias of this name. Metadata: `name`."""
+    ERROR_REASON_ROLLOUT_RUNNING: _ErrorReason.ValueType  # 71
+    """Callers of the alias are shared out already: promote a variant or roll back
+    before another rollout begins. Metadata: `name`.
+    """
+    ERROR_REASON_ROLLOUT_INVALID: _ErrorReason.ValueType  # 72
+    """The parts of a rollout do not fit together: weights that are not 100
+    together, a name that two have, that no variant has, or that a model has. The
+    message says which. Metadata: `field`.
+    """
+    ERROR_REASON_VARIANT_MODEL_UNAVAILABLE: _ErrorReason.ValueType  # 73
+    """The model of a variant cannot answer chats now: no pool has it, it is loading
+    or failed, or it only embeds. Metadata: `variant`, `model`.
+    """
+    ERROR_REASON_VARIANT_ELSEWHERE: _ErrorReason.ValueType  # 74
+    """The variant that the caller is given is served by another pool than the call
+    reached: call again with the metadata `parley-model` set to `model`, and the
+    request as it is. Metadata: `name`, the alias; `variant`; `model`.
+    """
+    ERROR_REASON_ROLLOUTS_OFF: _ErrorReason.ValueType  # 75
+    """This deployment has no rollouts: it was given no database."""
+    ERROR_REASON_TOO_MANY_ROLLOUTS: _ErrorReason.ValueType  # 76
+    """The tenant has as many aliases as one may have. Delete some. Metadata:
+    `limit`.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons that the inference service gives, in the domain `inference.parley`."""
@@ -317,5 +343,31 @@ ERROR_REASON_READER_TOO_SLOW: ErrorReason.ValueType  # 66
 """The client took no event for longer than it may
 (`PARLEY_INFERENCE_READER_SECONDS`). A run with a `resume_window` goes on and
 can be resumed; any other is over. Metadata: `limit_seconds`.
+"""
+ERROR_REASON_ROLLOUT_NOT_FOUND: ErrorReason.ValueType  # 70
+"""The tenant has no alias of this name. Metadata: `name`."""
+ERROR_REASON_ROLLOUT_RUNNING: ErrorReason.ValueType  # 71
+"""Callers of the alias are shared out already: promote a variant or roll back
+before another rollout begins. Metadata: `name`.
+"""
+ERROR_REASON_ROLLOUT_INVALID: ErrorReason.ValueType  # 72
+"""The parts of a rollout do not fit together: weights that are not 100
+together, a name that two have, that no variant has, or that a model has. The
+message says which. Metadata: `field`.
+"""
+ERROR_REASON_VARIANT_MODEL_UNAVAILABLE: ErrorReason.ValueType  # 73
+"""The model of a variant cannot answer chats now: no pool has it, it is loading
+or failed, or it only embeds. Metadata: `variant`, `model`.
+"""
+ERROR_REASON_VARIANT_ELSEWHERE: ErrorReason.ValueType  # 74
+"""The variant that the caller is given is served by another pool than the call
+reached: call again with the metadata `parley-model` set to `model`, and the
+request as it is. Metadata: `name`, the alias; `variant`; `model`.
+"""
+ERROR_REASON_ROLLOUTS_OFF: ErrorReason.ValueType  # 75
+"""This deployment has no rollouts: it was given no database."""
+ERROR_REASON_TOO_MANY_ROLLOUTS: ErrorReason.ValueType  # 76
+"""The tenant has as many aliases as one may have. Delete some. Metadata:
+`limit`.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

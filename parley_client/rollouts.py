@@ -1,0 +1,48 @@
+"""Rollouts of the caller's tenant: aliases, and the variants that they stand for."""
+
+from __future__ import annotations
+
+import grpc
+
+from parley.inference.v1 import rollout_pb2
+from parley.inference.v1 import rollout_service_pb2 as pb2
+from parley.inference.v1.rollout_service_pb2_grpc import RolloutServiceStub
+from parley_client.caller import Caller
+
+
+class Rollouts:
+    """What `RolloutService` does for one caller.
+
+    Lists come a page at a time; `parley_client.caller.pages` gives them all.
+    Every method raises `ParleyError` when the call does not end well.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel, caller: Caller) -> None:
+        self._caller = caller
+        self._stub = RolloutServiceStub(channel)
+
+    async def create(self, request: pb2.CreateRolloutRequest) -> rollout_pb2.Rollout:
+        """Begins a rollout."""
+        return (await self._caller.unary(self._stub.CreateRollout, request)).rollout
+
+    async def get(self, name: str) -> rollout_pb2.Rollout:
+        """Gives a rollout."""
+        return (await self._caller.unary(self._stub.GetRollout, pb2.GetRolloutRequest(name=name))).rollout
+
+    async def list(self, request: pb2.ListRolloutsRequest) -> pb2.ListRolloutsResponse:
+        """Lists rollouts by name."""
+        return await self._caller.unary(self._stub.ListRollouts, request)
+
+    async def promote(self, name: str, variant_name: str = "") -> rollout_pb2.Rollout:
+        """Gives everybody a variant: by default the one beside the stable one."""
+        request = pb2.PromoteRolloutRequest(name=name, variant_name=variant_name)
+        return (await self._caller.unary(self._stub.PromoteRollout, request)).rollout
+
+    async def rollback(self, name: str) -> rollout_pb2.Rollout:
+        """Gives everybody the stable variant."""
+        request = pb2.RollbackRolloutRequest(name=name)
+        return (await self._caller.unary(self._stub.RollbackRollout, request)).rollout
+
+    async def delete(self, name: str) -> None:
+        """Takes an alias away, if it is there."""
+        await self._caller.unary(self._stub.DeleteRollout, pb2.DeleteRolloutRequest(name=name))

@@ -1,0 +1,99 @@
+"""The aliases that this replica knows, and the variants that callers are given.
+
+Every replica reads the database in a beat, and resolves an alias from what it read last: no chat
+waits for the database, and while that is away aliases stand as they stood.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+
+import structlog
+
+from parley.inference.v1 import rollout_pb2
+from services.inference.models import Models, permission
+from services.inference.rollouts.errors import VariantElsewhere
+from services.inference.rollouts.library import Key, RolloutLibrary
+from services.inference.rollouts.variants import Alias, Assignment
+from services.rpc.errors import ServiceError
+from services.rpc.principal import Principal
+from services.rpc.tasks import end_task
+
+BEAT_SECONDS = 1.0
+
+
+class Aliases:
+    """The aliases of all tenants; none until `keeping` reads some."""
+
+    def __init__(self, models: Models) -> None:
+        """Resolve aliases for a replica that serves these models."""
+        self._models = models
+        self._known: Mapping[tuple[str, str], Alias] = {}
+        self._read: frozenset[Key] = frozenset()
+        self._log = structlog.get_logger("parley.inference")
+
+    def assigned(self, name: str, caller: Principal) -> Assignment | None:
+        """The variant that a caller is given; None where the caller's tenant has no such alias.
+
+        A model that came to have the alias's name goes before it. The models of all variants are
+        asked for, so that who is refused does not depend on chance.
+
+        Raises:
+            PermissionMissing: The caller may not use a model of the alias.
+            VariantElsewhere: Another pool serves the variant.
+        """
+        alias = self._known.get((caller.tenant_id, name))
+        if alias is None or self._models.has(name):
+            return None
+        for model in sorted(alias.models):
+            caller.require(permission(model))
+        variant = alias.given_to(caller.user_id)
+        if not self._models.has(variant.model):
+            raise VariantElsewhere(alias.name, variant.name, variant.model)
+        return Assignment(alias, variant)
+
+    @asynccontextmanager
+    async def keeping(self, library: RolloutLibrary | None) -> AsyncIterator[Aliases]:
+        """Know what this library holds until the block's end, through any trouble of it.
+
+        Without one there are no aliases.
+        """
+        if library is None:
+            yield self
+            return
+        task = asyncio.create_task(self._keep(library), name="rollouts")
+        try:
+            yield self
+        finally:
+            await end_task(task)
+
+    async def _keep(self, library: RolloutLibrary) -> None:
+        answers = True
+        while True:
+            try:
+                await self.refresh(library)
+                answers = True
+            except ServiceError as error:
+                if answers:
+                    self._log.warning("rollouts stand as they stood", reason=error.reason_name())
+                answers = False
+            except Exception:
+                self._log.exception("rollouts were not read")
+            await asyncio.sleep(BEAT_SECONDS)
+
+    async def refresh(self, library: RolloutLibrary) -> None:
+        """Read what there is, where anything was changed.
+
+        Raises:
+            DependencyUnavailable: The database does not answer.
+        """
+        changes = await library.changes()
+        if changes != self._read:
+            self._know(await library.all())
+            self._read = changes
+
+    def _know(self, rollouts: Iterable[tuple[str, rollout_pb2.Rollout]]) -> None:
+        read = [Alias.read(tenant_id, rollout) for tenant_id, rollout in rollouts]
+        self._known = {(alias.tenant_id, alias.name): alias for alias in read}

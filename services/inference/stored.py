@@ -1,0 +1,46 @@
+"""What the service keeps in a database, where the deployment names one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from services.inference.conversations import schema as conversations_schema
+from services.inference.conversations.library import ConversationLibrary
+from services.inference.preflight import StartError
+from services.inference.rollouts import schema as rollouts_schema
+from services.inference.rollouts.library import RolloutLibrary
+from services.sql.database import Database, parse_url
+from services.sql.schema import SchemaError
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Conversations and rollouts; None without a database."""
+
+    conversations: ConversationLibrary | None = None
+    rollouts: RolloutLibrary | None = None
+
+
+@asynccontextmanager
+async def stored(database_url: str) -> AsyncIterator[Stored]:
+    """What is kept at a URL, with the schemas that this program knows, until the block's end.
+
+    Raises:
+        StartError: The database cannot be used.
+    """
+    if not database_url:
+        yield Stored()
+        return
+    url = parse_url(database_url)
+    try:
+        await conversations_schema.migrate(url)
+        await rollouts_schema.migrate(url)
+    except SchemaError as error:
+        raise StartError(str(error)) from error
+    database = Database(url)
+    try:
+        yield Stored(ConversationLibrary(database), RolloutLibrary(database))
+    finally:
+        await database.close()

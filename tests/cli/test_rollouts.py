@@ -1,0 +1,94 @@
+"""`parley rollouts`: what it asks for, and what it shows."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from parley.inference.v1 import rollout_pb2
+from parley.inference.v1 import rollout_service_pb2 as pb2
+from tests.cli.conftest import Run
+from tests.client.toy_platform import RUN_ID, ToyPlatform
+
+ROLLOUT = rollout_pb2.Rollout(
+    name="assistant",
+    rollout_id=RUN_ID,
+    state=rollout_pb2.ROLLOUT_STATE_RUNNING,
+    stable_variant_name="plain",
+    variants=[
+        rollout_pb2.RolloutVariant(name="plain", model="demo", weight=90),
+        rollout_pb2.RolloutVariant(name="brief", model="demo", weight=10),
+    ],
+)
+BACK = rollout_pb2.Rollout()
+BACK.CopyFrom(ROLLOUT)
+BACK.state, BACK.serving_variant_name = rollout_pb2.ROLLOUT_STATE_ROLLED_BACK, "plain"
+
+
+@pytest.fixture(autouse=True)
+def told(toy: ToyPlatform) -> ToyPlatform:
+    """The toy, which has one rollout."""
+    toy.answers = {
+        "CreateRollout": pb2.CreateRolloutResponse(rollout=ROLLOUT),
+        "GetRollout": pb2.GetRolloutResponse(rollout=ROLLOUT),
+        "ListRollouts": pb2.ListRolloutsResponse(rollouts=[ROLLOUT]),
+        "PromoteRollout": pb2.PromoteRolloutResponse(rollout=ROLLOUT),
+        "RollbackRollout": pb2.RollbackRolloutResponse(rollout=BACK),
+        "DeleteRollout": pb2.DeleteRolloutResponse(),
+    }
+    return toy
+
+
+def test_they_are_a_table_or_json(parley: Run) -> None:
+    lines = parley("rollouts", "list").stdout.splitlines()
+    assert lines[1].split()[:8] == ["assistant", "running", "plain", "90", "%,", "brief", "10", "%"]
+    assert json.loads(parley("rollouts", "list", "--json").stdout)[0]["name"] == "assistant"
+
+
+def test_a_rollout_is_described_on_the_command_line(parley: Run, toy: ToyPlatform) -> None:
+    options = (
+        "--variant",
+        "plain=org/demo:1@90",
+        "--variant",
+        "brief=demo@10",
+        "--prompt",
+        "brief=Be = brief.",
+    )
+    sampling = ("--sampling", "brief.temperature=0.5", "--sampling", "brief.top_k=3")
+    shown = parley("rollouts", "create", "assistant", *options, *sampling).stdout
+    assert shown.splitlines()[0] == "assistant: running"
+    (asked,) = toy.requests
+    plain, brief = asked.variants
+    assert (plain.name, plain.model, plain.weight) == ("plain", "org/demo:1", 90)
+    assert (brief.system_prompt, brief.sampling.temperature, brief.sampling.top_k) == ("Be = brief.", 0.5, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--variant", "plain=demo"), "NAME=MODEL@PERCENT"),
+        (("--variant", "a=demo@100", "--prompt", "b=Hi"), "no variant 'b'"),
+        (("--variant", "a=demo@100", "--sampling", "a.heat=1"), "have no heat"),
+        (("--variant", "a=demo@100", "--sampling", "a.top_k=1.5"), "no number that top_k takes"),
+    ],
+    ids=["variant", "whose prompt", "field", "number"],
+)
+def test_what_is_written_wrongly_is_told_before_anything_is_asked(
+    parley: Run, toy: ToyPlatform, options: tuple[str, ...], said: str
+) -> None:
+    result = parley("rollouts", "create", "assistant", *options)
+    assert (result.exit_code, len(toy.requests)) == (1, 0)
+    assert said in result.stderr
+
+
+def test_a_rollout_that_is_over_gives_everybody_one_variant(parley: Run) -> None:
+    lines = parley("rollouts", "rollback", "assistant").stdout.splitlines()
+    assert lines[0] == "assistant: rolled back"
+    assert [line.split()[:3] for line in lines[2:]] == [["plain", "demo", "100"], ["brief", "demo", "0"]]
+
+
+@pytest.mark.parametrize("arguments", [("status",), ("promote",), ("delete",)], ids=lambda each: each[0])
+def test_each_names_its_alias(parley: Run, toy: ToyPlatform, arguments: tuple[str, ...]) -> None:
+    assert "assistant" in parley("rollouts", *arguments, "assistant").stdout
+    assert toy.requests[0].name == "assistant"
