@@ -27,6 +27,8 @@ from services.sql.database import Database
 
 READ = "auth.usage.read"
 DEFAULT_DAYS = timedelta(days=29)
+# Before it there are not so many days.
+FIRST_LAST_DAY = date.min + DEFAULT_DAYS
 WATCHED_SUMS = 1000
 DEFAULT_INTERVAL_SECONDS = 2
 EXPORT_BATCH = 1000
@@ -116,7 +118,7 @@ class UsageServicer(UsageServiceServicer):
             async with self._database.reading() as session:
                 await require_root(session, caller)
         last = _day("query.last_day", query.last_day) or self._clock().date()
-        first = _day("query.first_day", query.first_day) or last - DEFAULT_DAYS
+        first = _day("query.first_day", query.first_day) or max(last, FIRST_LAST_DAY) - DEFAULT_DAYS
         if first > last:
             raise _invalid("query.first_day", "must not be after last_day")
         return UsageSelection(

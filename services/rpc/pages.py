@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import hmac
 import json
@@ -51,7 +50,7 @@ class PageTokens:
             padded = token + "=" * (-len(token) % 4)
             position, digest = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
             given = bytes.fromhex(digest)
-        except (ValueError, TypeError, binascii.Error):
+        except (ValueError, TypeError, RecursionError):  # `binascii.Error` is a ValueError
             raise PageTokenInvalid from None
         if not isinstance(position, str) or not hmac.compare_digest(
             given, self._digest(position, query, owner)

@@ -8,13 +8,15 @@ to read to know who did what.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from functools import cache
 from typing import Any
 
-from google.protobuf import json_format
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf import json_format, text_format
+from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
+
+from services.rpc.message_fields import reaches, submessages
 
 MAX_FACTS = 32
 MAX_DEPTH = 4
@@ -37,7 +39,7 @@ def redacted(message: Message) -> Message:
 
     It is the message itself where its type has none, else a copy.
     """
-    if not _may_hold_secrets(message.DESCRIPTOR):
+    if not reaches(message.DESCRIPTOR, _is_secret):
         return message
     copy = type(message)()
     copy.CopyFrom(message)
@@ -45,38 +47,17 @@ def redacted(message: Message) -> Message:
     return copy
 
 
-@cache
-def _may_hold_secrets(descriptor: Descriptor) -> bool:
-    """Whether a redacted field can be anywhere in messages of this type."""
-    waiting, known = [descriptor], {descriptor}
-    while waiting:
-        for field in waiting.pop().fields:
-            if field.GetOptions().debug_redact:
-                return True
-            if field.message_type is not None and field.message_type not in known:
-                known.add(field.message_type)
-                waiting.append(field.message_type)
-    return False
+def _is_secret(field: FieldDescriptor) -> bool:
+    return bool(field.GetOptions().debug_redact)
 
 
 def _redact(message: Message) -> None:
     for field, value in message.ListFields():
-        if field.GetOptions().debug_redact:
+        if _is_secret(field):
             message.ClearField(field.name)
         elif field.message_type is not None:
-            for part in _messages(field, value):
+            for part in submessages(field, value):
                 _redact(part)
-
-
-def _messages(field: FieldDescriptor, value: Any) -> Iterator[Message]:
-    """The messages that a field holds."""
-    if field.message_type is not None and field.message_type.GetOptions().map_entry:
-        if field.message_type.fields_by_name["value"].message_type is not None:
-            yield from value.values()
-    elif field.is_repeated:
-        yield from value
-    else:
-        yield value
 
 
 def facts(message: Message, *, names: bool = True) -> dict[str, str]:
@@ -102,13 +83,24 @@ def _facts(message: Message, prefix: str, names: bool, depth: int) -> Iterator[t
             if _tells(field, names):
                 yield path, _plain(field, value)
         elif field.message_type.full_name in VALUES and not field.is_repeated:
-            yield path, value.ToJsonString()
+            yield path, _shown(value)
         elif depth > 1 and not field.message_type.GetOptions().map_entry:
-            for place, part in enumerate(_messages(field, value)):
+            for place, part in enumerate(submessages(field, value)):
                 if place == MAX_ITEMS:
                     break
                 step = f"{path}[{place}]." if field.is_repeated else f"{path}."
                 yield from _facts(part, step, names, depth - 1)
+
+
+def _shown(value: Any) -> str:
+    """A message that is one value; where that has no form in JSON, what its fields hold.
+
+    What is refused for that is told all the same.
+    """
+    try:
+        return str(value.ToJsonString())
+    except ValueError:
+        return text_format.MessageToString(value, as_one_line=True)
 
 
 def _tells(field: FieldDescriptor, names: bool) -> bool:
@@ -136,6 +128,12 @@ def _plain_one(field: FieldDescriptor, value: Any) -> str:
 
 
 def as_json(message: Message, most_bytes: int) -> str:
-    """A redacted message as one line of JSON; empty where it is longer than that."""
-    text = json_format.MessageToJson(message, indent=None, preserving_proto_field_name=True)
+    """A redacted message as one line of JSON; empty where it is longer than that.
+
+    One that holds what JSON has no form for is a string: its fields as text.
+    """
+    try:
+        text = json_format.MessageToJson(message, indent=None, preserving_proto_field_name=True)
+    except (json_format.SerializeToJsonError, ValueError):
+        text = json.dumps(text_format.MessageToString(message, as_one_line=True))
     return text if len(text.encode()) <= most_bytes else ""

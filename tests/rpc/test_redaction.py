@@ -12,7 +12,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from deploy.envoy.contract import DESCRIPTORS
-from parley.auth.v1 import key_service_pb2, session_service_pb2
+from parley.auth.v1 import key_service_pb2, session_service_pb2, user_service_pb2
 from parley.edge import external_auth_pb2
 from parley.inference.v1 import chat_pb2
 from parley.tools.v1 import tool_service_pb2
@@ -70,6 +70,11 @@ def test_lists_and_times_are_told_in_short() -> None:
     assert found["expire_time"] == "2026-12-24T00:00:00Z"
     assert found["scopes"].startswith("tools.s0,tools.s1,")
     assert found["scopes"].endswith(",…")
+
+
+def test_a_mask_that_names_no_field_is_told_as_it_is() -> None:
+    request = user_service_pb2.UpdateUserRequest(update_mask={"paths": ["passwordHash", "No__Such"]})
+    assert facts(redacted(request)) == {"update_mask": 'paths: "passwordHash" paths: "No__Such"'}
 
 
 def test_what_is_kept_is_bounded() -> None:

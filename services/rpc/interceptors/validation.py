@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import protovalidate
@@ -9,8 +10,10 @@ from google.protobuf.message import Message
 
 from services.rpc.errors import FieldViolation, InvalidRequest
 from services.rpc.interceptors.around import CallInterceptor
+from services.rpc.times import unreadable_times
 
 SHOWN_VIOLATIONS = 32
+NO_TIME = "is no time or span that there is"
 
 
 class Validation(CallInterceptor):
@@ -25,16 +28,21 @@ class Validation(CallInterceptor):
         Raises:
             InvalidRequest: It breaks a rule; every violation is listed.
         """
-        violations = [
-            FieldViolation(_path(found.proto.field), found.proto.message)
-            for found in self._validator.collect_violations(message)
-        ]
+        violations = list(self._violations(message))
         if violations:
             first = violations[0]
             more = f" (and {len(violations) - 1} more)" if len(violations) > 1 else ""
             raise InvalidRequest(
                 f"{first.field}: {first.description}{more}", violations=violations[:SHOWN_VIOLATIONS]
             )
+
+    def _violations(self, message: Message) -> Iterator[FieldViolation]:
+        """What is wrong with a message. The rules are not asked about times that they could not read."""
+        unreadable = list(unreadable_times(message))
+        yield from (FieldViolation(path, NO_TIME) for path in unreadable)
+        if not unreadable:
+            for found in self._validator.collect_violations(message):
+                yield FieldViolation(_path(found.proto.field), found.proto.message)
 
 
 def _path(path: Any) -> str:

@@ -29,7 +29,7 @@ from parley.auth.v1 import audit_pb2 as parley_dot_auth_dot_v1_dot_audit__pb2
 from parley.policy.v1 import policy_pb2 as parley_dot_policy_dot_v1_dot_policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"parley/auth/v1/audit_service.proto\x12\x0eparley.auth.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aparley/auth/v1/audit.proto\x1a\x1dparley/policy/v1/policy.proto\"\xb3\x02\n\x0b\x41uditFilter\x12\x1a\n\ttenant_id\x18\x01 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x18\n\x07user_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x17\n\x06key_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1b\n\nrequest_id\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12\x1f\n\rmethod_prefix\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x12\x39\n\x08\x64\x65\x63ision\x18\x06 \x01(\x0e\x32\x1d.parley.auth.v1.AuditDecisionB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12.\n\nstart_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"N\n\x13RecordEventsRequest\x12\x37\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1a.parley.auth.v1.AuditEventB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xf4\x03\"\x16\n\x14RecordEventsResponse\"\x81\x01\n\x17ListAuditRecordsRequest\x12+\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1b.parley.auth.v1.AuditFilter\x12\x1b\n\tpage_size\x18\x02 \x01(\rB\x08\xbaH\x05*\x03\x18\xe8\x07\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"a\n\x18ListAuditRecordsResponse\x12,\n\x07records\x18\x01 \x03(\x0b\x32\x1b.parley.auth.v1.AuditRecord\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"w\n\x18WatchAuditRecordsRequest\x12+\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1b.parley.auth.v1.AuditFilter\x12\x1b\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x04H\x00\x88\x01\x01\x42\x11\n\x0f_after_sequence\"I\n\x19WatchAuditRecordsResponse\x12,\n\x07records\x18\x01 \x03(\x0b\x32\x1b.parley.auth.v1.AuditRecord\"\x14\n\x12VerifyAuditRequest\"\xae\x01\n\x13VerifyAuditResponse\x12\x31\n\x08progress\x18\x01 \x01(\x0b\x32\x1d.parley.auth.v1.AuditProgressH\x00\x12+\n\x05\x66\x61ult\x18\x02 \x01(\x0b\x32\x1a.parley.auth.v1.AuditFaultH\x00\x12/\n\x07summary\x18\x03 \x01(\x0b\x32\x1c.parley.auth.v1.AuditSummaryH\x00\x42\x06\n\x04step\"2\n\rAuditProgress\x12\x0f\n\x07records\x18\x01 \x01(\x04\x12\x10\n\x08sequence\x18\x02 \x01(\x04\"\x98\x02\n\nAuditFault\x12-\n\x04kind\x18\x01 \x01(\x0e\x32\x1f.parley.auth.v1.AuditFault.Kind\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x15\n\rlast_sequence\x18\x03 \x01(\x04\x12\x0f\n\x07message\x18\x04 \x01(\t\"\xa0\x01\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x10\n\x0cKIND_CHANGED\x10\x01\x12\x10\n\x0cKIND_REMOVED\x10\x02\x12\x12\n\x0eKIND_REORDERED\x10\x03\x12\x0c\n\x08KIND_CUT\x10\x04\x12\x12\n\x0eKIND_REWRITTEN\x10\x05\x12\x13\n\x0fKIND_UNANCHORED\x10\x06\x12\x13\n\x0fKIND_CHECKPOINT\x10\x07\"\x9b\x01\n\x0c\x41uditSummary\x12\x0f\n\x07records\x18\x01 \x01(\x04\x12\x16\n\x0e\x66irst_sequence\x18\x02 \x01(\x04\x12\x15\n\rlast_sequence\x18\x03 \x01(\x04\x12\x0c\n\x04hash\x18\x04 \x01(\t\x12\x13\n\x0b\x63heckpoints\x18\x05 \x01(\x04\x12\x18\n\x10vouched_sequence\x18\x06 \x01(\x04\x12\x0e\n\x06\x66\x61ults\x18\x07 \x01(\x04\"H\n\x19\x45xportAuditRecordsRequest\x12+\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1b.parley.auth.v1.AuditFilter\"J\n\x1a\x45xportAuditRecordsResponse\x12,\n\x07records\x18\x01 \x03(\x0b\x32\x1b.parley.auth.v1.AuditRecord2\x80\x06\n\x0c\x41uditService\x12h\n\x0cRecordEvents\x12#.parley.auth.v1.RecordEventsRequest\x1a$.parley.auth.v1.RecordEventsResponse\"\r\x90\x02\x02\xaa\xfd\x1b\x06\x10\x01\"\x02\x02\x03\x12\x9c\x01\n\x10ListAuditRecords\x12\'.parley.auth.v1.ListAuditRecordsRequest\x1a(.parley.auth.v1.ListAuditRecordsResponse\"5\x90\x02\x01\xaa\xfd\x1b\x11\n\x0f\x61uth.audit.read\x82\xd3\xe4\x93\x02\x17\x12\x15/api/v1/audit/records\x12\xa7\x01\n\x11WatchAuditRecords\x12(.parley.auth.v1.WatchAuditRecordsRequest\x1a).parley.auth.v1.WatchAuditRecordsResponse\";\x90\x02\x01\xaa\xfd\x1b\x11\n\x0f\x61uth.audit.read\x82\xd3\xe4\x93\x02\x1d\x12\x1b/api/v1/audit/records:watch0\x01\x12\x8e\x01\n\x0bVerifyAudit\x12\".parley.auth.v1.VerifyAuditRequest\x1a#.parley.auth.v1.VerifyAuditResponse\"4\x90\x02\x01\xaa\xfd\x1b\x11\n\x0f\x61uth.audit.read\x82\xd3\xe4\x93\x02\x16\x12\x14/api/v1/audit:verify0\x01\x12\xab\x01\n\x12\x45xportAuditRecords\x12).parley.auth.v1.ExportAuditRecordsRequest\x1a*.parley.auth.v1.ExportAuditRecordsResponse\"<\x90\x02\x01\xaa\xfd\x1b\x11\n\x0f\x61uth.audit.read\x82\xd3\xe4\x93\x02\x1e\x12\x1c/api/v1/audit/records:export0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"parley/auth/v1/audit_service.proto\x12\x0eparley.auth.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1aparley/auth/v1/audit.proto\x1a\x1dparley/policy/v1/policy.proto\"\x9c\x03\n\x0b\x41uditFilter\x12/\n\ttenant_id\x18\x01 \x01(\tB\x1c\xbaH\x19r\x17\x18@2\x13^[^\\x00-\\x1f\\x7f]*$\x12-\n\x07user_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x18@2\x13^[^\\x00-\\x1f\\x7f]*$\x12,\n\x06key_id\x18\x03 \x01(\tB\x1c\xbaH\x19r\x17\x18@2\x13^[^\\x00-\\x1f\\x7f]*$\x12\x30\n\nrequest_id\x18\x04 \x01(\tB\x1c\xbaH\x19r\x17\x18@2\x13^[^\\x00-\\x1f\\x7f]*$\x12\x34\n\rmethod_prefix\x18\x05 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x02\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x39\n\x08\x64\x65\x63ision\x18\x06 \x01(\x0e\x32\x1d.parley.auth.v1.AuditDecisionB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12.\n\nstart_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"N\n\x13RecordEventsRequest\x12\x37\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1a.parley.auth.v1.AuditEventB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\xf4\x03\"\x16\n\x14RecordEventsResponse\"\x81\x01\n\x17ListAuditRecordsRequest\x12+\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1b.parley.auth.v1.AuditFilter\x12\x1b\n\tpage_size\x18\x02 \x01(\rB\x08\xbaH\x05*\x03\x18\xe8\x07\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"a\n\x18ListAuditRecordsResponse\x12,\n\x07records\x18\x01 \x03(\x0b\x32\x1b.parley.auth.v1.AuditRecord\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x88\x01\n\x18WatchAuditRecordsRequest\x12+\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1b.parley.auth.v1.AuditFilter\x12,\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x04\x42\x0f\xbaH\x0c\x32\n\x18\xff\xff\xff\xff\xff\xff\xff\xff\x7fH\x00\x88\x01\x01\x42\x11\n\x0f_after_sequence\"I\n\x19WatchAuditRecordsResponse\x12,\n\x07records\x18\x01 \x03(\x0b\x32\x1b.parley.auth.v1.AuditRecord\"\x14\n\x12VerifyAuditRequest\"\xae\x01\n\x13VerifyAuditResponse\x12\x31\n\x08progress\x18\x01 \x01(\x0b\x32\x1d.parley.auth.v1.AuditProgressH\x00\x12+\n\x05\x66\x61ult\x18\x02 \x01(\x0b\x32\x1a.parley.auth.v1.AuditFaultH\x00\x12/\n\x07summary\x18\x03 \x01(\x0b\x32\x1c.parley.auth.v1.AuditSummaryH\x00\x42\x06\n\x04step\"2\n\rAuditProgress\x12\x0f\n\x07records\x18\x01 \x01(\x04\x12\x10\n\x08sequence\x18\x02 \x01(\x04\"\x98\x02\n\nAuditFault\x12-\n\x04kind\x18\x01 \x01(\x0e\x32\x1f.parley.auth.v1.AuditFault.Kind\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\x15\n\rlast_sequence\x18\x03 \x01(\x04\x12\x0f\n\x07message\x18\x04 \x01(\t\"\xa0\x01\n\x04Kind\x12\x14\n\x10KIND_UNSPECIFIED\x10\x00\x12\x10\n\x0cKIND_CHANGED\x10\x01\x12\x10\n\x0cKIND_REMOVED\x10\x02\x12\x12\n\x0eKIND_REORDERED\x10\x03\x12\x0c\n\x08KIND_CUT\x10\x04\x12\x12\n\x0eKIND_REWRITTEN\x10\x05\x12\x13\n\x0fKIND_UNANCHORED\x10\x06\x12\x13\n\x0fKIND_CHECKPOINT\x10\x07\"\x9b\x01\n\x0c\x41uditSummary\x12\x0f\n\x07records\x18\x01 \x01(\x04\x12\x16\n\x0e\x66irst_sequence\x18\x02 \x01(\x04\x12\x15\n\rlast_sequence\x18\x03 \x01(\x04\x12\x0c\n\x04hash\x18\x04 \x01(\t\x12\x13\n\x0b\x63heckpoints\x18\x05 \x01(\x04\x12\x18\n\x10vouched_sequence\x18\x06 \x01(\x04\x12\x0e\n\x06\x66\x61ults\x18\x07 \x01(\x04\"H\n\x19\x45xportAuditRecordsRequest\x12+\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1b.parley.auth.v1.AuditFilter\"J\n\x1a\x45xportAuditRecordsResponse\x12,\n\x07records\x18\x01 \x03(\x0b\x32\x1b.parley.auth.v1.AuditRecord2\x80\x06\n\x0c\x41uditService\x12h\n\x0cRecordEvents\x12#.parley.auth.v1.RecordEventsRequest\x1a$.parley.auth.v1.RecordEventsResponse\"\r\x90\x02\x02\xaa\xfd\x1b\x06\x10\x01\"\x02\x02\x03\x12\x9c\x01\n\x10ListAuditRecords\x12\'.parley.auth.v1.ListAuditRecordsRequest\x1a(.parley.auth.v1.ListAuditRecordsResponse\"5\x90\x02\x01\xaa\xfd\x1b\x11\n\x0f\x61uth.audit.read\x82\xd3\xe4\x93\x02\x17\x12\x15/api/v1/audit/records\x12\xa7\x01\n\x11WatchAuditRecords\x12(.parley.auth.v1.WatchAuditRecordsRequest\x1a).parley.auth.v1.WatchAuditRecordsResponse\";\x90\x02\x01\xaa\xfd\x1b\x11\n\x0f\x61uth.audit.read\x82\xd3\xe4\x93\x02\x1d\x12\x1b/api/v1/audit/records:watch0\x01\x12\x8e\x01\n\x0bVerifyAudit\x12\".parley.auth.v1.VerifyAuditRequest\x1a#.parley.auth.v1.VerifyAuditResponse\"4\x90\x02\x01\xaa\xfd\x1b\x11\n\x0f\x61uth.audit.read\x82\xd3\xe4\x93\x02\x16\x12\x14/api/v1/audit:verify0\x01\x12\xab\x01\n\x12\x45xportAuditRecords\x12).parley.auth.v1.ExportAuditRecordsRequest\x1a*.parley.auth.v1.ExportAuditRecordsResponse\"<\x90\x02\x01\xaa\xfd\x1b\x11\n\x0f\x61uth.audit.read\x82\xd3\xe4\x93\x02\x1e\x12\x1c/api/v1/audit/records:export0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,15 +37,15 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'parley.auth.v1.audit_servic
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_AUDITFILTER'].fields_by_name['tenant_id']._loaded_options = None
-  _globals['_AUDITFILTER'].fields_by_name['tenant_id']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_AUDITFILTER'].fields_by_name['tenant_id']._serialized_options = b'\272H\031r\027\030@2\023^[^\\x00-\\x1f\\x7f]*$'
   _globals['_AUDITFILTER'].fields_by_name['user_id']._loaded_options = None
-  _globals['_AUDITFILTER'].fields_by_name['user_id']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_AUDITFILTER'].fields_by_name['user_id']._serialized_options = b'\272H\031r\027\030@2\023^[^\\x00-\\x1f\\x7f]*$'
   _globals['_AUDITFILTER'].fields_by_name['key_id']._loaded_options = None
-  _globals['_AUDITFILTER'].fields_by_name['key_id']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_AUDITFILTER'].fields_by_name['key_id']._serialized_options = b'\272H\031r\027\030@2\023^[^\\x00-\\x1f\\x7f]*$'
   _globals['_AUDITFILTER'].fields_by_name['request_id']._loaded_options = None
-  _globals['_AUDITFILTER'].fields_by_name['request_id']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_AUDITFILTER'].fields_by_name['request_id']._serialized_options = b'\272H\031r\027\030@2\023^[^\\x00-\\x1f\\x7f]*$'
   _globals['_AUDITFILTER'].fields_by_name['method_prefix']._loaded_options = None
-  _globals['_AUDITFILTER'].fields_by_name['method_prefix']._serialized_options = b'\272H\005r\003\030\200\002'
+  _globals['_AUDITFILTER'].fields_by_name['method_prefix']._serialized_options = b'\272H\032r\030\030\200\0022\023^[^\\x00-\\x1f\\x7f]*$'
   _globals['_AUDITFILTER'].fields_by_name['decision']._loaded_options = None
   _globals['_AUDITFILTER'].fields_by_name['decision']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_RECORDEVENTSREQUEST'].fields_by_name['events']._loaded_options = None
@@ -54,6 +54,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTAUDITRECORDSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\005*\003\030\350\007'
   _globals['_LISTAUDITRECORDSREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTAUDITRECORDSREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\005r\003\030\200\010'
+  _globals['_WATCHAUDITRECORDSREQUEST'].fields_by_name['after_sequence']._loaded_options = None
+  _globals['_WATCHAUDITRECORDSREQUEST'].fields_by_name['after_sequence']._serialized_options = b'\272H\0142\n\030\377\377\377\377\377\377\377\377\177'
   _globals['_AUDITSERVICE'].methods_by_name['RecordEvents']._loaded_options = None
   _globals['_AUDITSERVICE'].methods_by_name['RecordEvents']._serialized_options = b'\220\002\002\252\375\033\006\020\001\"\002\002\003'
   _globals['_AUDITSERVICE'].methods_by_name['ListAuditRecords']._loaded_options = None
@@ -65,35 +67,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AUDITSERVICE'].methods_by_name['ExportAuditRecords']._loaded_options = None
   _globals['_AUDITSERVICE'].methods_by_name['ExportAuditRecords']._serialized_options = b'\220\002\001\252\375\033\021\n\017auth.audit.read\202\323\344\223\002\036\022\034/api/v1/audit/records:export'
   _globals['_AUDITFILTER']._serialized_start=206
-  _globals['_AUDITFILTER']._serialized_end=513
-  _globals['_RECORDEVENTSREQUEST']._serialized_start=515
-  _globals['_RECORDEVENTSREQUEST']._serialized_end=593
-  _globals['_RECORDEVENTSRESPONSE']._serialized_start=595
-  _globals['_RECORDEVENTSRESPONSE']._serialized_end=617
-  _globals['_LISTAUDITRECORDSREQUEST']._serialized_start=620
-  _globals['_LISTAUDITRECORDSREQUEST']._serialized_end=749
-  _globals['_LISTAUDITRECORDSRESPONSE']._serialized_start=751
-  _globals['_LISTAUDITRECORDSRESPONSE']._serialized_end=848
-  _globals['_WATCHAUDITRECORDSREQUEST']._serialized_start=850
-  _globals['_WATCHAUDITRECORDSREQUEST']._serialized_end=969
-  _globals['_WATCHAUDITRECORDSRESPONSE']._serialized_start=971
-  _globals['_WATCHAUDITRECORDSRESPONSE']._serialized_end=1044
-  _globals['_VERIFYAUDITREQUEST']._serialized_start=1046
-  _globals['_VERIFYAUDITREQUEST']._serialized_end=1066
-  _globals['_VERIFYAUDITRESPONSE']._serialized_start=1069
-  _globals['_VERIFYAUDITRESPONSE']._serialized_end=1243
-  _globals['_AUDITPROGRESS']._serialized_start=1245
-  _globals['_AUDITPROGRESS']._serialized_end=1295
-  _globals['_AUDITFAULT']._serialized_start=1298
-  _globals['_AUDITFAULT']._serialized_end=1578
-  _globals['_AUDITFAULT_KIND']._serialized_start=1418
-  _globals['_AUDITFAULT_KIND']._serialized_end=1578
-  _globals['_AUDITSUMMARY']._serialized_start=1581
-  _globals['_AUDITSUMMARY']._serialized_end=1736
-  _globals['_EXPORTAUDITRECORDSREQUEST']._serialized_start=1738
-  _globals['_EXPORTAUDITRECORDSREQUEST']._serialized_end=1810
-  _globals['_EXPORTAUDITRECORDSRESPONSE']._serialized_start=1812
-  _globals['_EXPORTAUDITRECORDSRESPONSE']._serialized_end=1886
-  _globals['_AUDITSERVICE']._serialized_start=1889
-  _globals['_AUDITSERVICE']._serialized_end=2657
+  _globals['_AUDITFILTER']._serialized_end=618
+  _globals['_RECORDEVENTSREQUEST']._serialized_start=620
+  _globals['_RECORDEVENTSREQUEST']._serialized_end=698
+  _globals['_RECORDEVENTSRESPONSE']._serialized_start=700
+  _globals['_RECORDEVENTSRESPONSE']._serialized_end=722
+  _globals['_LISTAUDITRECORDSREQUEST']._serialized_start=725
+  _globals['_LISTAUDITRECORDSREQUEST']._serialized_end=854
+  _globals['_LISTAUDITRECORDSRESPONSE']._serialized_start=856
+  _globals['_LISTAUDITRECORDSRESPONSE']._serialized_end=953
+  _globals['_WATCHAUDITRECORDSREQUEST']._serialized_start=956
+  _globals['_WATCHAUDITRECORDSREQUEST']._serialized_end=1092
+  _globals['_WATCHAUDITRECORDSRESPONSE']._serialized_start=1094
+  _globals['_WATCHAUDITRECORDSRESPONSE']._serialized_end=1167
+  _globals['_VERIFYAUDITREQUEST']._serialized_start=1169
+  _globals['_VERIFYAUDITREQUEST']._serialized_end=1189
+  _globals['_VERIFYAUDITRESPONSE']._serialized_start=1192
+  _globals['_VERIFYAUDITRESPONSE']._serialized_end=1366
+  _globals['_AUDITPROGRESS']._serialized_start=1368
+  _globals['_AUDITPROGRESS']._serialized_end=1418
+  _globals['_AUDITFAULT']._serialized_start=1421
+  _globals['_AUDITFAULT']._serialized_end=1701
+  _globals['_AUDITFAULT_KIND']._serialized_start=1541
+  _globals['_AUDITFAULT_KIND']._serialized_end=1701
+  _globals['_AUDITSUMMARY']._serialized_start=1704
+  _globals['_AUDITSUMMARY']._serialized_end=1859
+  _globals['_EXPORTAUDITRECORDSREQUEST']._serialized_start=1861
+  _globals['_EXPORTAUDITRECORDSREQUEST']._serialized_end=1933
+  _globals['_EXPORTAUDITRECORDSRESPONSE']._serialized_start=1935
+  _globals['_EXPORTAUDITRECORDSRESPONSE']._serialized_end=2009
+  _globals['_AUDITSERVICE']._serialized_start=2012
+  _globals['_AUDITSERVICE']._serialized_end=2780
 # @@protoc_insertion_point(module_scope)

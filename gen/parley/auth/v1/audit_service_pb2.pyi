@@ -187,8 +187,8 @@ class WatchAuditRecordsRequest(_message.Message):
     FILTER_FIELD_NUMBER: _builtins.int
     AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
     after_sequence: _builtins.int
-    """Begin after this sequence; 0 begins with the first that is kept. Default:
-    with what is written from now on.
+    """Begin after this sequence; 0 begins with the first that is kept. At most
+    2^63 - 1. Default: with what is written from now on.
     """
     @_builtins.property
     def filter(self) -> Global___AuditFilter:

@@ -28,7 +28,7 @@ from google.api import httpbody_pb2 as google_dot_api_dot_httpbody__pb2
 from parley.policy.v1 import policy_pb2 as parley_dot_policy_dot_v1_dot_policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"parley/auth/v1/usage_service.proto\x12\x0eparley.auth.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1dparley/policy/v1/policy.proto\"\xc5\x02\n\nUsageQuery\x12\x13\n\x0btenant_wide\x18\x01 \x01(\x08\x12\x1a\n\ttenant_id\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18\x1a\x12\x18\n\x07user_id\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18\x1a\x12\x17\n\x06key_id\x18\x04 \x01(\tB\x07\xbaH\x04r\x02\x18\x1a\x12\x17\n\x05model\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x02\x12\x39\n\tfirst_day\x18\x06 \x01(\tB&\xbaH#r!2\x1f^([0-9]{4}-[0-9]{2}-[0-9]{2})?$\x12\x38\n\x08last_day\x18\x07 \x01(\tB&\xbaH#r!2\x1f^([0-9]{4}-[0-9]{2}-[0-9]{2})?$\x12\x45\n\x08group_by\x18\x08 \x03(\x0e\x32\x1e.parley.auth.v1.UsageDimensionB\x13\xbaH\x10\x92\x01\r\x10\x04\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\"\xd2\x01\n\x08UsageSum\x12\x0b\n\x03\x64\x61y\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0e\n\x06key_id\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x10\n\x08requests\x18\x05 \x01(\x04\x12\x15\n\rprompt_tokens\x18\x06 \x01(\x04\x12\x1c\n\x14\x63\x61\x63hed_prompt_tokens\x18\x07 \x01(\x04\x12\x19\n\x11\x63ompletion_tokens\x18\x08 \x01(\x04\x12\x12\n\ntool_calls\x18\t \x01(\x04\x12\x13\n\x0b\x63ost_micros\x18\n \x01(\x04\"y\n\x11QueryUsageRequest\x12)\n\x05query\x18\x01 \x01(\x0b\x32\x1a.parley.auth.v1.UsageQuery\x12\x1b\n\tpage_size\x18\x02 \x01(\rB\x08\xbaH\x05*\x03\x18\xe8\x07\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"~\n\x12QueryUsageResponse\x12&\n\x04sums\x18\x01 \x03(\x0b\x32\x18.parley.auth.v1.UsageSum\x12\'\n\x05total\x18\x02 \x01(\x0b\x32\x18.parley.auth.v1.UsageSum\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\"a\n\x11WatchUsageRequest\x12)\n\x05query\x18\x01 \x01(\x0b\x32\x1a.parley.auth.v1.UsageQuery\x12!\n\x10interval_seconds\x18\x02 \x01(\rB\x07\xbaH\x04*\x02\x18<\"e\n\x12WatchUsageResponse\x12&\n\x04sums\x18\x01 \x03(\x0b\x32\x18.parley.auth.v1.UsageSum\x12\'\n\x05total\x18\x02 \x01(\x0b\x32\x18.parley.auth.v1.UsageSum\"?\n\x12\x45xportUsageRequest\x12)\n\x05query\x18\x01 \x01(\x0b\x32\x1a.parley.auth.v1.UsageQuery*\x98\x01\n\x0eUsageDimension\x12\x1f\n\x1bUSAGE_DIMENSION_UNSPECIFIED\x10\x00\x12\x17\n\x13USAGE_DIMENSION_DAY\x10\x01\x12\x18\n\x14USAGE_DIMENSION_USER\x10\x02\x12\x17\n\x13USAGE_DIMENSION_KEY\x10\x03\x12\x19\n\x15USAGE_DIMENSION_MODEL\x10\x04\x32\xf2\x02\n\x0cUsageService\x12s\n\nQueryUsage\x12!.parley.auth.v1.QueryUsageRequest\x1a\".parley.auth.v1.QueryUsageResponse\"\x1e\x90\x02\x01\xaa\xfd\x1b\x02\x18\x01\x82\xd3\xe4\x93\x02\x0f\x12\r/api/v1/usage\x12{\n\nWatchUsage\x12!.parley.auth.v1.WatchUsageRequest\x1a\".parley.auth.v1.WatchUsageResponse\"$\x90\x02\x01\xaa\xfd\x1b\x02\x18\x01\x82\xd3\xe4\x93\x02\x15\x12\x13/api/v1/usage:watch0\x01\x12p\n\x0b\x45xportUsage\x12\".parley.auth.v1.ExportUsageRequest\x1a\x14.google.api.HttpBody\"%\x90\x02\x01\xaa\xfd\x1b\x02\x18\x01\x82\xd3\xe4\x93\x02\x16\x12\x14/api/v1/usage:export0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"parley/auth/v1/usage_service.proto\x12\x0eparley.auth.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a\x1dparley/policy/v1/policy.proto\"\x99\x03\n\nUsageQuery\x12\x13\n\x0btenant_wide\x18\x01 \x01(\x08\x12/\n\ttenant_id\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x18\x1a\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12-\n\x07user_id\x18\x03 \x01(\tB\x1c\xbaH\x19r\x17\x18\x1a\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12,\n\x06key_id\x18\x04 \x01(\tB\x1c\xbaH\x19r\x17\x18\x1a\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12,\n\x05model\x18\x05 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x02\x32\x13^[^\\x00-\\x1f\\x7f]*$\x12\x39\n\tfirst_day\x18\x06 \x01(\tB&\xbaH#r!2\x1f^([0-9]{4}-[0-9]{2}-[0-9]{2})?$\x12\x38\n\x08last_day\x18\x07 \x01(\tB&\xbaH#r!2\x1f^([0-9]{4}-[0-9]{2}-[0-9]{2})?$\x12\x45\n\x08group_by\x18\x08 \x03(\x0e\x32\x1e.parley.auth.v1.UsageDimensionB\x13\xbaH\x10\x92\x01\r\x10\x04\x18\x01\"\x07\x82\x01\x04\x10\x01 \x00\"\xd2\x01\n\x08UsageSum\x12\x0b\n\x03\x64\x61y\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0e\n\x06key_id\x18\x03 \x01(\t\x12\r\n\x05model\x18\x04 \x01(\t\x12\x10\n\x08requests\x18\x05 \x01(\x04\x12\x15\n\rprompt_tokens\x18\x06 \x01(\x04\x12\x1c\n\x14\x63\x61\x63hed_prompt_tokens\x18\x07 \x01(\x04\x12\x19\n\x11\x63ompletion_tokens\x18\x08 \x01(\x04\x12\x12\n\ntool_calls\x18\t \x01(\x04\x12\x13\n\x0b\x63ost_micros\x18\n \x01(\x04\"y\n\x11QueryUsageRequest\x12)\n\x05query\x18\x01 \x01(\x0b\x32\x1a.parley.auth.v1.UsageQuery\x12\x1b\n\tpage_size\x18\x02 \x01(\rB\x08\xbaH\x05*\x03\x18\xe8\x07\x12\x1c\n\npage_token\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x10\"~\n\x12QueryUsageResponse\x12&\n\x04sums\x18\x01 \x03(\x0b\x32\x18.parley.auth.v1.UsageSum\x12\'\n\x05total\x18\x02 \x01(\x0b\x32\x18.parley.auth.v1.UsageSum\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\"a\n\x11WatchUsageRequest\x12)\n\x05query\x18\x01 \x01(\x0b\x32\x1a.parley.auth.v1.UsageQuery\x12!\n\x10interval_seconds\x18\x02 \x01(\rB\x07\xbaH\x04*\x02\x18<\"e\n\x12WatchUsageResponse\x12&\n\x04sums\x18\x01 \x03(\x0b\x32\x18.parley.auth.v1.UsageSum\x12\'\n\x05total\x18\x02 \x01(\x0b\x32\x18.parley.auth.v1.UsageSum\"?\n\x12\x45xportUsageRequest\x12)\n\x05query\x18\x01 \x01(\x0b\x32\x1a.parley.auth.v1.UsageQuery*\x98\x01\n\x0eUsageDimension\x12\x1f\n\x1bUSAGE_DIMENSION_UNSPECIFIED\x10\x00\x12\x17\n\x13USAGE_DIMENSION_DAY\x10\x01\x12\x18\n\x14USAGE_DIMENSION_USER\x10\x02\x12\x17\n\x13USAGE_DIMENSION_KEY\x10\x03\x12\x19\n\x15USAGE_DIMENSION_MODEL\x10\x04\x32\xf2\x02\n\x0cUsageService\x12s\n\nQueryUsage\x12!.parley.auth.v1.QueryUsageRequest\x1a\".parley.auth.v1.QueryUsageResponse\"\x1e\x90\x02\x01\xaa\xfd\x1b\x02\x18\x01\x82\xd3\xe4\x93\x02\x0f\x12\r/api/v1/usage\x12{\n\nWatchUsage\x12!.parley.auth.v1.WatchUsageRequest\x1a\".parley.auth.v1.WatchUsageResponse\"$\x90\x02\x01\xaa\xfd\x1b\x02\x18\x01\x82\xd3\xe4\x93\x02\x15\x12\x13/api/v1/usage:watch0\x01\x12p\n\x0b\x45xportUsage\x12\".parley.auth.v1.ExportUsageRequest\x1a\x14.google.api.HttpBody\"%\x90\x02\x01\xaa\xfd\x1b\x02\x18\x01\x82\xd3\xe4\x93\x02\x16\x12\x14/api/v1/usage:export0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,13 +36,13 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'parley.auth.v1.usage_servic
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_USAGEQUERY'].fields_by_name['tenant_id']._loaded_options = None
-  _globals['_USAGEQUERY'].fields_by_name['tenant_id']._serialized_options = b'\272H\004r\002\030\032'
+  _globals['_USAGEQUERY'].fields_by_name['tenant_id']._serialized_options = b'\272H\031r\027\030\0322\023^[^\\x00-\\x1f\\x7f]*$'
   _globals['_USAGEQUERY'].fields_by_name['user_id']._loaded_options = None
-  _globals['_USAGEQUERY'].fields_by_name['user_id']._serialized_options = b'\272H\004r\002\030\032'
+  _globals['_USAGEQUERY'].fields_by_name['user_id']._serialized_options = b'\272H\031r\027\030\0322\023^[^\\x00-\\x1f\\x7f]*$'
   _globals['_USAGEQUERY'].fields_by_name['key_id']._loaded_options = None
-  _globals['_USAGEQUERY'].fields_by_name['key_id']._serialized_options = b'\272H\004r\002\030\032'
+  _globals['_USAGEQUERY'].fields_by_name['key_id']._serialized_options = b'\272H\031r\027\030\0322\023^[^\\x00-\\x1f\\x7f]*$'
   _globals['_USAGEQUERY'].fields_by_name['model']._loaded_options = None
-  _globals['_USAGEQUERY'].fields_by_name['model']._serialized_options = b'\272H\005r\003\030\200\002'
+  _globals['_USAGEQUERY'].fields_by_name['model']._serialized_options = b'\272H\032r\030\030\200\0022\023^[^\\x00-\\x1f\\x7f]*$'
   _globals['_USAGEQUERY'].fields_by_name['first_day']._loaded_options = None
   _globals['_USAGEQUERY'].fields_by_name['first_day']._serialized_options = b'\272H#r!2\037^([0-9]{4}-[0-9]{2}-[0-9]{2})?$'
   _globals['_USAGEQUERY'].fields_by_name['last_day']._loaded_options = None
@@ -61,22 +61,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USAGESERVICE'].methods_by_name['WatchUsage']._serialized_options = b'\220\002\001\252\375\033\002\030\001\202\323\344\223\002\025\022\023/api/v1/usage:watch'
   _globals['_USAGESERVICE'].methods_by_name['ExportUsage']._loaded_options = None
   _globals['_USAGESERVICE'].methods_by_name['ExportUsage']._serialized_options = b'\220\002\001\252\375\033\002\030\001\202\323\344\223\002\026\022\024/api/v1/usage:export'
-  _globals['_USAGEDIMENSION']._serialized_start=1231
-  _globals['_USAGEDIMENSION']._serialized_end=1383
+  _globals['_USAGEDIMENSION']._serialized_start=1315
+  _globals['_USAGEDIMENSION']._serialized_end=1467
   _globals['_USAGEQUERY']._serialized_start=172
-  _globals['_USAGEQUERY']._serialized_end=497
-  _globals['_USAGESUM']._serialized_start=500
-  _globals['_USAGESUM']._serialized_end=710
-  _globals['_QUERYUSAGEREQUEST']._serialized_start=712
-  _globals['_QUERYUSAGEREQUEST']._serialized_end=833
-  _globals['_QUERYUSAGERESPONSE']._serialized_start=835
-  _globals['_QUERYUSAGERESPONSE']._serialized_end=961
-  _globals['_WATCHUSAGEREQUEST']._serialized_start=963
-  _globals['_WATCHUSAGEREQUEST']._serialized_end=1060
-  _globals['_WATCHUSAGERESPONSE']._serialized_start=1062
-  _globals['_WATCHUSAGERESPONSE']._serialized_end=1163
-  _globals['_EXPORTUSAGEREQUEST']._serialized_start=1165
-  _globals['_EXPORTUSAGEREQUEST']._serialized_end=1228
-  _globals['_USAGESERVICE']._serialized_start=1386
-  _globals['_USAGESERVICE']._serialized_end=1756
+  _globals['_USAGEQUERY']._serialized_end=581
+  _globals['_USAGESUM']._serialized_start=584
+  _globals['_USAGESUM']._serialized_end=794
+  _globals['_QUERYUSAGEREQUEST']._serialized_start=796
+  _globals['_QUERYUSAGEREQUEST']._serialized_end=917
+  _globals['_QUERYUSAGERESPONSE']._serialized_start=919
+  _globals['_QUERYUSAGERESPONSE']._serialized_end=1045
+  _globals['_WATCHUSAGEREQUEST']._serialized_start=1047
+  _globals['_WATCHUSAGEREQUEST']._serialized_end=1144
+  _globals['_WATCHUSAGERESPONSE']._serialized_start=1146
+  _globals['_WATCHUSAGERESPONSE']._serialized_end=1247
+  _globals['_EXPORTUSAGEREQUEST']._serialized_start=1249
+  _globals['_EXPORTUSAGEREQUEST']._serialized_end=1312
+  _globals['_USAGESERVICE']._serialized_start=1470
+  _globals['_USAGESERVICE']._serialized_end=1840
 # @@protoc_insertion_point(module_scope)

@@ -29,7 +29,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from parley.policy.v1 import policy_pb2 as parley_dot_policy_dot_v1_dot_policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!parley/auth/v1/user_service.proto\x12\x0eparley.auth.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dparley/policy/v1/policy.proto\"\xf8\x02\n\x04User\x12\x33\n\x07user_id\x18\x01 \x01(\tB\"\xbaH\x1fr\x1a\x32\x18^[0-9A-HJKMNP-TV-Z]{26}$\xd8\x01\x01\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x10\n\x08username\x18\x03 \x01(\t\x12\x1e\n\x0c\x64isplay_name\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12&\n\x04kind\x18\x05 \x01(\x0e\x32\x18.parley.auth.v1.UserKind\x12\x36\n\x05roles\x18\x06 \x03(\tB\'\xbaH$\x92\x01!\x10 \x18\x01\"\x1br\x19\x32\x17^[a-z][a-z0-9_-]{0,62}$\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x64isable_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1c\n\x14must_change_password\x18\t \x01(\x08\x12\x15\n\x04\x65tag\x18\n \x01(\tB\x07\xbaH\x04r\x02\x18@\"\xfd\x01\n\x11\x43reateUserRequest\x12=\n\x08username\x18\x01 \x01(\tB+\xbaH(r&2$^[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}$\x12\x1e\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x30\n\x04kind\x18\x03 \x01(\x0e\x32\x18.parley.auth.v1.UserKindB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x36\n\x05roles\x18\x04 \x03(\tB\'\xbaH$\x92\x01!\x10 \x18\x01\"\x1br\x19\x32\x17^[a-z][a-z0-9_-]{0,62}$\x12\x1f\n\nrequest_id\x18\x05 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"X\n\x12\x43reateUserResponse\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.parley.auth.v1.User\x12\x1e\n\x11one_time_password\x18\x02 \x01(\tB\x03\x80\x01\x01\"B\n\x0eGetUserRequest\x12\x30\n\x07user_id\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a\x32\x18^[0-9A-HJKMNP-TV-Z]{26}$\"5\n\x0fGetUserResponse\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.parley.auth.v1.User\"\xed\x01\n\x10ListUsersRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\rB\x08\xbaH\x05*\x03\x18\xe8\x07\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x30\n\x04kind\x18\x03 \x01(\x0e\x32\x18.parley.auth.v1.UserKindB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x32\n\x05state\x18\x04 \x01(\x0e\x32\x19.parley.auth.v1.UserStateB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x15\n\x04role\x18\x05 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12!\n\x0fusername_prefix\x18\x06 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\"Q\n\x11ListUsersResponse\x12#\n\x05users\x18\x01 \x03(\x0b\x32\x14.parley.auth.v1.User\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"x\n\x11UpdateUserRequest\x12*\n\x04user\x18\x01 \x01(\x0b\x32\x14.parley.auth.v1.UserB\x06\xbaH\x03\xc8\x01\x01\x12\x37\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x06\xbaH\x03\xc8\x01\x01\"8\n\x12UpdateUserResponse\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.parley.auth.v1.User\"F\n\x12\x44isableUserRequest\x12\x30\n\x07user_id\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a\x32\x18^[0-9A-HJKMNP-TV-Z]{26}$\"9\n\x13\x44isableUserResponse\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.parley.auth.v1.User\"E\n\x11\x45nableUserRequest\x12\x30\n\x07user_id\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a\x32\x18^[0-9A-HJKMNP-TV-Z]{26}$\"8\n\x12\x45nableUserResponse\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.parley.auth.v1.User\"H\n\x14ResetPasswordRequest\x12\x30\n\x07user_id\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a\x32\x18^[0-9A-HJKMNP-TV-Z]{26}$\"7\n\x15ResetPasswordResponse\x12\x1e\n\x11one_time_password\x18\x01 \x01(\tB\x03\x80\x01\x01\"e\n\x15\x43hangePasswordRequest\x12\'\n\x10\x63urrent_password\x18\x01 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x05\x10\x01\x18\x80\x08\x12#\n\x0cnew_password\x18\x02 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x05\x10\x0c\x18\x80\x08\"\x18\n\x16\x43hangePasswordResponse*R\n\x08UserKind\x12\x19\n\x15USER_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10USER_KIND_PERSON\x10\x01\x12\x15\n\x11USER_KIND_SERVICE\x10\x02*W\n\tUserState\x12\x1a\n\x16USER_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11USER_STATE_ACTIVE\x10\x01\x12\x17\n\x13USER_STATE_DISABLED\x10\x02\x32\x9c\t\n\x0bUserService\x12\x83\x01\n\nCreateUser\x12!.parley.auth.v1.CreateUserRequest\x1a\".parley.auth.v1.CreateUserResponse\".\xaa\xfd\x1b\x12\n\x10\x61uth.users.write\x82\xd3\xe4\x93\x02\x12\"\r/api/v1/users:\x01*\x12\x83\x01\n\x07GetUser\x12\x1e.parley.auth.v1.GetUserRequest\x1a\x1f.parley.auth.v1.GetUserResponse\"7\x90\x02\x01\xaa\xfd\x1b\x11\n\x0f\x61uth.users.read\x82\xd3\xe4\x93\x02\x19\x12\x17/api/v1/users/{user_id}\x12\x7f\n\tListUsers\x12 .parley.auth.v1.ListUsersRequest\x1a!.parley.auth.v1.ListUsersResponse\"-\x90\x02\x01\xaa\xfd\x1b\x11\n\x0f\x61uth.users.read\x82\xd3\xe4\x93\x02\x0f\x12\r/api/v1/users\x12\x92\x01\n\nUpdateUser\x12!.parley.auth.v1.UpdateUserRequest\x1a\".parley.auth.v1.UpdateUserResponse\"=\xaa\xfd\x1b\x12\n\x10\x61uth.users.write\x82\xd3\xe4\x93\x02!2\x1c/api/v1/users/{user.user_id}:\x01*\x12\x9b\x01\n\x0b\x44isableUser\x12\".parley.auth.v1.DisableUserRequest\x1a#.parley.auth.v1.DisableUserResponse\"C\x90\x02\x02\xaa\xfd\x1b\x12\n\x10\x61uth.users.write\x82\xd3\xe4\x93\x02$\"\x1f/api/v1/users/{user_id}:disable:\x01*\x12\x97\x01\n\nEnableUser\x12!.parley.auth.v1.EnableUserRequest\x1a\".parley.auth.v1.EnableUserResponse\"B\x90\x02\x02\xaa\xfd\x1b\x12\n\x10\x61uth.users.write\x82\xd3\xe4\x93\x02#\"\x1e/api/v1/users/{user_id}:enable:\x01*\x12\xa4\x01\n\rResetPassword\x12$.parley.auth.v1.ResetPasswordRequest\x1a%.parley.auth.v1.ResetPasswordResponse\"F\xaa\xfd\x1b\x12\n\x10\x61uth.users.write\x82\xd3\xe4\x93\x02*\"%/api/v1/users/{user_id}:resetPassword:\x01*\x12\x8b\x01\n\x0e\x43hangePassword\x12%.parley.auth.v1.ChangePasswordRequest\x1a&.parley.auth.v1.ChangePasswordResponse\"*\xaa\xfd\x1b\x02\x18\x01\x82\xd3\xe4\x93\x02\x1e\"\x19/api/v1/me:changePassword:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!parley/auth/v1/user_service.proto\x12\x0eparley.auth.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dparley/policy/v1/policy.proto\"\xf8\x02\n\x04User\x12\x33\n\x07user_id\x18\x01 \x01(\tB\"\xbaH\x1fr\x1a\x32\x18^[0-9A-HJKMNP-TV-Z]{26}$\xd8\x01\x01\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x10\n\x08username\x18\x03 \x01(\t\x12\x1e\n\x0c\x64isplay_name\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12&\n\x04kind\x18\x05 \x01(\x0e\x32\x18.parley.auth.v1.UserKind\x12\x36\n\x05roles\x18\x06 \x03(\tB\'\xbaH$\x92\x01!\x10 \x18\x01\"\x1br\x19\x32\x17^[a-z][a-z0-9_-]{0,62}$\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x64isable_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1c\n\x14must_change_password\x18\t \x01(\x08\x12\x15\n\x04\x65tag\x18\n \x01(\tB\x07\xbaH\x04r\x02\x18@\"\xfd\x01\n\x11\x43reateUserRequest\x12=\n\x08username\x18\x01 \x01(\tB+\xbaH(r&2$^[A-Za-z0-9][A-Za-z0-9._@+-]{0,127}$\x12\x1e\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01\x12\x30\n\x04kind\x18\x03 \x01(\x0e\x32\x18.parley.auth.v1.UserKindB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x36\n\x05roles\x18\x04 \x03(\tB\'\xbaH$\x92\x01!\x10 \x18\x01\"\x1br\x19\x32\x17^[a-z][a-z0-9_-]{0,62}$\x12\x1f\n\nrequest_id\x18\x05 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01\"X\n\x12\x43reateUserResponse\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.parley.auth.v1.User\x12\x1e\n\x11one_time_password\x18\x02 \x01(\tB\x03\x80\x01\x01\"B\n\x0eGetUserRequest\x12\x30\n\x07user_id\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a\x32\x18^[0-9A-HJKMNP-TV-Z]{26}$\"5\n\x0fGetUserResponse\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.parley.auth.v1.User\"\x97\x02\n\x10ListUsersRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\rB\x08\xbaH\x05*\x03\x18\xe8\x07\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\x12\x30\n\x04kind\x18\x03 \x01(\x0e\x32\x18.parley.auth.v1.UserKindB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x32\n\x05state\x18\x04 \x01(\x0e\x32\x19.parley.auth.v1.UserStateB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12*\n\x04role\x18\x05 \x01(\tB\x1c\xbaH\x19r\x17\x18@2\x13^[^\\x00-\\x1f\\x7f]*$\x12\x36\n\x0fusername_prefix\x18\x06 \x01(\tB\x1d\xbaH\x1ar\x18\x18\x80\x01\x32\x13^[^\\x00-\\x1f\\x7f]*$\"Q\n\x11ListUsersResponse\x12#\n\x05users\x18\x01 \x03(\x0b\x32\x14.parley.auth.v1.User\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"x\n\x11UpdateUserRequest\x12*\n\x04user\x18\x01 \x01(\x0b\x32\x14.parley.auth.v1.UserB\x06\xbaH\x03\xc8\x01\x01\x12\x37\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\x06\xbaH\x03\xc8\x01\x01\"8\n\x12UpdateUserResponse\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.parley.auth.v1.User\"F\n\x12\x44isableUserRequest\x12\x30\n\x07user_id\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a\x32\x18^[0-9A-HJKMNP-TV-Z]{26}$\"9\n\x13\x44isableUserResponse\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.parley.auth.v1.User\"E\n\x11\x45nableUserRequest\x12\x30\n\x07user_id\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a\x32\x18^[0-9A-HJKMNP-TV-Z]{26}$\"8\n\x12\x45nableUserResponse\x12\"\n\x04user\x18\x01 \x01(\x0b\x32\x14.parley.auth.v1.User\"H\n\x14ResetPasswordRequest\x12\x30\n\x07user_id\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a\x32\x18^[0-9A-HJKMNP-TV-Z]{26}$\"7\n\x15ResetPasswordResponse\x12\x1e\n\x11one_time_password\x18\x01 \x01(\tB\x03\x80\x01\x01\"e\n\x15\x43hangePasswordRequest\x12\'\n\x10\x63urrent_password\x18\x01 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x05\x10\x01\x18\x80\x08\x12#\n\x0cnew_password\x18\x02 \x01(\tB\r\x80\x01\x01\xbaH\x07r\x05\x10\x0c\x18\x80\x08\"\x18\n\x16\x43hangePasswordResponse*R\n\x08UserKind\x12\x19\n\x15USER_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10USER_KIND_PERSON\x10\x01\x12\x15\n\x11USER_KIND_SERVICE\x10\x02*W\n\tUserState\x12\x1a\n\x16USER_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11USER_STATE_ACTIVE\x10\x01\x12\x17\n\x13USER_STATE_DISABLED\x10\x02\x32\x9c\t\n\x0bUserService\x12\x83\x01\n\nCreateUser\x12!.parley.auth.v1.CreateUserRequest\x1a\".parley.auth.v1.CreateUserResponse\".\xaa\xfd\x1b\x12\n\x10\x61uth.users.write\x82\xd3\xe4\x93\x02\x12\"\r/api/v1/users:\x01*\x12\x83\x01\n\x07GetUser\x12\x1e.parley.auth.v1.GetUserRequest\x1a\x1f.parley.auth.v1.GetUserResponse\"7\x90\x02\x01\xaa\xfd\x1b\x11\n\x0f\x61uth.users.read\x82\xd3\xe4\x93\x02\x19\x12\x17/api/v1/users/{user_id}\x12\x7f\n\tListUsers\x12 .parley.auth.v1.ListUsersRequest\x1a!.parley.auth.v1.ListUsersResponse\"-\x90\x02\x01\xaa\xfd\x1b\x11\n\x0f\x61uth.users.read\x82\xd3\xe4\x93\x02\x0f\x12\r/api/v1/users\x12\x92\x01\n\nUpdateUser\x12!.parley.auth.v1.UpdateUserRequest\x1a\".parley.auth.v1.UpdateUserResponse\"=\xaa\xfd\x1b\x12\n\x10\x61uth.users.write\x82\xd3\xe4\x93\x02!2\x1c/api/v1/users/{user.user_id}:\x01*\x12\x9b\x01\n\x0b\x44isableUser\x12\".parley.auth.v1.DisableUserRequest\x1a#.parley.auth.v1.DisableUserResponse\"C\x90\x02\x02\xaa\xfd\x1b\x12\n\x10\x61uth.users.write\x82\xd3\xe4\x93\x02$\"\x1f/api/v1/users/{user_id}:disable:\x01*\x12\x97\x01\n\nEnableUser\x12!.parley.auth.v1.EnableUserRequest\x1a\".parley.auth.v1.EnableUserResponse\"B\x90\x02\x02\xaa\xfd\x1b\x12\n\x10\x61uth.users.write\x82\xd3\xe4\x93\x02#\"\x1e/api/v1/users/{user_id}:enable:\x01*\x12\xa4\x01\n\rResetPassword\x12$.parley.auth.v1.ResetPasswordRequest\x1a%.parley.auth.v1.ResetPasswordResponse\"F\xaa\xfd\x1b\x12\n\x10\x61uth.users.write\x82\xd3\xe4\x93\x02*\"%/api/v1/users/{user_id}:resetPassword:\x01*\x12\x8b\x01\n\x0e\x43hangePassword\x12%.parley.auth.v1.ChangePasswordRequest\x1a&.parley.auth.v1.ChangePasswordResponse\"*\xaa\xfd\x1b\x02\x18\x01\x82\xd3\xe4\x93\x02\x1e\"\x19/api/v1/me:changePassword:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -67,9 +67,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTUSERSREQUEST'].fields_by_name['state']._loaded_options = None
   _globals['_LISTUSERSREQUEST'].fields_by_name['state']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_LISTUSERSREQUEST'].fields_by_name['role']._loaded_options = None
-  _globals['_LISTUSERSREQUEST'].fields_by_name['role']._serialized_options = b'\272H\004r\002\030@'
+  _globals['_LISTUSERSREQUEST'].fields_by_name['role']._serialized_options = b'\272H\031r\027\030@2\023^[^\\x00-\\x1f\\x7f]*$'
   _globals['_LISTUSERSREQUEST'].fields_by_name['username_prefix']._loaded_options = None
-  _globals['_LISTUSERSREQUEST'].fields_by_name['username_prefix']._serialized_options = b'\272H\005r\003\030\200\001'
+  _globals['_LISTUSERSREQUEST'].fields_by_name['username_prefix']._serialized_options = b'\272H\032r\030\030\200\0012\023^[^\\x00-\\x1f\\x7f]*$'
   _globals['_UPDATEUSERREQUEST'].fields_by_name['user']._loaded_options = None
   _globals['_UPDATEUSERREQUEST'].fields_by_name['user']._serialized_options = b'\272H\003\310\001\001'
   _globals['_UPDATEUSERREQUEST'].fields_by_name['update_mask']._loaded_options = None
@@ -102,10 +102,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USERSERVICE'].methods_by_name['ResetPassword']._serialized_options = b'\252\375\033\022\n\020auth.users.write\202\323\344\223\002*\"%/api/v1/users/{user_id}:resetPassword:\001*'
   _globals['_USERSERVICE'].methods_by_name['ChangePassword']._loaded_options = None
   _globals['_USERSERVICE'].methods_by_name['ChangePassword']._serialized_options = b'\252\375\033\002\030\001\202\323\344\223\002\036\"\031/api/v1/me:changePassword:\001*'
-  _globals['_USERKIND']._serialized_start=2081
-  _globals['_USERKIND']._serialized_end=2163
-  _globals['_USERSTATE']._serialized_start=2165
-  _globals['_USERSTATE']._serialized_end=2252
+  _globals['_USERKIND']._serialized_start=2123
+  _globals['_USERKIND']._serialized_end=2205
+  _globals['_USERSTATE']._serialized_start=2207
+  _globals['_USERSTATE']._serialized_end=2294
   _globals['_USER']._serialized_start=211
   _globals['_USER']._serialized_end=587
   _globals['_CREATEUSERREQUEST']._serialized_start=590
@@ -117,29 +117,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETUSERRESPONSE']._serialized_start=1003
   _globals['_GETUSERRESPONSE']._serialized_end=1056
   _globals['_LISTUSERSREQUEST']._serialized_start=1059
-  _globals['_LISTUSERSREQUEST']._serialized_end=1296
-  _globals['_LISTUSERSRESPONSE']._serialized_start=1298
-  _globals['_LISTUSERSRESPONSE']._serialized_end=1379
-  _globals['_UPDATEUSERREQUEST']._serialized_start=1381
-  _globals['_UPDATEUSERREQUEST']._serialized_end=1501
-  _globals['_UPDATEUSERRESPONSE']._serialized_start=1503
-  _globals['_UPDATEUSERRESPONSE']._serialized_end=1559
-  _globals['_DISABLEUSERREQUEST']._serialized_start=1561
-  _globals['_DISABLEUSERREQUEST']._serialized_end=1631
-  _globals['_DISABLEUSERRESPONSE']._serialized_start=1633
-  _globals['_DISABLEUSERRESPONSE']._serialized_end=1690
-  _globals['_ENABLEUSERREQUEST']._serialized_start=1692
-  _globals['_ENABLEUSERREQUEST']._serialized_end=1761
-  _globals['_ENABLEUSERRESPONSE']._serialized_start=1763
-  _globals['_ENABLEUSERRESPONSE']._serialized_end=1819
-  _globals['_RESETPASSWORDREQUEST']._serialized_start=1821
-  _globals['_RESETPASSWORDREQUEST']._serialized_end=1893
-  _globals['_RESETPASSWORDRESPONSE']._serialized_start=1895
-  _globals['_RESETPASSWORDRESPONSE']._serialized_end=1950
-  _globals['_CHANGEPASSWORDREQUEST']._serialized_start=1952
-  _globals['_CHANGEPASSWORDREQUEST']._serialized_end=2053
-  _globals['_CHANGEPASSWORDRESPONSE']._serialized_start=2055
-  _globals['_CHANGEPASSWORDRESPONSE']._serialized_end=2079
-  _globals['_USERSERVICE']._serialized_start=2255
-  _globals['_USERSERVICE']._serialized_end=3435
+  _globals['_LISTUSERSREQUEST']._serialized_end=1338
+  _globals['_LISTUSERSRESPONSE']._serialized_start=1340
+  _globals['_LISTUSERSRESPONSE']._serialized_end=1421
+  _globals['_UPDATEUSERREQUEST']._serialized_start=1423
+  _globals['_UPDATEUSERREQUEST']._serialized_end=1543
+  _globals['_UPDATEUSERRESPONSE']._serialized_start=1545
+  _globals['_UPDATEUSERRESPONSE']._serialized_end=1601
+  _globals['_DISABLEUSERREQUEST']._serialized_start=1603
+  _globals['_DISABLEUSERREQUEST']._serialized_end=1673
+  _globals['_DISABLEUSERRESPONSE']._serialized_start=1675
+  _globals['_DISABLEUSERRESPONSE']._serialized_end=1732
+  _globals['_ENABLEUSERREQUEST']._serialized_start=1734
+  _globals['_ENABLEUSERREQUEST']._serialized_end=1803
+  _globals['_ENABLEUSERRESPONSE']._serialized_start=1805
+  _globals['_ENABLEUSERRESPONSE']._serialized_end=1861
+  _globals['_RESETPASSWORDREQUEST']._serialized_start=1863
+  _globals['_RESETPASSWORDREQUEST']._serialized_end=1935
+  _globals['_RESETPASSWORDRESPONSE']._serialized_start=1937
+  _globals['_RESETPASSWORDRESPONSE']._serialized_end=1992
+  _globals['_CHANGEPASSWORDREQUEST']._serialized_start=1994
+  _globals['_CHANGEPASSWORDREQUEST']._serialized_end=2095
+  _globals['_CHANGEPASSWORDRESPONSE']._serialized_start=2097
+  _globals['_CHANGEPASSWORDRESPONSE']._serialized_end=2121
+  _globals['_USERSERVICE']._serialized_start=2297
+  _globals['_USERSERVICE']._serialized_end=3477
 # @@protoc_insertion_point(module_scope)
