@@ -24,7 +24,7 @@ from cli.home import Home
 from cli.model import ModelChoice
 from cli.preflight import free_port
 from cli.resources import CoreShare
-from cli.stack import SESSIONS, TOOLS, Stack, StackPlan
+from cli.stack import SESSIONS, TOOLS, Pool, Stack, StackPlan
 from cli.supervisor import Supervisor
 from parley.auth.v1 import session_service_pb2
 from parley.auth.v1.session_service_pb2_grpc import SessionServiceStub
@@ -126,7 +126,7 @@ async def front_door(
     told = {**environment, "PARLEY_EDGE_LISTEN_ADDRESS": address, **NO_FLOOD}
     model = ModelChoice(str(scratch), "none")
     temporary = "TMPDIR"
-    plan = StackPlan(home, model, (CoreShare(()),), None, told, temporary)
+    plan = StackPlan(home, (Pool(model, (CoreShare(()),)),), None, told, temporary)
     authority = open_authority(home)
     issue_missing(authority)
     stack = Stack(plan, authority)

@@ -114,7 +114,7 @@ def _model() -> Finding:
 
 def _memory() -> Finding:
     try:
-        needed = needed_bytes(choose_model(os.environ.get("PARLEY_INFERENCE_MODEL")), 1, KV_BYTES)
+        needed = needed_bytes([choose_model(os.environ.get("PARLEY_INFERENCE_MODEL"))], KV_BYTES)
     except CommandError:
         needed = 0
     available = available_bytes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from cli.failures import CommandError, ExitCode
 
 DEMO = Path(__file__).resolve().parent.parent / "models" / "parley-demo"
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+MODEL_NAME_VARIABLE = "PARLEY_INFERENCE_MODEL_NAME"
 WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
 
 
@@ -44,6 +46,24 @@ def choose_model(asked: str | None) -> ModelChoice:
         "Give --model a folder with config.json and weights, or a Hugging Face name like org/name.",
         ExitCode.MACHINE,
     )
+
+
+def choose_models(asked: Sequence[str], environment: Mapping[str, str]) -> tuple[ModelChoice, ...]:
+    """The models for `--model`, given once or more; see `choose_model`.
+
+    Raises:
+        CommandError: There is no such model, or two would have the same name.
+    """
+    chosen = tuple(map(choose_model, asked))
+    names = [model.name for model in chosen]
+    twice = next((name for name in names if names.count(name) > 1), "")
+    if twice:
+        message = f"Two models are named {twice}."
+        raise CommandError(message, "Their folders' last names must differ.", ExitCode.MACHINE)
+    if len(chosen) > 1 and environment.get(MODEL_NAME_VARIABLE):
+        message = f"{MODEL_NAME_VARIABLE} names one model, and {len(chosen)} are to be served."
+        raise CommandError(message, "Unset it: each has the name of its folder.", ExitCode.MACHINE)
+    return chosen
 
 
 def choose_local_model(asked: str | None) -> ModelChoice:

@@ -6,7 +6,7 @@ import errno
 import shutil
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import psutil
@@ -60,9 +60,10 @@ def available_bytes() -> int:
     return min(available, left)
 
 
-def needed_bytes(model: ModelChoice, replicas: int, kv_bytes: int) -> int:
-    """Memory that a stack on CPU takes."""
-    return SERVICES_BYTES + replicas * (REPLICA_BYTES + int(model.weight_bytes * WEIGHT_FACTOR) + kv_bytes)
+def needed_bytes(served: Iterable[ModelChoice], kv_bytes: int) -> int:
+    """Memory that a stack on CPU takes, with a replica for each of these models."""
+    replicas = (REPLICA_BYTES + int(model.weight_bytes * WEIGHT_FACTOR) + kv_bytes for model in served)
+    return SERVICES_BYTES + sum(replicas)
 
 
 def check_memory(needed: int, available: int) -> None:
@@ -74,7 +75,7 @@ def check_memory(needed: int, available: int) -> None:
     if needed > available:
         raise CommandError(
             f"Too little memory: {needed / GIB:.1f} GiB needed, {available / GIB:.1f} GiB available.",
-            "Choose a smaller model, fewer --replicas, or less PARLEY_INFERENCE_KV_CACHE_BYTES.",
+            "Choose a smaller model, fewer --model and --replicas, or less PARLEY_INFERENCE_KV_CACHE_BYTES.",
             ExitCode.MACHINE,
         )
 

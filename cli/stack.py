@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import secrets
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from cli import probes
 from cli.child import ChildSpec
 from cli.environment import inherited, overrides
 from cli.home import Home, write_private
-from cli.model import ModelChoice
+from cli.model import MODEL_NAME_VARIABLE, ModelChoice
 from cli.preflight import free_port, program
 from cli.resources import CoreShare
 from deploy.certificates import CertificateAuthority
@@ -58,21 +59,32 @@ ENGINE_VARIABLES = ",".join(
 
 
 @dataclass(frozen=True)
+class Pool:
+    """The replicas of one model.
+
+    Attributes:
+        model: What they serve.
+        cores: The cores of each of them.
+    """
+
+    model: ModelChoice
+    cores: tuple[CoreShare, ...]
+
+
+@dataclass(frozen=True)
 class StackPlan:
     """What was asked for.
 
     Attributes:
         home: Where it keeps everything.
-        model: What it serves.
-        cores: The cores of each inference replica.
+        pools: What it serves; the first answers where nobody names a model.
         kv_bytes: KV cache of each replica; None leaves it to the engine, which knows its GPU.
         environment: The person's environment: settings of single processes.
         pass_variables: Further variables for every process, by commas.
     """
 
     home: Home
-    model: ModelChoice
-    cores: tuple[CoreShare, ...]
+    pools: tuple[Pool, ...]
     kv_bytes: int | None
     environment: Mapping[str, str] = field(repr=False)
     pass_variables: str = ""
@@ -95,9 +107,10 @@ class Stack:
         self._plan = plan
         self._authority = authority
         self._passwords = {name: secrets.token_urlsafe(32) for name in STORES}
-        self._replicas = [f"inference-{number}" for number, _ in enumerate(plan.cores, 1)]
+        self._pools = _named(plan.pools)
+        replicas = [name for names in self._pools for name in names]
         self._addresses = {
-            name: plan.listen_address(name) for name in (*STORES, "auth", "tools", "web", *self._replicas)
+            name: plan.listen_address(name) for name in (*STORES, "auth", "tools", "web", *replicas)
         }
 
     def stages(self) -> list[list[ChildSpec]]:
@@ -106,7 +119,9 @@ class Stack:
         The services wait for each other by themselves, so that the engine, which takes longest, is not kept.
         """
         replicas = [
-            self._inference(name, cores) for name, cores in zip(self._replicas, self._plan.cores, strict=True)
+            self._inference(name, pool.model, cores)
+            for names, pool in zip(self._pools, self._plan.pools, strict=True)
+            for name, cores in zip(names, pool.cores, strict=True)
         ]
         return [self._stores(), [self._auth(), *replicas, self._tools(), self._web()], [self._edge()]]
 
@@ -116,7 +131,12 @@ class Stack:
             "LISTEN_ADDRESS": self._plan.edge_address,
             "AUTH_ADDRESSES": json.dumps([self._addresses["auth"]]),
             "TOOLS_ADDRESSES": json.dumps([self._addresses["tools"]]),
-            "MODELS": json.dumps({self._model_name: [self._addresses[name] for name in self._replicas]}),
+            "MODELS": json.dumps(
+                {
+                    self._served_name(pool.model): self._listening(names)
+                    for pool, names in zip(self._plan.pools, self._pools, strict=True)
+                }
+            ),
             "WEB_ADDRESS": self._addresses["web"],
             # Relative to Envoy's working folder, as a socket's whole path may be too long.
             "ADMIN_ADDRESS": f"{UNIX}run/{ADMIN_SOCKET}",
@@ -129,9 +149,11 @@ class Stack:
         """Where the edge's rendered configuration lies."""
         return self._plan.home.folder("run") / "envoy.yaml"
 
-    @property
-    def _model_name(self) -> str:
-        return self._plan.environment.get("PARLEY_INFERENCE_MODEL_NAME", self._plan.model.name)
+    def _served_name(self, model: ModelChoice) -> str:
+        return self._plan.environment.get(MODEL_NAME_VARIABLE, model.name)
+
+    def _listening(self, names: Sequence[str]) -> list[str]:
+        return [self._addresses[name] for name in names]
 
     def _stores(self) -> list[ChildSpec]:
         """What must not vanish in one, what may be thrown away in the other."""
@@ -165,7 +187,7 @@ class Stack:
     def _auth(self) -> ChildSpec:
         folder = self._plan.home.folder("auth")
         observed = {
-            INFERENCE: [f"inference@{self._addresses[name]}" for name in self._replicas],
+            INFERENCE: [f"inference@{self._addresses[name]}" for names in self._pools for name in names],
             TOOLS: [f"tools@{self._addresses['tools']}"],
         }
         own = {
@@ -180,13 +202,14 @@ class Stack:
         own = {
             "AUTH_ADDRESS": self._addresses["auth"],
             "STORE_URL": self._url("store"),
-            "INFERENCE_ADDRESS": f"ipv4:{','.join(self._addresses[name] for name in self._replicas)}",
+            # A model that a tool asks is one of the first pool.
+            "INFERENCE_ADDRESS": f"ipv4:{','.join(self._listening(self._pools[0]))}",
             "WORKSPACE_PATH": str(self._plan.home.folder("workspaces")),
             "WORKSPACE_TEMPLATE_PATH": str(WORKSPACE_TEMPLATE),
         }
         return self._service("tools", TOOLS, own, stop_rank=1)
 
-    def _inference(self, name: str, cores: CoreShare) -> ChildSpec:
+    def _inference(self, name: str, model: ModelChoice, cores: CoreShare) -> ChildSpec:
         database = self._plan.home.folder("inference") / "conversations.db"
         own = {
             "DATABASE_URL": f"sqlite+aiosqlite:///{database}",
@@ -194,13 +217,13 @@ class Stack:
             "TOOLS_ADDRESS": self._addresses["tools"],
             "STORE_URL": self._url("store"),
             "CACHE_URL": self._url("cache"),
-            "MODEL": self._plan.model.source,
-            "MODEL_NAME": self._model_name,
+            "MODEL": model.source,
+            "MODEL_NAME": self._served_name(model),
         }
         if self._plan.kv_bytes is not None:
             own["KV_CACHE_BYTES"] = str(self._plan.kv_bytes)
         machine = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", **cores.environment()}
-        if Path(self._plan.model.source).is_dir():
+        if Path(model.source).is_dir():
             machine["HF_HUB_OFFLINE"] = "1"
         asked = inherited(self._plan.environment, ENGINE_VARIABLES)
         return self._service(
@@ -297,3 +320,9 @@ class Stack:
             "TLS_PRIVATE_KEY_PATH": str(files.private_key),
             "TLS_AUTHORITY_PATH": str(files.authority),
         }
+
+
+def _named(pools: Sequence[Pool]) -> list[list[str]]:
+    """Names for the replicas of each pool, numbered through all of them."""
+    numbers = itertools.count(1)
+    return [[f"inference-{next(numbers)}" for _ in pool.cores] for pool in pools]

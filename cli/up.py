@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Annotated
@@ -20,12 +21,12 @@ from cli.environment import command_settings
 from cli.failures import CommandError, ExitCode, told
 from cli.groups import guarded_groups
 from cli.home import AlreadyHeld, Home, StackState, process_state, this_process
-from cli.model import choose_model
+from cli.model import choose_models
 from cli.preflight import available_bytes, check_files, check_memory, check_port, needed_bytes
 from cli.probes import local_address
 from cli.progress import LiveProgress, PlainProgress, Progress
 from cli.resources import KV_BYTES, CoreShare, runs_on_cpu, share_cores
-from cli.stack import Stack, StackPlan
+from cli.stack import Pool, Stack, StackPlan
 from cli.supervisor import Change, StartFailed, Supervisor, on_stop_signals
 from deploy.certificates import CertificateAuthority
 from parley_client.channel import open_channel
@@ -52,39 +53,45 @@ def up(
     once: Annotated[str, typer.Option(help="Ask this, show the answer, stop.", metavar="QUESTION")] = "",
     ask: Annotated[str, typer.Option(help="Ask this, show the answer, go on.", metavar="QUESTION")] = "",
     model: Annotated[
-        str, typer.Option(help="A model's folder or Hugging Face name.", metavar="PATH_OR_NAME")
-    ] = "",
-    replicas: Annotated[int, typer.Option(help="Inference replicas.", min=1, max=64)] = 1,
+        list[str] | None,
+        typer.Option(help="A model's folder or Hugging Face name; again for more.", metavar="PATH_OR_NAME"),
+    ] = None,
+    replicas: Annotated[int, typer.Option(help="Inference replicas of each model.", min=1, max=64)] = 1,
 ) -> None:
     """Start Parley on this machine and keep it running until Ctrl-C."""
     settings = command_settings(os.environ)
     home = Home(settings.home.absolute())
     try:
         with home.held():
-            plan = make_plan(home, model, replicas, settings.pass_variables)
+            plan = make_plan(home, model or [], replicas, settings.pass_variables)
             asyncio.run(_serve(plan, Demonstration(once or ask, then_stop=bool(once))))
     except AlreadyHeld:
         message = f"Parley already runs from {home.path}."
         raise CommandError(message, "`parley status` shows it, `parley down` ends it.") from None
 
 
-def make_plan(home: Home, model: str, replicas: int, pass_variables: str) -> StackPlan:
+def make_plan(home: Home, models: Sequence[str], replicas: int, pass_variables: str) -> StackPlan:
     """What to start, once the machine was found fit for it.
 
     Raises:
-        CommandError: The model is missing, the port taken, memory too little, or a file missing.
+        CommandError: A model is missing, the port taken, memory too little, or a file missing.
     """
-    chosen = choose_model(model or os.environ.get("PARLEY_INFERENCE_MODEL"))
+    chosen = choose_models(models or [os.environ.get("PARLEY_INFERENCE_MODEL", "")], os.environ)
     on_cpu = runs_on_cpu()
-    cores = share_cores(replicas) if on_cpu else (CoreShare(()),) * replicas
+    count = replicas * len(chosen)
+    cores = share_cores(count) if on_cpu else (CoreShare(()),) * count
+    pools = tuple(
+        Pool(model, cores[first : first + replicas])
+        for model, first in zip(chosen, range(0, count, replicas), strict=True)
+    )
     kv_bytes = int(os.environ.get("PARLEY_INFERENCE_KV_CACHE_BYTES", KV_BYTES))
     told_bytes = kv_bytes if on_cpu else None
-    plan = StackPlan(home, chosen, cores, told_bytes, dict(os.environ), pass_variables)
+    plan = StackPlan(home, pools, told_bytes, dict(os.environ), pass_variables)
     check_files(os.environ)
     host, _, port = plan.edge_address.rpartition(":")
     check_port(host.strip("[]"), int(port))
     if on_cpu:
-        check_memory(needed_bytes(chosen, replicas, kv_bytes), available_bytes())
+        check_memory(needed_bytes(chosen * replicas, kv_bytes), available_bytes())
     return plan
 
 
@@ -116,7 +123,8 @@ def _prepare(plan: StackPlan, progress: Progress) -> CertificateAuthority:
     issued = issue_missing(authority)
     if issued:
         progress.step(f"certificates issued: {', '.join(issued)}")
-    progress.step(f"model {plan.model.name}, {len(plan.cores)} replica(s), logs in {plan.home.path / 'logs'}")
+    served = ", ".join(f"model {pool.model.name}, {len(pool.cores)} replica(s)" for pool in plan.pools)
+    progress.step(f"{served}, logs in {plan.home.path / 'logs'}")
     return authority
 
 

@@ -14,7 +14,7 @@ from cli.certificates import ends_at, issue_missing, open_authority
 from cli.doctor import Finding, sandbox
 from cli.failures import CommandError
 from cli.home import Home, StackState, process_state
-from cli.model import choose_model
+from cli.model import DEMO, MODEL_NAME_VARIABLE, choose_model, choose_models
 from cli.preflight import GIB, check_memory, needed_bytes, program
 from cli.resources import CoreShare, share_cores
 from cli.stack import IDENTITIES
@@ -99,9 +99,19 @@ def test_a_hub_name_is_a_model_and_a_word_is_not() -> None:
         choose_model("name")
 
 
+def test_models_of_one_name_or_under_one_name_are_refused() -> None:
+    twice = [str(DEMO), str(DEMO)]
+    with pytest.raises(CommandError, match="Two models are named parley-demo"):
+        choose_models(twice, {})
+    with pytest.raises(CommandError, match="PARLEY_INFERENCE_MODEL_NAME names one model, and 2"):
+        choose_models([str(DEMO), "org/other"], {MODEL_NAME_VARIABLE: "one"})
+    chosen = choose_models([str(DEMO), "org/other"], {})
+    assert [model.name for model in chosen] == ["parley-demo", "other"]
+
+
 def test_memory_counts_every_replica() -> None:
     model = choose_model(None)
-    one, two = (needed_bytes(model, replicas, GIB) for replicas in (1, 2))
+    one, two = (needed_bytes([model] * replicas, GIB) for replicas in (1, 2))
     assert two - one > 2 * GIB
     check_memory(one, one)
     with pytest.raises(CommandError):

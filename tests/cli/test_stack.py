@@ -1,5 +1,6 @@
 import json
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from cli.home import Home
 from cli.model import ModelChoice
 from cli.probes import local_address
 from cli.resources import CoreShare
-from cli.stack import Stack, StackPlan
+from cli.stack import Pool, Stack, StackPlan
 
 
 @pytest.fixture
@@ -25,7 +26,9 @@ def plan(tmp_path: Path) -> StackPlan:
     }
     model = ModelChoice(str(tmp_path), "toy")
     cores = (CoreShare((1,)), CoreShare((2,)))
-    return StackPlan(Home(tmp_path / "home"), model, cores, 2**28, environment, pass_variables="EXTRA")
+    return StackPlan(
+        Home(tmp_path / "home"), (Pool(model, cores),), 2**28, environment, pass_variables="EXTRA"
+    )
 
 
 @pytest.fixture
@@ -101,6 +104,22 @@ def test_the_edge_and_auth_know_every_replica(stack: Stack, specs: dict[str, Chi
     assert observed["parley.inference.v1.InferenceService"] == [
         f"inference@{address}" for address in replicas
     ]
+
+
+def test_each_model_has_a_pool_of_its_own(plan: StackPlan, stack: Stack) -> None:
+    other = Pool(ModelChoice("org/other", "other"), (CoreShare((3,)),))
+    both = Stack(replace(plan, pools=(*plan.pools, other)), open_authority(plan.home))
+    specs = {spec.name: spec for stage in both.stages() for spec in stage}
+    first, second, third = (specs[f"inference-{number}"] for number in (1, 2, 3))
+    models = json.loads(both.edge_environment()["PARLEY_EDGE_MODELS"])
+    assert models == {"toy": [first.address, second.address], "other": [third.address]}
+    assert next(iter(models)) == "toy"
+    assert third.environment["PARLEY_INFERENCE_MODEL"] == "org/other"
+    assert third.environment["PARLEY_INFERENCE_MODEL_NAME"] == "other"
+    assert "HF_HUB_OFFLINE" not in third.environment
+    assert third.environment["VLLM_CPU_OMP_THREADS_BIND"] == "3"
+    asked = specs["tools"].environment["PARLEY_TOOLS_INFERENCE_ADDRESS"]
+    assert asked == f"ipv4:{first.address},{second.address}"
 
 
 async def test_nothing_that_is_not_there_is_ready(specs: dict[str, ChildSpec]) -> None:
