@@ -36,7 +36,7 @@ class ModelAnswer:
     """What a model answered.
 
     Attributes:
-        text: The answer, without the reasoning.
+        text: The answer, without the reasoning and without white space around it.
         model: The model that gave it.
         finish_reason: Whether it is whole, or why not.
         prompt_tokens: Tokens of the prompt.
@@ -112,7 +112,7 @@ async def _answer(
                 usage = event.usage
             case "finished":
                 reason = _finish_reason(tool, event.finished)
-                text = "".join(pieces)
+                text = "".join(pieces).strip()  # Models that reason begin with empty lines.
                 return ModelAnswer(text, model, reason, usage.prompt_tokens, usage.completion_tokens)
     raise DependencyUnavailable("inference")
 

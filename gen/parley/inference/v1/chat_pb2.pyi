@@ -1390,8 +1390,10 @@ class ToolCallResult(_message.Message):
     A client's tool says what it likes.
     """
     omitted_bytes: _builtins.int
-    """Bytes of the result that were left out of `content`, because it is longer
-    than the model is given; `content` ends by saying so. 0 where it is whole.
+    """Bytes by which `content` is shorter than the result, because that is longer
+    than the model is given. JSON stays JSON: texts, lists and objects that lost
+    their end say so there; other text says so in a last line. 0 where it is
+    whole.
     """
     @_builtins.property
     def error(self) -> _status_pb2.Status:
