@@ -67,8 +67,8 @@ async def _resolve_nothing(_host: str) -> Sequence[str]:
 
 def _index(tools: Iterable[Tool]) -> Iterator[str]:
     yield from [NOTE, "", "# Tools", ""]
-    yield "Each page is made from the tool's schema. The test suite runs the examples, except where they need"
-    yield "an outside server. `parley tools list` shows what you may use."
+    yield "Each page is made from the tool's schema. The test suite runs the examples; those that ask"
+    yield "a server ask one of its own. `parley tools list` shows what you may use."
     yield "[Write your own](../write-a-tool.md) in ten lines."
     for category in Category:
         room = [entry for entry in tools if entry.category is category]

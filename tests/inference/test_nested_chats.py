@@ -174,6 +174,17 @@ async def test_a_model_that_is_asked_by_a_tool_answers_it(
     assert (turn.sampling.temperature, engine.budgets, turn.tools) == (0, [7], ())
 
 
+async def test_the_example_gives_what_it_says(platform: Platform, run: Run, execute: Execute) -> None:
+    """But for the model's name and the tokens, which are the scripted one's."""
+    _, metadata = await platform.auth.key()
+    [example] = llm_chat_tool(None).examples
+    async with run(ScriptedEngine(says(example.result["answer"]))):
+        events = await read(execute(metadata, **example.arguments))
+    made = json.loads(events[-1].result.content)
+    assert made.keys() == example.result.keys()
+    assert (made["answer"], made["finish_reason"]) == (example.result["answer"], "stop")
+
+
 async def test_a_runs_tool_asks_within_the_runs_place_and_from_its_budget(
     platform: Platform, run: Run, store: Redis
 ) -> None:

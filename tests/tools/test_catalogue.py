@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
 
+from docs.tool_pages import documented_tools
 from parley.tools.v1 import tool_pb2
 from services.rpc.errors import PermissionMissing
-from services.tools.builtin.rooms import BUILT_IN
 from services.tools.catalogue import (
     EVERYONE,
     Arguments,
@@ -25,6 +27,10 @@ from services.tools.catalogue import (
 from services.tools.errors import ToolDisabled, ToolNotFound
 from tests.conftest import TokenMaker
 from tests.tools import sample_tools
+
+ALL = documented_tools()
+DATA = ("json_data", "data", "validate_schema", "values", "params")
+"""Parameters that hold any JSON, or any finite numbers; the size of all arguments together bounds them."""
 
 
 class Number(Arguments):
@@ -87,14 +93,45 @@ def test_schemas_are_plain_and_compact() -> None:
     assert ": " not in double.message.parameters_schema
 
 
-@pytest.mark.parametrize("entry", BUILT_IN, ids=lambda entry: entry.name)
+@pytest.mark.parametrize("entry", ALL, ids=lambda entry: entry.name)
 def test_every_built_in_schema_is_json_schema_2020_12(entry: object) -> None:
     for text in (entry.message.parameters_schema, entry.message.result_schema):
         Draft202012Validator.check_schema(json.loads(text))
-        assert '"title"' not in text
+        assert '"title":"' not in text  # that word of the schema; fields may be called so
 
 
-@pytest.mark.parametrize("entry", BUILT_IN, ids=lambda entry: entry.name)
+@pytest.mark.parametrize("entry", ALL, ids=lambda entry: entry.name)
+def test_every_parameter_of_a_built_in_tool_is_described_and_bounded(entry: Tool) -> None:
+    schema = json.loads(entry.message.parameters_schema)
+    assert [name for name, field in schema["properties"].items() if not field.get("description")] == []
+    parts = [(name, part) for name, field in schema["properties"].items() for part in parts_of(field, schema)]
+    assert [name for name, part in parts if not is_bounded(part) and name not in DATA] == []
+
+
+def parts_of(field: dict[str, Any], schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A field's schema and those within it."""
+    field = schema["$defs"][field["$ref"].rpartition("/")[2]] if "$ref" in field else field
+    yield field
+    within = [*field.get("anyOf", ()), *field.get("properties", {}).values()]
+    for inner in (*within, field.get("items"), field.get("additionalProperties")):
+        if isinstance(inner, dict):
+            yield from parts_of(inner, schema)
+
+
+def is_bounded(part: dict[str, Any]) -> bool:
+    match part.get("type"):
+        case "string":
+            return not part.keys().isdisjoint(("maxLength", "enum", "pattern", "const"))
+        case "integer" | "number":
+            return "minimum" in part and not part.keys().isdisjoint(("maximum", "exclusiveMaximum"))
+        case "array":
+            return "maxItems" in part
+        case "object":
+            return "maxProperties" in part or part.get("additionalProperties") is False
+    return "anyOf" in part or "enum" in part or part.get("type") in ("boolean", "null")
+
+
+@pytest.mark.parametrize("entry", ALL, ids=lambda entry: entry.name)
 def test_the_examples_of_every_built_in_tool_meet_its_schema(entry: object) -> None:
     properties = json.loads(entry.message.parameters_schema)["properties"]
     required = json.loads(entry.message.parameters_schema).get("required", [])

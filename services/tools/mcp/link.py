@@ -67,6 +67,20 @@ class ServerGone(Exception):
     """The server said nothing more; its program ended, or broke the protocol's framing."""
 
 
+class Pauses:
+    """How long a server is left alone after each failure: twice as long every time, until it was steady."""
+
+    def __init__(self) -> None:
+        """Nothing failed yet."""
+        self._next = FIRST_PAUSE_SECONDS
+
+    def after(self, steady_seconds: float) -> float:
+        """The pause after a failure, before which the server was there for so long, in seconds."""
+        pause = FIRST_PAUSE_SECONDS if steady_seconds > STEADY_SECONDS else self._next
+        self._next = min(2 * pause, LONGEST_PAUSE_SECONDS)
+        return pause
+
+
 class Link:
     """One server, tried for as long as it is wanted.
 
@@ -110,7 +124,7 @@ class Link:
 
     async def run(self) -> None:
         """Connect, stay connected, and try again with growing pauses, until cancelled."""
-        pause = FIRST_PAUSE_SECONDS
+        pauses = Pauses()
         while True:
             begun = asyncio.get_running_loop().time()
             try:
@@ -121,11 +135,8 @@ class Link:
                 _log.warning("an MCP server failed", server=self.name, why=self.problem)
             finally:
                 self._client = None
-            if asyncio.get_running_loop().time() - begun > STEADY_SECONDS:
-                pause = FIRST_PAUSE_SECONDS
-            await _within(pause, self._wanted)
+            await _within(pauses.after(asyncio.get_running_loop().time() - begun), self._wanted)
             self._wanted.clear()
-            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
     def retry(self) -> None:
         """Try again now, if it failed; `settled` is set again once that is over."""

@@ -8,12 +8,13 @@ from typing import Any
 
 import grpc
 import pytest
+from prometheus_client import REGISTRY
 
 from parley.tools.v1 import mcp_service_pb2 as pb2
 from parley.tools.v1 import tool_pb2
 from services.rpc.errors import ServiceError
 from services.tools.catalogue import Catalogue, SafetyLevel
-from services.tools.mcp.link import State
+from services.tools.mcp.link import Pauses, State
 from services.tools.mcp.servers import McpServers
 from services.tools.mcp.state import StateFile
 from tests.tools.conftest import outcome, reason
@@ -103,7 +104,18 @@ def _lives(pid: int) -> bool:
         return False
 
 
+async def test_a_server_that_fails_is_left_alone_for_longer_each_time() -> None:
+    pauses = Pauses()
+    assert [pauses.after(1) for _ in range(9)] == [0.5, 1, 2, 4, 8, 16, 32, 60, 60]
+    assert [pauses.after(31), pauses.after(1)] == [0.5, 1]
+
+
+def failures() -> float:
+    return REGISTRY.get_sample_value("parley_mcp_failures_total") or 0
+
+
 async def test_a_server_that_does_not_answer_is_added_and_says_why(house: House) -> None:
+    failed = failures()
     nobody = await add(house, "nobody", address={"url": NOWHERE})
     missing = await add(house, "missing", program={"command": "missing"})
     unread = await add(house, "unread", address={"url": NOWHERE, "secret_name": "gone"})
@@ -111,6 +123,8 @@ async def test_a_server_that_does_not_answer_is_added_and_says_why(house: House)
     assert "cannot be reached" in nobody.problem
     assert missing.problem
     assert unread.problem == "the secret gone cannot be read: No such file or directory"
+    assert failures() >= failed + 3
+    assert REGISTRY.get_sample_value("parley_mcp_servers", {"state": "failed"}) == 3
     for name in ("nobody", "missing", "unread"):
         await remove(house, name)
 

@@ -54,7 +54,7 @@ Parameters = Annotated[
 class DbQueryArguments(Arguments):
     """What `db_query` takes."""
 
-    query: Sql
+    query: Annotated[Sql, Field(examples=["SELECT name, price FROM lamps WHERE price < ?"])]
     params: Parameters = Field(default_factory=list)
     source: SourceName = None
     max_rows: int = Field(100, ge=1, le=100_000, description="Rows to give; the rest is cut off.")
@@ -70,7 +70,7 @@ class DbQueryResult(Rows):
 class DbExecuteArguments(Arguments):
     """What `db_execute` takes."""
 
-    statement: Sql
+    statement: Annotated[Sql, Field(examples=["UPDATE lamps SET price = ? WHERE name = ?"])]
     params: Parameters = Field(default_factory=list)
     source: SourceName = None
 
@@ -135,7 +135,10 @@ SCHEMA_EXAMPLE = Example(
         "tables": [
             {
                 "name": "lamps",
-                "columns": [{"name": "name", "type": "text", "nullable": False, "primary_key": True}],
+                "columns": [
+                    {"name": "name", "type": "TEXT", "nullable": False, "primary_key": True},
+                    {"name": "price", "type": "REAL", "nullable": True, "primary_key": False},
+                ],
             }
         ],
         "truncated": False,

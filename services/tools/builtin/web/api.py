@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
 import jiter
@@ -26,12 +26,13 @@ from services.tools.catalogue import (
 from services.tools.web_errors import ContentUnreadable, HeaderNotAllowed
 
 MAX_BODY_CHARACTERS = 256 * 2**10
+MAX_HEADER_CHARACTERS = 4096
 MAX_TOLD_HEADERS = 40
 MAX_TOLD_HEADER_CHARACTERS = 1000
 MAX_OUTPUT_BYTES = 2**20
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")  # RFC 9110, 5.6.2
-_HEADER_VALUE = re.compile(r"[\x20-\x7e\t]{0,4096}")
+_HEADER_VALUE = re.compile(r"[\x20-\x7e\t]*")
 # They frame the message, speak to proxies, or claim to come from somebody else.
 _FORBIDDEN = frozenset(
     (
@@ -66,10 +67,10 @@ class ApiRequestArguments(Arguments):
         examples=["https://api.example.com/v1/items"],
     )
     method: Method = Field("GET", description="The HTTP method.")
-    headers: dict[str, str] = Field(
+    headers: dict[str, Annotated[str, Field(max_length=MAX_HEADER_CHARACTERS)]] = Field(
         default_factory=dict, max_length=32, description="Headers to send, for example Authorization."
     )
-    params: dict[str, str] = Field(
+    params: dict[str, Annotated[str, Field(max_length=MAX_URL_CHARACTERS)]] = Field(
         default_factory=dict, max_length=64, description="Query parameters, added to those of the URL."
     )
     json_data: JsonValue = Field(None, description="A body, sent as JSON. Not together with data.")

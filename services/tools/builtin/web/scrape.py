@@ -77,7 +77,7 @@ EXAMPLE = Example(
     {
         "url": "https://example.com/",
         "title": "Example Domain",
-        "text": "This domain is for use in documentation examples.",
+        "text": "This domain is for use in documentation examples.\nLearn more",
         "links": [{"text": "Learn more", "url": "https://iana.org/domains/example"}],
         "truncated": False,
     },

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from services.rpc.errors import PermissionMissing
 from services.tools.builtin.database.sources import Sources
+from services.tools.builtin.database.sqlite import SqliteSource
 from services.tools.builtin.database.toolset import (
-    EXECUTE_EXAMPLE,
-    QUERY_EXAMPLE,
-    SCHEMA_EXAMPLE,
-    DbExecuteArguments,
-    DbExecuteResult,
-    DbQueryArguments,
-    DbQueryResult,
-    DbSchemaArguments,
-    DbSchemaResult,
     database_tools,
 )
 from services.tools.database_errors import (
@@ -30,7 +25,7 @@ from services.tools.database_errors import (
 )
 from services.tools.workspace import Workspaces
 from tests.conftest import TokenMaker
-from tests.tools.builtin.database.conftest import Shop, call_of, shop_of
+from tests.tools.builtin.database.conftest import LIMITS, Shop, call_of, shop_of
 
 
 async def test_rows_are_read(shop: Shop) -> None:
@@ -227,14 +222,16 @@ def test_without_a_source_the_tools_say_so() -> None:
     assert all("DATABASE_SOURCES" in tool.unavailable for tool in database_tools(Sources({})))
 
 
-@pytest.mark.parametrize(
-    ("example", "arguments", "result"),
-    [
-        (QUERY_EXAMPLE, DbQueryArguments, DbQueryResult),
-        (EXECUTE_EXAMPLE, DbExecuteArguments, DbExecuteResult),
-        (SCHEMA_EXAMPLE, DbSchemaArguments, DbSchemaResult),
-    ],
-)
-def test_the_examples_are_some(example: Any, arguments: Any, result: Any) -> None:
-    assert arguments.model_validate(dict(example.arguments))
-    assert result.model_validate(dict(example.result))
+@pytest.mark.parametrize("tool", ["db_query", "db_execute", "db_schema"])
+async def test_the_example_gives_what_it_says(
+    tool: str, tmp_path: Path, tokens: TokenMaker, workspaces: Workspaces
+) -> None:
+    """On the shop of the guide."""
+    with closing(sqlite3.connect(tmp_path / "shop.db")) as connection:
+        connection.execute("CREATE TABLE lamps (name text PRIMARY KEY, price real)")
+        connection.execute("INSERT INTO lamps VALUES ('oil', 12.5), ('wire', 99.9)")
+        connection.commit()
+    source = SqliteSource("shop", tmp_path / "shop.db", LIMITS)
+    shop = shop_of(source, call_of(tokens, workspaces, "tools.database.*"))
+    [example] = shop.tools[tool].examples
+    assert json.loads((await shop.use(tool, **example.arguments)).to_json()) == example.result

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from services.tools.builtin.web.reading import PageArguments, read_page
@@ -118,6 +120,13 @@ def test_links_and_tables_are_bounded() -> None:
     assert (len(page.links), len(page.tables)) == (200, 20)
 
 
-def test_the_example_is_one() -> None:
-    WebScrapeArguments.model_validate(dict(EXAMPLE.arguments))
-    assert WebScrapeResult.model_validate(dict(EXAMPLE.result)).title == "Example Domain"
+async def test_the_example_gives_what_it_says(site: Site, loop_call: LoopCall) -> None:
+    """At a site that has the page of the guide: only scheme, host and port are another's."""
+    told = EXAMPLE.result
+    [link] = told["links"]
+    anchor = f"<a href='{link['url']}'>{link['text']}</a>"
+    first_line = told["text"].partition("\n")[0]
+    page = f"<title>{told['title']}</title><p>{first_line}</p><nav>{anchor}</nav>"
+    site.answers["/"] = response(page.encode(), "text/html")
+    found = await scrape(loop_call, **{**EXAMPLE.arguments, "url": site.url()})
+    assert json.loads(found.to_json()) == {**told, "url": site.url()}

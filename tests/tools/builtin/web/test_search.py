@@ -139,6 +139,12 @@ async def test_the_operators_endpoint_may_be_inside(
     assert isinstance(AddressGuard(nowhere, None, LOOPBACK), AddressGuard)
 
 
-def test_the_example_is_one() -> None:
-    WebSearchArguments.model_validate(dict(EXAMPLE.arguments))
-    assert WebSearchResult.model_validate(dict(EXAMPLE.result)).results
+async def test_the_example_gives_what_it_says(site: Site, loop_call: LoopCall) -> None:
+    hits = [
+        {"url": hit["url"], "title": hit["title"], "content": hit["snippet"]}
+        for hit in EXAMPLE.result["results"]
+    ]
+    more = [{"url": "https://example.org/", "title": "Beyond what was asked for", "content": ""}]
+    site.answers["/search"] = response(json.dumps({"results": hits + more}).encode(), "application/json")
+    found = await search(site, loop_call, **EXAMPLE.arguments)
+    assert json.loads(found.to_json()) == EXAMPLE.result
