@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+import structlog
+
 from parley.auth.v1.quota_service_pb2_grpc import QuotaServiceStub
 from parley.auth.v1.token_service_pb2_grpc import TokenServiceStub
 from parley.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
@@ -32,7 +34,7 @@ from services.rpc.trace_export import tracing
 from services.rpc.verifier import JwksVerifier, remote_keys
 from services.tools.addresses import Resolver, SystemResolver
 from services.tools.builtin import utility
-from services.tools.builtin.database.sources import sources_from
+from services.tools.builtin.database.sources import sources_from, sqlite_paths
 from services.tools.builtin.database.toolset import database_tools
 from services.tools.builtin.llm_chat import llm_chat_tool
 from services.tools.builtin.python.toolset import sandbox_tools
@@ -41,6 +43,7 @@ from services.tools.builtin.system import shown_variables, system_tools
 from services.tools.builtin.web.toolset import web_tools
 from services.tools.call_stream import StreamLimits
 from services.tools.catalogue import Catalogue, Tool
+from services.tools.fence import Fence, why_no_fence
 from services.tools.mcp.endpoint import McpEndpointServicer
 from services.tools.mcp.offered import Offer
 from services.tools.mcp.reach import Reach
@@ -67,6 +70,8 @@ MCP_STATE = Path(".mcp", "servers.json")
 
 EXIT_FAILED = 1
 EXIT_SETTINGS = 2
+
+_log = structlog.get_logger("parley.tools")
 
 _TALKATIVE = ("mcp", "httpx2")
 """Libraries that log a line per request at the level of our own notices."""
@@ -98,7 +103,8 @@ async def serve(settings: ToolsSettings, resolve: Resolver | None = None) -> Non
         inside = (*await sandbox_tools(settings, workspaces), *_system_tools(settings, workspaces))
         own = (*BUILT_IN, *outside, *inside)
         catalogue = Catalogue((*own, *plugin_tools(installed(), {entry.name for entry in own})))
-        workers = WorkerPool(workspaces, catalogue.worker_modules, settings.workers)
+        fence = _fence(settings, workspaces)
+        workers = WorkerPool(workspaces, catalogue.worker_modules, settings.workers, fence=fence)
         stack.push_async_callback(workers.stop)
         revocations = Revocations()
         audit = await stack.enter_async_context(told_to_auth(channel, settings))
@@ -202,6 +208,28 @@ def _mcp_servers(
         max_servers=settings.mcp_max_servers,
         max_tools=settings.mcp_max_tools,
     )
+
+
+def _fence(settings: ToolsSettings, workspaces: Workspaces) -> Fence | None:
+    """What workers may reach; None where nothing holds them.
+
+    Raises:
+        WorkerUnusable: The settings want it, and this machine cannot.
+    """
+    if settings.worker_fence == "off":
+        return None
+    if why := why_no_fence():
+        if settings.worker_fence == "landlock":
+            raise WorkerUnusable(
+                f"the setting PARLEY_TOOLS_WORKER_FENCE wants what there is not here ({why})"
+            )
+        _log.warning("workers have no fence", why=why)
+        return None
+    seeds = (workspaces.template,) if workspaces.template else ()
+    # SQLite makes its journals beside its files.
+    changed = (workspaces.root, *(path.absolute().parent for path in sqlite_paths(settings)))
+    read = (*seeds, *(path.absolute() for path in settings.worker_readable_paths))
+    return Fence(tuple(map(str, changed)), tuple(map(str, read)))
 
 
 def _servicer(offer: Offer) -> ToolServicer:

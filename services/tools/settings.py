@@ -135,6 +135,14 @@ class ToolsSettings(ServiceSettings):
         le=256,
         description="processes for tools that block or compute; default: one per CPU, 2 to 8",
     )
+    worker_fence: Literal["auto", "landlock", "off"] = Field(
+        "auto",
+        description="what keeps those processes from the rest of the machine; auto: Landlock if it works",
+    )
+    worker_readable_paths: list[Path] = Field(
+        [],
+        description="what tools of plug-ins may read there beside their own code, as a JSON list of paths",
+    )
     running_calls: int = Field(256, ge=1, le=100_000, description="tool calls that run at once")
     running_calls_per_caller: int = Field(16, ge=1, le=10_000, description="of one user at once")
     running_calls_per_stream: int = Field(16, ge=1, le=10_000, description="of one stream at once")

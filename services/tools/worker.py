@@ -1,4 +1,4 @@
-"""The process that runs tools which block or compute: `python -m services.tools.worker MODULE...`.
+"""The process that runs tools which block or compute: `python -m services.tools.worker FENCE MODULE...`.
 
 It takes one call at a time from standard input and writes what happens to
 standard output. The service kills it when a call has to end early.
@@ -22,6 +22,7 @@ from services.rpc.errors import ServiceError
 from services.tools.catalogue import Tool, WorkerCall
 from services.tools.errors import dismantled
 from services.tools.events import Output, Report
+from services.tools.fence import Fence, put_up
 from services.tools.frames import Kind, pack, pack_json, read
 from services.tools.room import WorkspaceLimits
 from services.tools.workspace import Owner, Workspaces
@@ -110,14 +111,21 @@ def _confine() -> None:
         resource.setrlimit(what, (bound, bound))
 
 
-def main(modules: list[str]) -> None:
-    """Confine the process, load the tools, and serve."""
+def main(fence: str, modules: list[str]) -> None:
+    """Confine the process, load the tools, and serve.
+
+    Args:
+        fence: What it may reach, as JSON; empty: whatever its user may.
+        modules: Where the tools are.
+    """
     _confine()
     source, sink = _take_channel(0, "rb"), _take_channel(1, "wb")
     for module in modules:
         importlib.import_module(module)
+    if fence:
+        put_up(Fence(**json.loads(fence)))
     serve(source, sink)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(sys.argv[1], sys.argv[2:])

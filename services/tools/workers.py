@@ -23,6 +23,7 @@ import structlog
 from services.tools.catalogue import Arguments, Tool
 from services.tools.errors import OutputTooLarge, ToolFailed, rebuild
 from services.tools.events import Output, Progress, Reporter
+from services.tools.fence import Fence
 from services.tools.frames import HEADER, FrameInvalid, Kind, pack_json, unpack_header
 from services.tools.workspace import Owner, Workspaces
 
@@ -64,14 +65,19 @@ class Worker:
         self._idle = False
 
     @classmethod
-    async def start(cls, modules: Iterable[str]) -> Worker:
+    async def start(cls, modules: Iterable[str], fence: Fence | None = None) -> Worker:
         """Start a process and wait until it takes calls.
+
+        Args:
+            modules: What it loads.
+            fence: What it may reach then; None: whatever the service's user may.
 
         Raises:
             WorkerUnusable: It does not.
         """
         # Isolated (-I) and without an environment: a tool can leak nothing that is not there.
-        command = (sys.executable, "-I", "-m", "services.tools.worker", *modules)
+        within = json.dumps(asdict(fence)) if fence else ""
+        command = (sys.executable, "-I", "-m", "services.tools.worker", within, *modules)
         process = await asyncio.create_subprocess_exec(
             *command, stdin=PIPE, stdout=PIPE, env={}, start_new_session=True
         )
@@ -178,7 +184,12 @@ class WorkerPool:
     """Worker processes, at most so many, lent to one call at a time."""
 
     def __init__(
-        self, workspaces: Workspaces, modules: Iterable[str], size: int, thrift: Thrift | None = None
+        self,
+        workspaces: Workspaces,
+        modules: Iterable[str],
+        size: int,
+        thrift: Thrift | None = None,
+        fence: Fence | None = None,
     ) -> None:
         """Make an empty pool.
 
@@ -187,11 +198,13 @@ class WorkerPool:
             modules: What a worker loads before it takes calls.
             size: Most processes at once.
             thrift: When workers that have grown are replaced.
+            fence: What workers may reach; None: whatever the service's user may.
         """
         self._workspaces = workspaces
         self._modules = tuple(modules)
         self._size = size
         self._thrift = thrift or Thrift()
+        self._fence = fence
         self._turns = asyncio.Semaphore(size)
         self._idle: list[Worker] = []
         self._lent: set[Worker] = set()
@@ -206,7 +219,7 @@ class WorkerPool:
             WorkerUnusable: They do not start.
         """
         for _ in range(self._size):
-            self._idle.append(await Worker.start(self._modules))
+            self._idle.append(await Worker.start(self._modules, self._fence))
 
     async def stop(self) -> None:
         """End all processes."""
@@ -261,7 +274,7 @@ class WorkerPool:
             if self._stopped or len(self._idle) + len(self._lent) >= self._size:
                 return
             try:
-                worker = await Worker.start(self._modules)
+                worker = await Worker.start(self._modules, self._fence)
             except WorkerUnusable:
                 _log.exception("no worker starts in the place of one that had grown")
                 return
@@ -289,7 +302,7 @@ class WorkerPool:
             if worker.usable:
                 return worker
             self._end(worker)
-        return await Worker.start(self._modules)
+        return await Worker.start(self._modules, self._fence)
 
     def call(self, tool: Tool, arguments: Arguments, owner: Owner) -> bytes:
         """The frame that makes a worker run a call."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -94,6 +95,13 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def fence_of(pid: int) -> dict[str, list[str]]:
+    """What a worker was told that it may reach."""
+    words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    fence: dict[str, list[str]] = json.loads(words[words.index("services.tools.worker") + 1])
+    return fence
+
+
 async def test_it_serves_once_it_is_ready_and_leaves_nothing_behind(
     environment: dict[str, str], identity: Callable[[str], TlsFiles]
 ) -> None:
@@ -105,7 +113,7 @@ async def test_it_serves_once_it_is_ready_and_leaves_nothing_behind(
                 await ToolServiceStub(opened).ListTools(tool_service_pb2.ListToolsRequest(), timeout=SECONDS)
             assert outcome(caught.value) == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_MISSING")
         workers = children(process.pid)
-        assert len(workers) == 1
+        assert [fence_of(pid)["changed"] for pid in workers] == [[environment["PARLEY_TOOLS_WORKSPACE_PATH"]]]
         process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(SECONDS):
             await process.wait()

@@ -52,9 +52,12 @@ _RULE_WRITE_FILE, _RULE_READ_FILE, _RULE_READ_DIR = 1 << 1, 1 << 2, 1 << 3
 _RULE_REMOVE_DIR, _RULE_REMOVE_FILE = 1 << 4, 1 << 5
 _RULE_MAKE_DIR, _RULE_MAKE_FILE, _RULE_MAKE_LINK, _RULE_TRUNCATE = 1 << 7, 1 << 8, 1 << 12, 1 << 14
 _RULES_UP_TO_TRUNCATE, _RULES_UP_TO_IOCTL = (1 << 15) - 1, (1 << 16) - 1
-_READ = _RULE_READ_FILE | _RULE_READ_DIR
-_READ_AND_CHANGE = (
-    _READ
+READ = _RULE_READ_FILE | _RULE_READ_DIR
+USE_FILE = _RULE_READ_FILE | _RULE_WRITE_FILE
+MOVE = 1 << 13
+"""From one folder to another: nothing in the sandbox needs it."""
+READ_AND_CHANGE = (
+    READ
     | _RULE_WRITE_FILE
     | _RULE_REMOVE_DIR
     | _RULE_REMOVE_FILE
@@ -205,17 +208,35 @@ def _drop_capabilities() -> None:
 
 
 def _restrict_paths(order: "dict[str, Any]") -> None:
-    """Landlock: no path but those that are named; no TCP; no signal or abstract socket beyond."""
+    allowed = dict.fromkeys(order["readable"], READ)
+    allowed |= dict.fromkeys(order["devices"], USE_FILE)
+    allowed |= dict.fromkeys((order["workspace"], order["scratch"]), READ_AND_CHANGE)
+    restrict_paths(allowed)
+
+
+def landlock_version() -> int:
+    """The version of Landlock's interface that this kernel has.
+
+    Raises:
+        OSError: It has none, or one that is too old.
+    """
     version = _syscall(_LANDLOCK_CREATE_RULESET, None, _Long(0), _LANDLOCK_CREATE_RULESET_VERSION)
     if version < _LANDLOCK_OLDEST:
         raise OSError(_EOPNOTSUPP, f"Landlock is of version {version}, {_LANDLOCK_OLDEST} is needed")
+    return version
+
+
+def restrict_paths(allowed: "dict[str, int]") -> None:
+    """Landlock: no path but those that are named; no TCP; no signal or abstract socket beyond.
+
+    Raises:
+        OSError: The kernel does not play along, or a path is not there.
+    """
+    version = landlock_version()
     rules = _RULES_UP_TO_IOCTL if version >= _LANDLOCK_IOCTL else _RULES_UP_TO_TRUNCATE
     ruleset = _Ruleset(rules, 3 if version >= _LANDLOCK_NET else 0, 3 if version >= _LANDLOCK_SCOPES else 0)
     size = 8 if version < _LANDLOCK_NET else 16 if version < _LANDLOCK_SCOPES else 24
     handle = _syscall(_LANDLOCK_CREATE_RULESET, _ctypes.byref(ruleset), _Long(size), 0)
-    allowed = dict.fromkeys(order["readable"], _READ)
-    allowed |= dict.fromkeys(order["devices"], _RULE_READ_FILE | _RULE_WRITE_FILE)
-    allowed |= dict.fromkeys((order["workspace"], order["scratch"]), _READ_AND_CHANGE)
     for path, access in allowed.items():
         _allow_path(handle, path, access)
     _syscall(_LANDLOCK_RESTRICT_SELF, handle, 0)

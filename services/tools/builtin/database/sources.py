@@ -108,7 +108,21 @@ def sources_from(settings: ToolsSettings) -> Sources:
 
 def _source(name: str, entry: DatabaseSource, limits: Limits, connections: int) -> Source:
     url = entry.url.get_secret_value()
-    if url.startswith("sqlite:"):
-        # As SQLAlchemy has it: three slashes and a relative path, four and an absolute one.
-        return SqliteSource(name, Path(unquote(urlsplit(url).path)[1:]), limits)
+    if (path := _sqlite_path(url)) is not None:
+        return SqliteSource(name, path, limits)
     return PostgresqlSource(name, url, limits, connections=connections, writable=entry.writable)
+
+
+def sqlite_paths(settings: ToolsSettings) -> Iterator[Path]:
+    """The files of the settings' SQLite sources."""
+    for entry in settings.database_sources.values():
+        if (path := _sqlite_path(entry.url.get_secret_value())) is not None:
+            yield path
+
+
+def _sqlite_path(url: str) -> Path | None:
+    """The file that a URL names; None where it is of another kind."""
+    if not url.startswith("sqlite:"):
+        return None
+    # As SQLAlchemy has it: three slashes and a relative path, four and an absolute one.
+    return Path(unquote(urlsplit(url).path)[1:])
