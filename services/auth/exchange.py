@@ -18,6 +18,8 @@ from services.auth.grants import Grant, key_grant
 from services.auth.keys import PresentedKey, parse
 from services.auth.last_use import LastUse
 from services.auth.store.keys import KeyRecords
+from services.auth.store.models import ApiKey, User
+from services.auth.store.users import UserRecords
 from services.auth.tokens import AccessToken, AccessTokens
 from services.sql.database import Database
 
@@ -131,17 +133,35 @@ class KeyExchange:
             self._known[digest] = task.result()
 
     async def _ask(self, digest: bytes, presented: PresentedKey) -> Exchanged:
-        checked = self._monotonic()
-        async with self._database.reading() as session:
-            key = await KeyRecords(session).by_prefix(presented.prefix)
-        # Compared even where there is no key, so that an unknown prefix takes no less time.
-        matches = presented.matches(key.digest if key else bytes(len(digest)))
-        now = self._clock()
-        if key is None or not matches or not key.live(now) or not key.user.active():
-            raise KeyInvalid
-        grant = key_grant(key)
+        token: AccessToken | None = None
+        while token is None:  # until nobody changed the owner between the look and the token
+            checked = self._monotonic()
+            key = await self._live(digest, presented)
+            grant = key_grant(key)
+            token = self._still_good(digest, grant) or await self._mint(key.user, grant)
         networks = tuple(ipaddress.ip_network(network) for network in key.allowed_addresses)
+        return Exchanged(checked, grant, token, networks)
+
+    async def _live(self, digest: bytes, presented: PresentedKey) -> ApiKey:
+        """The key as the database has it.
+
+        Raises:
+            KeyInvalid: It has none, or it may not be used.
+        """
+        async with self._database.reading() as session:
+            key = await KeyRecords(session).presented(presented.prefix, digest)
+        if key is None or not key.live(self._clock()) or not key.user.active():
+            raise KeyInvalid
+        return key
+
+    def _still_good(self, digest: bytes, grant: Grant) -> AccessToken | None:
+        """The token that was given before, if it says the same and lasts for another call."""
         known = self._known.get(digest)
-        if known and known.grant == grant and known.token.expires_at - now > REUSE_MARGIN:
-            return Exchanged(checked, grant, known.token, networks)
-        return Exchanged(checked, grant, self._tokens.issue(grant), networks)
+        if known is None or known.grant != grant or known.token.expires_at - self._clock() <= REUSE_MARGIN:
+            return None
+        return known.token
+
+    async def _mint(self, owner: User, grant: Grant) -> AccessToken | None:
+        """A new token; None if the owner was changed since the grant was read (see `UserRecords.hold`)."""
+        async with self._database.writing() as session:
+            return self._tokens.issue(grant) if await UserRecords(session).hold(owner) else None

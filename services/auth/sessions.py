@@ -130,7 +130,7 @@ class Sessions:
             if not await UserRecords(session).hold(user):
                 raise CredentialsInvalid  # changed since the password was looked at
             await SessionRecords(session).add(login, record)
-        return self._answer(user, login, text, record)
+            return self._answer(user, login, text, record)
 
     async def _renew_hash(self, user: User, password: str) -> None:
         """Hash the password anew if the cost settings have changed since."""
@@ -161,16 +161,13 @@ class Sessions:
                 raise RefreshTokenInvalid
             login = used.session
             text, record = self._refresh_token(login, now)
-            first_use = await records.use(digest, now)
-            if first_use:
+            if await records.use(digest, now):
                 records.add_token(record)
                 login.last_use_time = now
-            else:
-                await records.end(login.session_id, now)
-        if not first_use:
-            log.warning("refresh token reused", user_id=login.user_id, session_id=login.session_id)
-            raise RefreshTokenInvalid
-        return self._answer(login.user, login, text, record)
+                return self._answer(login.user, login, text, record)
+            await records.end(login.session_id, now)
+        log.warning("refresh token reused", user_id=login.user_id, session_id=login.session_id)
+        raise RefreshTokenInvalid
 
     def _refresh_token(self, login: LoginSession, now: datetime) -> tuple[str, RefreshToken]:
         text = secrets.token_urlsafe(REFRESH_TOKEN_BYTES)
@@ -184,6 +181,7 @@ class Sessions:
         return text, record
 
     def _answer(self, user: User, login: LoginSession, text: str, record: RefreshToken) -> SessionTokens:
+        """The tokens, signed while the user is held."""
         access = self._tokens.issue(session_grant(user, login.session_id, login.expire_time))
         return SessionTokens(access, text, record.expire_time, user.must_change_password())
 

@@ -118,7 +118,7 @@ class Tenants:
             RootTenantProtected: It is the root tenant.
         """
         async with self._database.writing() as session:
-            tenant = await _changeable(session, caller, tenant_id)
+            tenant = await _changeable(session, caller, tenant_id, against_logins=True)
             await require_root(session, caller)
             if tenant.root:
                 raise RootTenantProtected(tenant_id)
@@ -156,10 +156,12 @@ async def _visible(session: AsyncSession, caller: Principal, tenant_id: str) -> 
     return tenant
 
 
-async def _changeable(session: AsyncSession, caller: Principal, tenant_id: str) -> Tenant:
-    """The same, with every other change to it waiting."""
+async def _changeable(
+    session: AsyncSession, caller: Principal, tenant_id: str, *, against_logins: bool = False
+) -> Tenant:
+    """The same, with every other change to it waiting, and logins if they are to."""
     await _visible(session, caller, tenant_id)
-    return await TenantRecords(session).lock(tenant_id)
+    return await TenantRecords(session).lock(tenant_id, against_logins=against_logins)
 
 
 async def _require_free(session: AsyncSession, name: str, admin_username: str) -> None:

@@ -145,7 +145,7 @@ class Users:
         """
         async with self._changing(caller, user_id) as (session, user):
             require_current(etag, user.version)
-            user.version += 1  # first: nothing that may wait for others comes after a revocation
+            await UserRecords(session).change(user)
             if changes.display_name is not None:
                 user.display_name = changes.display_name
             if changes.roles is not None:
@@ -182,8 +182,8 @@ class Users:
             if user.disable_time is not None:
                 return user
             await _require_other_admin(session, user)
-            user.disable_time, user.version = self._clock(), user.version + 1
-            await session.flush()  # before the sessions are looked for, so that none begins after it
+            await UserRecords(session).change(user)  # before the sessions are sought: none begins after it
+            user.disable_time = self._clock()
             await SessionRecords(session).end_all(user.tenant_id, user.user_id, user.disable_time)
             await revoke(session, kind=RevocationKind.USER, subject_id=user.user_id, now=user.disable_time)
         return user

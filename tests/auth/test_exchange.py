@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event, update
+from sqlalchemy import URL, Executable, event, update
+from sqlalchemy.ext.asyncio import AsyncSession
 from ulid import ULID
 
 from services.auth.errors import KeyInvalid
 from services.auth.exchange import TRUST_SECONDS, KeyExchange
-from services.auth.keys import PresentedKey, mint
+from services.auth.keys import RANDOM_CHARACTERS, PresentedKey, checksum, mint, parse
 from services.auth.last_use import LastUse
 from services.auth.passwords import Passwords
 from services.auth.signing_keys import SigningKeys
@@ -21,6 +24,7 @@ from services.auth.store.models import ApiKey, Tenant, User
 from services.auth.tokens import AccessTokens
 from services.sql.database import Database
 from tests.auth.conftest import FakeClock, add_user
+from tests.auth.watching import watched
 
 LIFE = timedelta(minutes=15)
 
@@ -202,6 +206,64 @@ async def test_changed_rights_make_a_new_token(
         await session.execute(update(ApiKey).where(ApiKey.prefix == key.prefix).values(scopes=["tools.list"]))
     clock.advance(seconds=TRUST_SECONDS + 0.01)
     assert (await replica.exchange(key.text)).text != first.text
+
+
+async def test_an_unknown_key_and_a_wrong_one_are_the_same_work(
+    database: Database, replica: KeyExchange, key: PresentedKey
+) -> None:
+    """What is done alike takes alike long: no clock is needed to see that neither tells the other apart."""
+    stranger = mint()
+    prefix, secret = key.text.split("_")[1], stranger.text.split("_")[2][:RANDOM_CHARACTERS]
+    wrong = f"{key.prefix}_{secret}{checksum(prefix + secret)}"
+    work = []
+    for presented in (wrong, stranger.text):
+        assert parse(presented) is not None, "it is well-formed: the database is asked"
+        with watched(database) as done, pytest.raises(KeyInvalid):
+            await replica.exchange(presented)
+        work.append(done)
+    assert work[0] == work[1]
+    assert not any(line.startswith("a row") for line in work[0])
+    with watched(database) as done:
+        await replica.exchange(key.text)
+    assert "a row of ApiKey" in done
+
+
+class ChangedMeanwhile(Database):
+    """Between the look at a key and its token, someone changes the owner."""
+
+    def __init__(self, url: URL, statement: Executable) -> None:
+        super().__init__(url)
+        self._statement: Executable | None = statement
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[AsyncSession]:
+        statement, self._statement = self._statement, None
+        if statement is not None:
+            async with super().writing() as session:
+                await session.execute(statement)
+        async with super().writing() as session:
+            yield session
+
+
+@pytest.mark.parametrize("whose", [User, Tenant])
+async def test_who_is_shut_out_meanwhile_gets_no_token(
+    database: Database, tokens: AccessTokens, key: PresentedKey, clock: FakeClock, whose: type[User | Tenant]
+) -> None:
+    shut_out = update(whose).values(disable_time=datetime.now(UTC), version=2)
+    changing = ChangedMeanwhile(database.engine.url, shut_out)
+    with pytest.raises(KeyInvalid):
+        await KeyExchange(changing, tokens, LastUse(changing, clock), clock).exchange(key.text)
+    await changing.close()
+
+
+async def test_whose_owner_changes_meanwhile_gets_a_token_of_what_is_left(
+    database: Database, tokens: AccessTokens, key: PresentedKey, clock: FakeClock
+) -> None:
+    fewer = update(User).values(version=2)
+    changing = ChangedMeanwhile(database.engine.url, fewer)
+    exchanged = await KeyExchange(changing, tokens, LastUse(changing, clock), clock).look_up(key.text)
+    assert exchanged.grant.versions == (2, 1)
+    await changing.close()
 
 
 async def test_a_mistyped_key_does_not_reach_the_database(

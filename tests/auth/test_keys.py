@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.auth.keys import ALPHABET, mint, parse
+from services.auth.keys import ALPHABET, PresentedKey, mint, parse
 
 
 def test_a_key_says_what_it_is_and_is_read_back() -> None:
@@ -38,10 +38,10 @@ def test_whitespace_around_a_key_is_not_forgiven() -> None:
     assert parse(f"{mint().text}\n") is None
 
 
-def test_only_the_same_key_matches_the_stored_digest() -> None:
+def test_what_is_stored_is_of_the_whole_key_and_of_no_other() -> None:
     key, other = mint(), mint()
-    assert key.matches(key.digest())
-    assert not key.matches(other.digest())
+    assert key.digest() == PresentedKey(key.prefix, key.text).digest()
+    assert len({key.digest(), other.digest(), PresentedKey(key.prefix, other.text).digest()}) == 2
 
 
 def test_the_secret_is_not_in_the_repr() -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Executable, update
 
 from services.auth.errors import CredentialsInvalid
 from services.auth.passwords import Passwords
 from services.auth.sessions import SessionLife, Sessions
 from services.auth.signing_keys import SigningKeys
+from services.auth.store.models import Tenant, User
 from services.auth.store.users import UserRecords
 from services.auth.throttle import LoginThrottle
 from services.auth.tokens import AccessTokens
@@ -21,16 +23,16 @@ LIFE = timedelta(minutes=15)
 
 
 class ChangedMeanwhile(Passwords):
-    """While it looks at a password, someone changes the user."""
+    """While it looks at a password, someone changes the user or the tenant."""
 
-    def __init__(self, database: Database, user_id: str) -> None:
+    def __init__(self, database: Database, change: Executable) -> None:
         super().__init__(CHEAP)
         self._database = database
-        self._user_id = user_id
+        self._change = change
 
     async def verify(self, stored: str | None, password: str) -> bool:
         async with self._database.writing() as session:
-            await UserRecords(session).renew([self._user_id])
+            await session.execute(self._change)
         return await super().verify(stored, password)
 
 
@@ -40,14 +42,30 @@ def sessions(database: Database, passwords: Passwords, clock: FakeClock, folder:
     return Sessions(database, passwords, LoginThrottle(database, clock), tokens, clock, SessionLife())
 
 
-async def test_a_login_whose_user_changes_under_it_is_refused(
-    database: Database, passwords: Passwords, clock: FakeClock, tmp_path: Path
+@pytest.mark.parametrize(
+    ("change", "back"),
+    [
+        (update(User).values(version=User.version + 1), None),
+        (update(Tenant).values(disable_time=datetime.now(UTC)), update(Tenant).values(disable_time=None)),
+    ],
+    ids=["the user changed", "the tenant disabled"],
+)
+async def test_a_login_whose_rights_change_under_it_is_refused(
+    database: Database,
+    passwords: Passwords,
+    clock: FakeClock,
+    tmp_path: Path,
+    change: Executable,
+    back: Executable | None,
 ) -> None:
-    user = await add_user(database, passwords, "ada", "user")
-    changed = ChangedMeanwhile(database, user.user_id)
+    await add_user(database, passwords, "ada", "user")
+    changed = ChangedMeanwhile(database, change)
     with pytest.raises(CredentialsInvalid):
         await sessions(database, changed, clock, tmp_path).login("ada", PASSWORD, "192.0.2.1")
     changed.close()
+    if back is not None:
+        async with database.writing() as session:
+            await session.execute(back)
     again = await sessions(database, passwords, clock, tmp_path).login("ada", PASSWORD, "192.0.2.1")
     assert again.access.text
 

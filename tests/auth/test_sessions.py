@@ -6,6 +6,7 @@ import asyncio
 import statistics
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 import grpc
 import pytest
@@ -13,6 +14,7 @@ from google.rpc import error_details_pb2
 from sqlalchemy import update
 
 from parley.auth.v1 import session_service_pb2
+from services.auth.errors import CredentialsInvalid
 from services.auth.passwords import PasswordCost, Passwords
 from services.auth.sessions import SessionLife, Sessions
 from services.auth.signing_keys import SigningKeys
@@ -20,7 +22,21 @@ from services.auth.store.models import Tenant, User
 from services.auth.throttle import LoginThrottle
 from services.auth.tokens import AccessTokens
 from services.rpc.errors import error_info, status_of
-from tests.auth.conftest import PASSWORD, Auth, add_user, bearer, reason
+from services.sql.database import Database
+from tests.auth.conftest import CHEAP, PASSWORD, Auth, FakeClock, add_user, bearer, reason
+from tests.auth.watching import watched
+
+
+class Hashing(Passwords):
+    """Counts the hashes of today's cost that passwords are compared with."""
+
+    def __init__(self) -> None:
+        super().__init__(CHEAP)
+        self.compared = 0
+
+    def _matches(self, stored: str, password: bytes) -> bool:
+        self.compared += not self.outdated(stored)
+        return super()._matches(stored, password)
 
 
 async def test_a_login_gives_a_token_that_says_who_one_is(auth: Auth) -> None:
@@ -87,6 +103,27 @@ async def test_unknown_users_and_wrong_passwords_take_the_same_time(auth: Auth, 
     known, unknown = statistics.median(seconds["ada"]), statistics.median(seconds["nobody"])
     # Without the dummy the unknown name would take about a tenth.
     assert 0.5 < known / unknown < 2
+
+
+async def test_an_unknown_name_and_a_wrong_password_are_the_same_work(
+    database: Database, clock: FakeClock, tmp_path: Path
+) -> None:
+    """They ask the database the same and hash once: alike whoever measures it."""
+    keys = SigningKeys(tmp_path / "keys", clock, SessionLife().session)
+    tokens = AccessTokens(keys, clock, issuer="p", audience="p", life=SessionLife().refresh)
+    work = []
+    for name in ("ada", "nobody"):
+        passwords = Hashing()
+        if name == "ada":
+            await add_user(database, passwords, name, "user")
+        throttle = LoginThrottle(database, clock)
+        logins = Sessions(database, passwords, throttle, tokens, clock, SessionLife())
+        with watched(database) as done, pytest.raises(CredentialsInvalid):
+            await logins.login(name, "wrong", "192.0.2.1")
+        passwords.close()
+        work.append((passwords.compared, [line for line in done if not line.startswith("a row of")]))
+    assert work[0] == work[1]
+    assert work[0][0] == 1
 
 
 async def test_failures_slow_logins_down_and_say_until_when(auth: Auth) -> None:

@@ -127,7 +127,7 @@ class ExternalLogins:
             UserRole(user_id=user.user_id, role=role, tenant_id=user.tenant_id)
             for role in sorted(roles.difference(user.role_names()))
         ]
-        user.version += 1
+        await UserRecords(session).change(user)
         if first_beyond(before, after) is not None:
             await revoke(session, kind=RevocationKind.USER, subject_id=user.user_id, now=self._clock() - TICK)
 

@@ -25,11 +25,14 @@ class KeyRecords:
         self._session.add(key)
         await self._session.flush()
 
-    async def by_prefix(self, prefix: str) -> ApiKey | None:
-        """The key with this prefix, with owner, tenant and roles, in one query."""
-        query = (
-            select(ApiKey).where(ApiKey.prefix == prefix).options(joinedload(ApiKey.user).options(*RIGHTS))
-        )
+    async def presented(self, prefix: str, digest: bytes) -> ApiKey | None:
+        """The key with this prefix and digest, with owner, tenant and roles, in one query.
+
+        A wrong secret and an unknown prefix are the same to it: a row that is not there. How far two
+        digests agree would tell nothing of the secrets.
+        """
+        query = select(ApiKey).where(ApiKey.prefix == prefix, ApiKey.digest == digest)
+        query = query.options(joinedload(ApiKey.user).options(*RIGHTS))
         return (await self._session.scalars(query)).unique().one_or_none()
 
     async def by_id(self, tenant_id: str, key_id: str) -> ApiKey | None:

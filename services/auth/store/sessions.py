@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import joinedload
 
-from services.auth.store.models import LoginSession, RefreshToken, User
+from services.auth.store.models import LoginSession, RefreshToken, Tenant, User
 from services.auth.store.revocation_models import RevocationKind
 from services.auth.store.revocations import RevocationRecords
 from services.auth.store.users import RIGHTS
@@ -57,7 +57,13 @@ class SessionRecords:
         return marked.first() is not None
 
     async def hold_user(self, digest: bytes) -> None:
-        """Keep the user whose refresh token this is from being changed until the transaction ends."""
+        """Keep the user whose refresh token this is, and the tenant, as `UserRecords.hold` does."""
+        tenant = (
+            select(Tenant.tenant_id)
+            .join(RefreshToken, RefreshToken.tenant_id == Tenant.tenant_id)
+            .where(RefreshToken.digest == digest)
+        )
+        await self._session.execute(tenant.with_for_update(read=True, key_share=True, of=Tenant))
         query = (
             select(User.user_id)
             .join(LoginSession, LoginSession.user_id == User.user_id)

@@ -30,13 +30,15 @@ class TenantRecords:
         """The tenant with this id."""
         return await self._session.get(Tenant, tenant_id)
 
-    async def lock(self, tenant_id: str) -> Tenant:
+    async def lock(self, tenant_id: str, *, against_logins: bool = False) -> Tenant:
         """The tenant, with every other change to its users and roles waiting for this transaction.
 
         Rules over several rows, such as that an administrator must be left,
-        would not hold against two changes at once. Logins do not wait.
+        would not hold against two changes at once. Logins wait only for who
+        would shut them out (see `UserRecords.hold`).
         """
-        query = select(Tenant).where(Tenant.tenant_id == tenant_id).with_for_update(key_share=True)
+        query = select(Tenant).where(Tenant.tenant_id == tenant_id)
+        query = query.with_for_update(key_share=not against_logins)
         # What was read of it before may be old by now.
         return (await self._session.scalars(query, execution_options={"populate_existing": True})).one()
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import joinedload, selectinload
 
 from services.auth.names import canonical
 from services.auth.roles import ADMIN
-from services.auth.store.models import User, UserKind, UserRole
+from services.auth.store.models import Tenant, User, UserKind, UserRole
 
 # What a user may do needs the tenant, the roles, and what the tenant's own roles permit.
 RIGHTS = (joinedload(User.tenant), joinedload(User.roles).joinedload(UserRole.custom))
@@ -76,6 +76,14 @@ class UserRecords:
         )
         return (await self._session.execute(chosen.returning(User.user_id))).first() is not None
 
+    async def change(self, user: User) -> None:
+        """Note that a user changes, once nobody holds the user any more.
+
+        The time of a revocation is taken after it: all tokens with the rights before are older then.
+        """
+        user.version += 1
+        await self._session.flush()
+
     async def renew(self, user_ids: Sequence[str]) -> None:
         """Note that users changed, so that no token made before is used on."""
         query = update(User).where(User.user_id.in_(user_ids)).values(version=User.version + 1)
@@ -111,11 +119,15 @@ class UserRecords:
         return (await self._session.scalars(query)).unique().one_or_none()
 
     async def hold(self, user: User) -> bool:
-        """Keep a user from being changed until the transaction ends; False if that happened already.
+        """Keep a user from being changed, and the tenant from being disabled, until the transaction ends.
 
-        Tokens made from rights that are taken away at the same moment would
-        be younger than the revocation, and good.
+        False if that happened already. A token is signed meanwhile: one made
+        from rights that are taken away at the same moment would be younger
+        than the revocation, and good.
         """
+        tenant = select(Tenant.disable_time).where(Tenant.tenant_id == user.tenant_id)
+        if await self._session.scalar(tenant.with_for_update(read=True, key_share=True)) is not None:
+            return False
         query = select(User.version).where(User.user_id == user.user_id)
         return await self._session.scalar(query.with_for_update(read=True)) == user.version
 
