@@ -12,6 +12,16 @@ _VARIANT = re.compile(r"(?P<name>[^=]+)=(?P<model>.+)@(?P<weight>\d{1,3})")
 _PROMPT = re.compile(r"(?P<name>[^=]+)=(?P<text>.+)", re.DOTALL)
 _SAMPLING = re.compile(r"(?P<name>[^=.]+)\.(?P<field>[a-z_]+)=(?P<number>[\d.]+)")
 
+_GUARD = re.compile(r"(?P<name>[a-z0-9-]+)=(?P<number>\d+(\.\d+)?)")
+_GUARDS = {
+    "error-rate": "max_error_rate",
+    "first-token-p95": "max_first_token_p95",
+    "tokens-per-second": "min_tokens_per_second",
+    "tool-failure-rate": "max_tool_failure_rate",
+    "thumbs-down-rate": "max_thumbs_down_rate",
+}
+GUARDS = ", ".join(_GUARDS)
+
 Variants = Mapping[str, rollout_pb2.RolloutVariant]
 
 
@@ -30,6 +40,29 @@ def read_variants(
         _of(by_name, found["name"]).system_prompt = found["text"]
     for text in samplings:
         _set_sampling(by_name, text)
+    return made
+
+
+def read_guardrails(
+    guards: Iterable[str], min_samples: int | None, window_minutes: int | None
+) -> rollout_pb2.RolloutGuardrails:
+    """What variants are held to, as a person writes it.
+
+    Raises:
+        CommandError: One is written wrongly.
+    """
+    made = rollout_pb2.RolloutGuardrails(min_samples=min_samples)
+    if window_minutes is not None:
+        made.window.FromSeconds(60 * window_minutes)
+    for text in guards:
+        found = _matched(_GUARD, text, "NAME=NUMBER")
+        field, number = _GUARDS.get(found["name"]), float(found["number"])
+        if field is None:
+            raise CommandError(f"Variants are not held to {found['name']}.", f"Name one of {GUARDS}.")
+        if field == "max_first_token_p95":
+            made.max_first_token_p95.FromMilliseconds(round(1000 * number))
+        else:
+            setattr(made, field, number)
     return made
 
 

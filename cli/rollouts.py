@@ -10,7 +10,7 @@ from cli.connection import call
 from cli.console import answers, print_json, print_table
 from cli.failures import told
 from cli.messages import Json, fields, minute
-from cli.rollout_options import read_variants
+from cli.rollout_options import GUARDS, read_guardrails, read_variants
 from parley.inference.v1 import rollout_pb2
 from parley.inference.v1 import rollout_service_pb2 as pb2
 from parley_client.caller import pages
@@ -54,11 +54,25 @@ def create(
     sampling: Annotated[
         list[str] | None, typer.Option(metavar="NAME.FIELD=NUMBER", help="How a variant chooses tokens.")
     ] = None,
+    guard: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=NUMBER", help=f"Roll back beyond it: {GUARDS}."),
+    ] = None,
+    min_samples: Annotated[
+        int | None, typer.Option(min=1, help="What a figure needs to be judged; 50 by default.")
+    ] = None,
+    window_minutes: Annotated[
+        int | None, typer.Option(min=1, max=60, help="How far back it is judged; 10 by default.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Begin a rollout: from then on the alias can be asked for like a model."""
-    variants = read_variants(variant, prompt or (), sampling or ())
-    request = pb2.CreateRolloutRequest(name=name, variants=variants, stable_variant_name=stable)
+    request = pb2.CreateRolloutRequest(
+        name=name,
+        variants=read_variants(variant, prompt or (), sampling or ()),
+        stable_variant_name=stable,
+        guardrails=read_guardrails(guard or (), min_samples, window_minutes),
+    )
     _show(call(lambda client: client.rollouts.create(request)), as_json)
 
 
@@ -102,6 +116,8 @@ def _show(rollout: rollout_pb2.Rollout, as_json: bool) -> None:
         print_json(fields(rollout))
         return
     answers().print(f"{rollout.name}: {_state(rollout)}", markup=False)
+    if rollout.HasField("breach"):
+        answers().print(_why(rollout.breach), markup=False)
     print_table(["variant", "model", "percent", ""], (_row(rollout, each) for each in rollout.variants))
 
 
@@ -119,6 +135,14 @@ def _share(rollout: rollout_pb2.Rollout, variant: rollout_pb2.RolloutVariant) ->
     if not rollout.serving_variant_name:
         return variant.weight
     return 100 if variant.name == rollout.serving_variant_name else 0
+
+
+def _why(breach: rollout_pb2.GuardrailBreach) -> str:
+    name = rollout_pb2.Guardrail.Name(breach.guardrail).removeprefix("GUARDRAIL_").lower().replace("_", " ")
+    return (
+        f"Rolled back by itself: {breach.variant_name} had {name} {breach.value:.3g}, "
+        f"limit {breach.limit:.3g}, of {breach.samples} samples."
+    )
 
 
 def _state(rollout: rollout_pb2.Rollout) -> str:

@@ -46,3 +46,9 @@ class Rollouts:
     async def delete(self, name: str) -> None:
         """Takes an alias away, if it is there."""
         await self._caller.unary(self._stub.DeleteRollout, pb2.DeleteRolloutRequest(name=name))
+
+    async def give_feedback(self, run_id: str, *, good: bool) -> None:
+        """Says what the caller thinks of an answer that a variant gave; the last that is said counts."""
+        verdict = pb2.FEEDBACK_VERDICT_UP if good else pb2.FEEDBACK_VERDICT_DOWN
+        request = pb2.GiveFeedbackRequest(run_id=run_id, verdict=verdict)
+        await self._caller.unary(self._stub.GiveFeedback, request)

@@ -37,8 +37,7 @@ from services.inference.openai_compat.servicer import OpenAIServicer
 from services.inference.page_key import shared_page_key
 from services.inference.preflight import StartError, check_model
 from services.inference.resumption import Resumption
-from services.inference.rollouts.aliases import Aliases
-from services.inference.rollouts.servicer import RolloutServicer
+from services.inference.rollouts.room import open_rollouts
 from services.inference.run_tokens import ExchangedTokens
 from services.inference.runs import RunRegistry
 from services.inference.seated_engine import SeatedEngine
@@ -82,7 +81,6 @@ async def main() -> None:
 
         auth = await stack.enter_async_context(_channel(settings, "auth", settings.auth_address))
         tools = await stack.enter_async_context(_channel(settings, "tools", settings.tools_address))
-        toolbox = _toolbox(tools)
 
         revocations = Revocations()
         audit = await stack.enter_async_context(told_to_auth(auth, settings))
@@ -90,31 +88,28 @@ async def main() -> None:
         server = RpcServer(settings, verifier, revocations=revocations, audit=audit, tracer=tracer)
         await stack.enter_async_context(RevocationFeed(auth, revocations, server.report).following())
         admission = await stack.enter_async_context(_admission(settings, auth, server))
-        seats = Seats(settings.max_running_requests or 1, max_waiting=settings.max_waiting_requests)
-        door = Door(seats, settings.role_weights)
+        seats, door = _entrance(settings)
         kept = await stack.enter_async_context(open_store(settings.store_url.get_secret_value()))
         directory = await stack.enter_async_context(ModelDirectory(models).keeping(kept))
-        library = await stack.enter_async_context(stored(settings.database_url.get_secret_value()))
-        aliases = await stack.enter_async_context(Aliases(models).keeping(library.rollouts))
+        library, kept_rollouts = await stack.enter_async_context(stored(settings.database_url))
+        pages = PageTokens(await shared_page_key(kept))
+        opened = open_rollouts(kept_rollouts, models, directory, pages, kept, audit)
+        rollouts, rollout_servicer = await stack.enter_async_context(opened)
         cache = await stack.enter_async_context(_cache(settings))
-        run_tokens, continuing = ExchangedTokens(TokenServiceStub(auth)), Continuing(library.conversations)
-        rest = door, cache, Coalescing(settings.gathering), settings.reader_seconds, aliases
-        answering = Answering(models, runs, toolbox, admission, run_tokens, continuing, *rest)
+        run_tokens, continuing = ExchangedTokens(TokenServiceStub(auth)), Continuing(library)
+        rest = door, cache, Coalescing(settings.gathering), settings.reader_seconds, rollouts
+        answering = Answering(models, runs, _toolbox(tools), admission, run_tokens, continuing, *rest)
         journal, bounds = Journal(kept), settings.resume_bounds
         resumption = Resumption(answering, journal, mailbox, revocations, server.stopping, bounds)
         await stack.enter_async_context(resumption.keeping())
-        converse = partial(Conversation, answering, server.stopping)
-        pages = PageTokens(await shared_page_key(kept))
-        embedding = Embedding(models, admission)
+        converse, embedding = partial(Conversation, answering, server.stopping), Embedding(models, admission)
         parts = models, directory, runs, mailbox, pages, embedding, cache
         inference = InferenceServicer(answering, resumption, converse, *parts)
         server.add(add_InferenceServiceServicer_to_server, inference)
         openai = OpenAIServicer(answering, models, directory, embedding)
         server.add(add_OpenAIServiceServicer_to_server, openai)
-        conversations = ConversationServicer(library.conversations, pages)
-        server.add(add_ConversationServiceServicer_to_server, conversations)
-        rollouts = RolloutServicer(library.rollouts, aliases, directory, pages)
-        server.add(add_RolloutServiceServicer_to_server, rollouts)
+        server.add(add_ConversationServiceServicer_to_server, ConversationServicer(library, pages))
+        server.add(add_RolloutServiceServicer_to_server, rollout_servicer)
         await server.start()
         stack.push_async_callback(server.stop)
 
@@ -129,6 +124,12 @@ def _prepare(settings: InferenceSettings) -> None:
     if check_model(settings.model) is not None:
         # The model is here: its libraries need not look for it outside.
         os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def _entrance(settings: InferenceSettings) -> tuple[Seats, Door]:
+    """The seats in front of the engine, and the door to them."""
+    seats = Seats(settings.max_running_requests or 1, max_waiting=settings.max_waiting_requests)
+    return seats, Door(seats, settings.role_weights)
 
 
 @asynccontextmanager

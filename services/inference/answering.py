@@ -18,8 +18,8 @@ from services.inference.messages import check_order
 from services.inference.metrics import observed
 from services.inference.models import Models
 from services.inference.order import ChatOrder
-from services.inference.rollouts.aliases import Aliases
-from services.inference.rollouts.variants import Assignment, named
+from services.inference.rollouts.room import Rollouts
+from services.inference.rollouts.trial import Trial
 from services.inference.run_tokens import RunTokens
 from services.inference.runs import Limit, Owner, Run, RunEnded, RunRegistry
 from services.inference.seats import Door
@@ -51,10 +51,10 @@ class ChatAnswer:
         continuation: Continuation,
         coalescing: Coalescing,
         reader_seconds: float,
-        assignment: Assignment | None,
+        trial: Trial | None,
     ) -> None:
         """Answer; `Answering.begin` does this."""
-        self._assignment = assignment
+        self._trial = trial
         self._reader_seconds = reader_seconds
         self._run = run
         self._coalescing = coalescing
@@ -88,8 +88,8 @@ class ChatAnswer:
     async def responses(self) -> AsyncGenerator[chat_pb2.ChatResponse, None]:
         """The run's events, numbered. Failures are in the last one."""
         said = observed(self._engine.card.name, self._loop.events())
-        if self._assignment is not None:
-            said = named(self._assignment, said)
+        if self._trial is not None:
+            said = self._trial.observed(self._run, said)
         most_seconds = self._continuation.order.event_delay_seconds
         async with aclosing(self._coalescing.gathered(said, most_seconds)) as events:
             async for event in events:
@@ -130,7 +130,7 @@ class Answering:
         cache: TurnCache | None = None,
         coalescing: Coalescing | None = None,
         reader_seconds: float = PATIENCE_SECONDS,
-        aliases: Aliases | None = None,
+        rollouts: Rollouts | None = None,
     ) -> None:
         """Answer with these models and tools, for those who are admitted.
 
@@ -145,9 +145,9 @@ class Answering:
             cache: What was said before, and is being said; None where each run is answered by itself.
             coalescing: Gathers what is said under load.
             reader_seconds: How long a client may take over a message.
-            aliases: What else than models can be asked for.
+            rollouts: What else than models can be asked for.
         """
-        self._aliases = aliases or Aliases(models)
+        self._rollouts = rollouts or Rollouts.none(models)
         self._models = models
         self._runs = runs
         self._toolbox = toolbox
@@ -165,14 +165,8 @@ class Answering:
         Raises:
             ServiceError: See `Models.engine` and `Aliases.assigned`.
         """
-        return self._found(model)[0]
-
-    def _found(self, name: str) -> tuple[Engine, Assignment | None]:
-        """The engine that answers the current caller, and the variant that asks for it, if one does."""
         caller = current_principal()
-        assignment = self._aliases.assigned(name, caller)
-        model = name if assignment is None else assignment.variant.model
-        return self._models.engine(model, caller), assignment
+        return self._models.engine(self._rollouts.model(model, caller), caller)
 
     @asynccontextmanager
     async def begin(self, order: ChatOrder, opened: Callable[[Run], None]) -> AsyncIterator[ChatAnswer]:
@@ -185,7 +179,8 @@ class Answering:
         Raises:
             ServiceError: It cannot begin.
         """
-        engine, assignment = self._found(order.model)
+        trial = self._rollouts.trial(order.model, current_principal())
+        engine = self._models.engine(trial.model if trial else order.model, current_principal())
         limit = _limit(order)
         self._door.refuse_hopeless(limit.at)
         # That of a run before, on the same stream, may be over.
@@ -195,24 +190,24 @@ class Answering:
                 check_order(continuation.order.messages)
             with self._runs.open(Owner.of(current_principal()), limit) as run:
                 opened(run)
-                async with self._answer(run, engine, continuation, assignment) as answer:
+                async with self._answer(run, engine, continuation, trial) as answer:
                     yield answer
 
     @asynccontextmanager
     async def _answer(
-        self, run: Run, engine: Engine, continuation: Continuation, assignment: Assignment | None
+        self, run: Run, engine: Engine, continuation: Continuation, trial: Trial | None
     ) -> AsyncIterator[ChatAnswer]:
         """The answer of a run that was opened."""
         order, nested = continuation.order, current_principal().actor != ""
-        if assignment is not None:
-            order = assignment.variant.applied(order)
+        if trial is not None:
+            order = trial.applied(order)
         purse = RunPurse(self._admission, run.run_id, _payer(engine), nested=nested)
         turns = SharedTurns(engine, self._cache, run.owner.tenant_id, order.cache)
         loop = AgentLoop(run, order, turns, self._toolbox, purse)
         telling = self._coalescing, self.reader_seconds
-        answer = ChatAnswer(run, engine, loop, purse, continuation, *telling, assignment)
+        answer = ChatAnswer(run, engine, loop, purse, continuation, *telling, trial)
         try:
-            await _prepare(loop)
+            await _prepare(loop, trial)
             if order.tools != ToolSelection():
                 await self._run_tokens.cover(run.limit.at)
             yield answer
@@ -235,7 +230,7 @@ def last_moment() -> float | None:
     return deadline - min(max(left * DEADLINE_SHARE, least), most)
 
 
-async def _prepare(loop: AgentLoop) -> None:
+async def _prepare(loop: AgentLoop, trial: Trial | None) -> None:
     """Do what may still fail as a call.
 
     Raises:
@@ -245,6 +240,10 @@ async def _prepare(loop: AgentLoop) -> None:
         await loop.prepare()
     except RunEnded as ended:
         raise _ended_too_soon(ended) from None
+    except ServiceError as error:
+        if trial is not None:
+            trial.refused(error)
+        raise
 
 
 def _payer(engine: Engine) -> Payer:

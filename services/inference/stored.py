@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from typing import NamedTuple
+
+from pydantic import SecretStr
 
 from services.inference.conversations import schema as conversations_schema
 from services.inference.conversations.library import ConversationLibrary
@@ -15,8 +17,7 @@ from services.sql.database import Database, parse_url
 from services.sql.schema import SchemaError
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(NamedTuple):
     """Conversations and rollouts; None without a database."""
 
     conversations: ConversationLibrary | None = None
@@ -24,16 +25,16 @@ class Stored:
 
 
 @asynccontextmanager
-async def stored(database_url: str) -> AsyncIterator[Stored]:
+async def stored(database_url: SecretStr) -> AsyncIterator[Stored]:
     """What is kept at a URL, with the schemas that this program knows, until the block's end.
 
     Raises:
         StartError: The database cannot be used.
     """
-    if not database_url:
+    if not database_url.get_secret_value():
         yield Stored()
         return
-    url = parse_url(database_url)
+    url = parse_url(database_url.get_secret_value())
     try:
         await conversations_schema.migrate(url)
         await rollouts_schema.migrate(url)

@@ -26,6 +26,13 @@ BACK.CopyFrom(ROLLOUT)
 BACK.state, BACK.serving_variant_name = rollout_pb2.ROLLOUT_STATE_ROLLED_BACK, "plain"
 
 
+BACK.breach.CopyFrom(
+    rollout_pb2.GuardrailBreach(
+        guardrail=rollout_pb2.GUARDRAIL_ERROR_RATE, variant_name="brief", value=0.25, limit=0.1, samples=60
+    )
+)
+
+
 @pytest.fixture(autouse=True)
 def told(toy: ToyPlatform) -> ToyPlatform:
     """The toy, which has one rollout."""
@@ -56,9 +63,13 @@ def test_a_rollout_is_described_on_the_command_line(parley: Run, toy: ToyPlatfor
         "brief=Be = brief.",
     )
     sampling = ("--sampling", "brief.temperature=0.5", "--sampling", "brief.top_k=3")
-    shown = parley("rollouts", "create", "assistant", *options, *sampling).stdout
+    guards = ("--guard", "error-rate=0.25", "--guard", "first-token-p95=1.5", "--window-minutes", "5")
+    shown = parley("rollouts", "create", "assistant", *options, *sampling, *guards).stdout
     assert shown.splitlines()[0] == "assistant: running"
     (asked,) = toy.requests
+    held = asked.guardrails
+    assert (held.max_error_rate, held.max_first_token_p95.ToMilliseconds()) == (0.25, 1500)
+    assert (held.window.seconds, held.HasField("min_samples")) == (300, False)
     plain, brief = asked.variants
     assert (plain.name, plain.model, plain.weight) == ("plain", "org/demo:1", 90)
     assert (brief.system_prompt, brief.sampling.temperature, brief.sampling.top_k) == ("Be = brief.", 0.5, 3)
@@ -71,8 +82,9 @@ def test_a_rollout_is_described_on_the_command_line(parley: Run, toy: ToyPlatfor
         (("--variant", "a=demo@100", "--prompt", "b=Hi"), "no variant 'b'"),
         (("--variant", "a=demo@100", "--sampling", "a.heat=1"), "have no heat"),
         (("--variant", "a=demo@100", "--sampling", "a.top_k=1.5"), "no number that top_k takes"),
+        (("--variant", "a=demo@100", "--guard", "luck=1"), "not held to luck"),
     ],
-    ids=["variant", "whose prompt", "field", "number"],
+    ids=["variant", "whose prompt", "field", "number", "guard"],
 )
 def test_what_is_written_wrongly_is_told_before_anything_is_asked(
     parley: Run, toy: ToyPlatform, options: tuple[str, ...], said: str
@@ -84,8 +96,11 @@ def test_what_is_written_wrongly_is_told_before_anything_is_asked(
 
 def test_a_rollout_that_is_over_gives_everybody_one_variant(parley: Run) -> None:
     lines = parley("rollouts", "rollback", "assistant").stdout.splitlines()
-    assert lines[0] == "assistant: rolled back"
-    assert [line.split()[:3] for line in lines[2:]] == [["plain", "demo", "100"], ["brief", "demo", "0"]]
+    assert lines[:2] == [
+        "assistant: rolled back",
+        "Rolled back by itself: brief had error rate 0.25, limit 0.1, of 60 samples.",
+    ]
+    assert [line.split()[:3] for line in lines[3:]] == [["plain", "demo", "100"], ["brief", "demo", "0"]]
 
 
 @pytest.mark.parametrize("arguments", [("status",), ("promote",), ("delete",)], ids=lambda each: each[0])

@@ -47,9 +47,8 @@ from services.inference.journal import Journal
 from services.inference.mailbox import StoreMailbox
 from services.inference.models import Models
 from services.inference.resumption import Resumption
-from services.inference.rollouts.aliases import Aliases
 from services.inference.rollouts.library import RolloutLibrary
-from services.inference.rollouts.servicer import RolloutServicer
+from services.inference.rollouts.room import open_rollouts
 from services.inference.run_tokens import OwnTokens, RunTokens
 from services.inference.runs import RunRegistry
 from services.inference.seated_engine import SeatedEngine
@@ -262,40 +261,39 @@ def replica(identity: Identity, tokens: TokenMaker, tools_stub: Any, store: Redi
         counts = open_store(ledger_url) if ledger_url else store
         admission = Admission(Ledger(counts), limits or NoLimits(), service="inference.parley", life=LEASES)
         continuing = Continuing(library)
-        aliases = Aliases(models)
-        answering = Answering(
-            models,
-            runs,
-            toolbox,
-            admission,
-            run_tokens or OwnTokens(),
-            continuing,
-            door,
-            cache,
-            coalescing,
-            reader_seconds,
-            aliases,
-        )
-        kept = open_store(journal_url) if journal_url else store
-        resumption = Resumption(
-            answering, Journal(kept), mailbox, heeded, server.stopping, bounds or Bounds(grace_seconds=1)
-        )
-        converse = partial(Conversation, answering, server.stopping, idle_seconds=idle_seconds)
-        pages = PageTokens()
-        directory, embedding = ModelDirectory(models), Embedding(models, admission)
-        parts = models, directory, runs, mailbox, pages, embedding, cache
-        servicer = InferenceServicer(answering, resumption, converse, *parts)
-        server.add(add_InferenceServiceServicer_to_server, servicer)
-        server.add(add_ConversationServiceServicer_to_server, ConversationServicer(library, pages))
-        rollout_servicer = RolloutServicer(rollouts, aliases, directory, pages)
-        server.add(add_RolloutServiceServicer_to_server, rollout_servicer)
+        pages, directory = PageTokens(), ModelDirectory(models)
         async with AsyncExitStack() as stack:
+            opened = open_rollouts(rollouts, models, directory, pages, store, audit)
+            rolled_out, rollout_servicer = await stack.enter_async_context(opened)
+            answering = Answering(
+                models,
+                runs,
+                toolbox,
+                admission,
+                run_tokens or OwnTokens(),
+                continuing,
+                door,
+                cache,
+                coalescing,
+                reader_seconds,
+                rolled_out,
+            )
+            kept = open_store(journal_url) if journal_url else store
+            resumption = Resumption(
+                answering, Journal(kept), mailbox, heeded, server.stopping, bounds or Bounds(grace_seconds=1)
+            )
+            converse = partial(Conversation, answering, server.stopping, idle_seconds=idle_seconds)
+            embedding = Embedding(models, admission)
+            parts = models, directory, runs, mailbox, pages, embedding, cache
+            servicer = InferenceServicer(answering, resumption, converse, *parts)
+            server.add(add_InferenceServiceServicer_to_server, servicer)
+            server.add(add_ConversationServiceServicer_to_server, ConversationServicer(library, pages))
+            server.add(add_RolloutServiceServicer_to_server, rollout_servicer)
             if counts is not store:
                 stack.push_async_callback(counts.aclose)
             if kept is not store:
                 stack.push_async_callback(kept.aclose)
             await stack.enter_async_context(admission.keeping())
-            await stack.enter_async_context(aliases.keeping(rollouts))
             await stack.enter_async_context(resumption.keeping())
             await stack.enter_async_context(mailbox.listening())
             await asyncio.wait_for(mailbox.wait_until_listening(), 5)

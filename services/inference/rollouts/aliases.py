@@ -7,7 +7,7 @@ waits for the database, and while that is away aliases stand as they stood.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 
 import structlog
@@ -27,18 +27,29 @@ BEAT_SECONDS = 1.0
 class Aliases:
     """The aliases of all tenants; none until `keeping` reads some."""
 
-    def __init__(self, models: Models) -> None:
-        """Resolve aliases for a replica that serves these models."""
+    def __init__(self, models: Models, can_chat: Callable[[str], bool]) -> None:
+        """Resolve aliases for a replica.
+
+        Args:
+            models: The models of this replica.
+            can_chat: Whether some pool has a model ready for chats.
+        """
         self._models = models
+        self._can_chat = can_chat
         self._known: Mapping[tuple[str, str], Alias] = {}
         self._read: frozenset[Key] = frozenset()
         self._log = structlog.get_logger("parley.inference")
+
+    def running(self) -> list[Alias]:
+        """The aliases, of all tenants, whose callers are shared out."""
+        return [alias for alias in self._known.values() if not alias.serving]
 
     def assigned(self, name: str, caller: Principal) -> Assignment | None:
         """The variant that a caller is given; None where the caller's tenant has no such alias.
 
         A model that came to have the alias's name goes before it. The models of all variants are
-        asked for, so that who is refused does not depend on chance.
+        asked for, so that who is refused does not depend on chance. Where no pool has the model of
+        a variant ready, the stable one answers.
 
         Raises:
             PermissionMissing: The caller may not use a model of the alias.
@@ -49,23 +60,19 @@ class Aliases:
             return None
         for model in sorted(alias.models):
             caller.require(permission(model))
-        variant = alias.given_to(caller.user_id)
+        variant, missed = alias.given_to(caller.user_id), ""
+        if variant.name != alias.stable and not self._can_chat(variant.model):
+            variant, missed = alias.variant(alias.stable), variant.name
         if not self._models.has(variant.model):
             raise VariantElsewhere(alias.name, variant.name, variant.model)
-        return Assignment(alias, variant)
+        return Assignment(alias, variant, missed)
 
     @asynccontextmanager
-    async def keeping(self, library: RolloutLibrary | None) -> AsyncIterator[Aliases]:
-        """Know what this library holds until the block's end, through any trouble of it.
-
-        Without one there are no aliases.
-        """
-        if library is None:
-            yield self
-            return
+    async def keeping(self, library: RolloutLibrary) -> AsyncIterator[None]:
+        """Know what this library holds until the block's end, through any trouble of it."""
         task = asyncio.create_task(self._keep(library), name="rollouts")
         try:
-            yield self
+            yield
         finally:
             await end_task(task)
 

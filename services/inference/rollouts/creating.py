@@ -27,7 +27,12 @@ def new_rollout(asked: rollout_service_pb2.CreateRolloutRequest) -> rollout_pb2.
     stable = asked.stable_variant_name or names[0]
     if stable not in names:
         raise RolloutInvalid("stable_variant_name", f"there is no variant {stable!r}")
-    return rollout_pb2.Rollout(name=asked.name, variants=asked.variants, stable_variant_name=stable)
+    return rollout_pb2.Rollout(
+        name=asked.name,
+        variants=asked.variants,
+        stable_variant_name=stable,
+        guardrails=asked.guardrails,
+    )
 
 
 def check_models(rollout: rollout_pb2.Rollout, ready: Ready) -> None:

@@ -98,8 +98,30 @@ class RolloutLibrary:
             serving = choose(rollout)
             if (rollout.state, rollout.serving_variant_name) != (state, serving):
                 rollout.state, rollout.serving_variant_name = state, serving
+                rollout.ClearField("breach")
                 _store(stored, rollout)
             return rollout
+
+    async def roll_back(
+        self, tenant_id: str, name: str, rollout_id: str, breach: rollout_pb2.GuardrailBreach
+    ) -> bool:
+        """Give everybody the stable variant, for what was found.
+
+        Returns:
+            Whether it was done here: it is not where that rollout is over, or gone, by now.
+        """
+        async with self._database.writing() as session:
+            stored = await _find(session, tenant_id, name, changing=True)
+            if stored is None:
+                return False
+            rollout = _body(stored)
+            if rollout.rollout_id != rollout_id or rollout.state != rollout_pb2.ROLLOUT_STATE_RUNNING:
+                return False
+            rollout.state = rollout_pb2.ROLLOUT_STATE_ROLLED_BACK
+            rollout.serving_variant_name = rollout.stable_variant_name
+            rollout.breach.CopyFrom(breach)
+            _store(stored, rollout)
+            return True
 
     async def delete(self, tenant_id: str, name: str) -> None:
         """Take an alias away, if it is there."""

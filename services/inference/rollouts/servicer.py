@@ -6,21 +6,31 @@ from parley.inference.v1 import rollout_pb2
 from parley.inference.v1 import rollout_service_pb2 as pb2
 from parley.inference.v1.rollout_service_pb2_grpc import RolloutServiceServicer
 from services.inference.directory import ModelDirectory
+from services.inference.errors import RunNotFound
 from services.inference.rollouts.aliases import Aliases
+from services.inference.rollouts.counts import Counts
 from services.inference.rollouts.creating import check_models, chosen, new_rollout
 from services.inference.rollouts.errors import RolloutInvalid, RolloutsOff
 from services.inference.rollouts.library import RolloutLibrary
+from services.inference.runs import Owner
 from services.rpc.call import current_principal
 from services.rpc.interceptors.around import Context
 from services.rpc.listing import Listing
 from services.rpc.pages import PageTokens
+
+VERDICTS = {pb2.FEEDBACK_VERDICT_UP: "up", pb2.FEEDBACK_VERDICT_DOWN: "down"}
 
 
 class RolloutServicer(RolloutServiceServicer):
     """Begins, shows and ends rollouts of the caller's tenant."""
 
     def __init__(
-        self, library: RolloutLibrary | None, aliases: Aliases, directory: ModelDirectory, pages: PageTokens
+        self,
+        library: RolloutLibrary | None,
+        aliases: Aliases,
+        directory: ModelDirectory,
+        pages: PageTokens,
+        counts: Counts,
     ) -> None:
         """Serve these rollouts.
 
@@ -29,7 +39,9 @@ class RolloutServicer(RolloutServiceServicer):
             aliases: What this replica knows of them; it learns at once of what is changed here.
             directory: The models of all pools.
             pages: Makes and reads page tokens.
+            counts: What is known of variants.
         """
+        self._counts = counts
         self._kept = library
         self._aliases = aliases
         self._directory = directory
@@ -107,6 +119,16 @@ class RolloutServicer(RolloutServiceServicer):
         await library.delete(_tenant(), request.name)
         await self._aliases.refresh(library)
         return pb2.DeleteRolloutResponse()
+
+    async def GiveFeedback(
+        self, request: pb2.GiveFeedbackRequest, context: Context
+    ) -> pb2.GiveFeedbackResponse:
+        """See the contract."""
+        run = await self._counts.run(request.run_id, Owner.of(current_principal()))
+        if run is None:
+            raise RunNotFound(request.run_id)
+        await self._counts.give_feedback(run, VERDICTS[request.verdict])
+        return pb2.GiveFeedbackResponse()
 
 
 def _tenant() -> str:

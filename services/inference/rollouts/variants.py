@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncGenerator, Iterable
-from contextlib import aclosing
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from parley.inference.v1 import rollout_pb2
 from services.inference.engine import Message, Role, Sampling
-from services.inference.events import RunEvent, Started
 from services.inference.order import ChatOrder
 
 # Of all weights together; they are percents.
@@ -58,6 +56,7 @@ class Alias:
         variants: What it stands for.
         stable: The name of the variant that everybody is given when it is rolled back.
         serving: The name of the one that everybody is given now; empty while callers are shared out.
+        guardrails: What the variants beside the stable one are held to meanwhile.
     """
 
     tenant_id: str
@@ -66,6 +65,7 @@ class Alias:
     variants: tuple[Variant, ...]
     stable: str
     serving: str = ""
+    guardrails: rollout_pb2.RolloutGuardrails = field(default_factory=rollout_pb2.RolloutGuardrails)
 
     @classmethod
     def read(cls, tenant_id: str, given: rollout_pb2.Rollout) -> Alias:
@@ -77,6 +77,7 @@ class Alias:
             tuple(map(Variant.read, given.variants)),
             given.stable_variant_name,
             given.serving_variant_name,
+            given.guardrails,
         )
 
     @property
@@ -108,21 +109,17 @@ class Alias:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A variant of an alias, given to the caller of a chat."""
+    """A variant of an alias, given to the caller of a chat.
+
+    Attributes:
+        alias: The alias.
+        variant: The variant.
+        missed: The name of the one that the caller would be given, if its model were there.
+    """
 
     alias: Alias
     variant: Variant
-
-
-async def named(
-    assignment: Assignment, events: AsyncGenerator[RunEvent, None]
-) -> AsyncGenerator[RunEvent, None]:
-    """The same events, of which the first says which variant answers."""
-    async with aclosing(events):
-        async for event in events:
-            if isinstance(event, Started):
-                event = replace(event, alias=assignment.alias.name, variant=assignment.variant.name)
-            yield event
+    missed: str = ""
 
 
 def _place(*names: str) -> int:

@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!parley/inference/v1/rollout.proto\x12\x13parley.inference.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb1\x02\n\x07Rollout\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrollout_id\x18\x02 \x01(\t\x12\x35\n\x08variants\x18\x03 \x03(\x0b\x32#.parley.inference.v1.RolloutVariant\x12\x1b\n\x13stable_variant_name\x18\x04 \x01(\t\x12\x30\n\x05state\x18\x05 \x01(\x0e\x32!.parley.inference.v1.RolloutState\x12\x1c\n\x14serving_variant_name\x18\x06 \x01(\t\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xf1\x01\n\x0eRolloutVariant\x12/\n\x04name\x18\x01 \x01(\tB!\xbaH\x1er\x1c\x32\x1a^[a-z0-9][a-z0-9_-]{0,63}$\x12:\n\x05model\x18\x02 \x01(\tB+\xbaH(r&2$^[a-zA-Z0-9][a-zA-Z0-9._/:-]{0,255}$\x12\x17\n\x06weight\x18\x03 \x01(\rB\x07\xbaH\x04*\x02\x18\x64\x12 \n\rsystem_prompt\x18\x04 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x01\x12\x37\n\x08sampling\x18\x05 \x01(\x0b\x32%.parley.inference.v1.SamplingDefaults\"\xe8\x02\n\x10SamplingDefaults\x12+\n\x0btemperature\x18\x01 \x01(\x02\x42\x11\xbaH\x0e\n\x0c\x1d\x00\x00\x00@-\x00\x00\x00\x00@\x01H\x00\x88\x01\x01\x12%\n\x05top_p\x18\x02 \x01(\x02\x42\x11\xbaH\x0e\n\x0c\x1d\x00\x00\x80?%\x00\x00\x00\x00@\x01H\x01\x88\x01\x01\x12\x1d\n\x05top_k\x18\x03 \x01(\rB\t\xbaH\x06*\x04\x18\xc0\x84=H\x02\x88\x01\x01\x12%\n\x05min_p\x18\x04 \x01(\x02\x42\x11\xbaH\x0e\n\x0c\x1d\x00\x00\x80?-\x00\x00\x00\x00@\x01H\x03\x88\x01\x01\x12\x32\n\x12repetition_penalty\x18\x05 \x01(\x02\x42\x11\xbaH\x0e\n\x0c\x1d\x00\x00\x00@%\x00\x00\x00\x00@\x01H\x04\x88\x01\x01\x12+\n\x11max_output_tokens\x18\x06 \x01(\rB\x0b\xbaH\x08*\x06\x18\x80\x80@(\x01H\x05\x88\x01\x01\x42\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\x08\n\x06_min_pB\x15\n\x13_repetition_penaltyB\x14\n\x12_max_output_tokens*\x83\x01\n\x0cRolloutState\x12\x1d\n\x19ROLLOUT_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15ROLLOUT_STATE_RUNNING\x10\x01\x12\x1a\n\x16ROLLOUT_STATE_PROMOTED\x10\x02\x12\x1d\n\x19ROLLOUT_STATE_ROLLED_BACK\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!parley/inference/v1/rollout.proto\x12\x13parley.inference.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa3\x03\n\x07Rollout\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrollout_id\x18\x02 \x01(\t\x12\x35\n\x08variants\x18\x03 \x03(\x0b\x32#.parley.inference.v1.RolloutVariant\x12\x1b\n\x13stable_variant_name\x18\x04 \x01(\t\x12\x30\n\x05state\x18\x05 \x01(\x0e\x32!.parley.inference.v1.RolloutState\x12\x1c\n\x14serving_variant_name\x18\x06 \x01(\t\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12:\n\nguardrails\x18\t \x01(\x0b\x32&.parley.inference.v1.RolloutGuardrails\x12\x34\n\x06\x62reach\x18\n \x01(\x0b\x32$.parley.inference.v1.GuardrailBreach\"\xf1\x01\n\x0eRolloutVariant\x12/\n\x04name\x18\x01 \x01(\tB!\xbaH\x1er\x1c\x32\x1a^[a-z0-9][a-z0-9_-]{0,63}$\x12:\n\x05model\x18\x02 \x01(\tB+\xbaH(r&2$^[a-zA-Z0-9][a-zA-Z0-9._/:-]{0,255}$\x12\x17\n\x06weight\x18\x03 \x01(\rB\x07\xbaH\x04*\x02\x18\x64\x12 \n\rsystem_prompt\x18\x04 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x01\x12\x37\n\x08sampling\x18\x05 \x01(\x0b\x32%.parley.inference.v1.SamplingDefaults\"\xe8\x02\n\x10SamplingDefaults\x12+\n\x0btemperature\x18\x01 \x01(\x02\x42\x11\xbaH\x0e\n\x0c\x1d\x00\x00\x00@-\x00\x00\x00\x00@\x01H\x00\x88\x01\x01\x12%\n\x05top_p\x18\x02 \x01(\x02\x42\x11\xbaH\x0e\n\x0c\x1d\x00\x00\x80?%\x00\x00\x00\x00@\x01H\x01\x88\x01\x01\x12\x1d\n\x05top_k\x18\x03 \x01(\rB\t\xbaH\x06*\x04\x18\xc0\x84=H\x02\x88\x01\x01\x12%\n\x05min_p\x18\x04 \x01(\x02\x42\x11\xbaH\x0e\n\x0c\x1d\x00\x00\x80?-\x00\x00\x00\x00@\x01H\x03\x88\x01\x01\x12\x32\n\x12repetition_penalty\x18\x05 \x01(\x02\x42\x11\xbaH\x0e\n\x0c\x1d\x00\x00\x00@%\x00\x00\x00\x00@\x01H\x04\x88\x01\x01\x12+\n\x11max_output_tokens\x18\x06 \x01(\rB\x0b\xbaH\x08*\x06\x18\x80\x80@(\x01H\x05\x88\x01\x01\x42\x0e\n\x0c_temperatureB\x08\n\x06_top_pB\x08\n\x06_top_kB\x08\n\x06_min_pB\x15\n\x13_repetition_penaltyB\x14\n\x12_max_output_tokens\"\x81\x04\n\x11RolloutGuardrails\x12.\n\x0emax_error_rate\x18\x01 \x01(\x02\x42\x11\xbaH\x0e\n\x0c\x1d\x00\x00\x80?-\x00\x00\x00\x00@\x01H\x00\x88\x01\x01\x12\x45\n\x13max_first_token_p95\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB\r\xbaH\n\xaa\x01\x07\"\x03\x08\xd8\x04*\x00\x12\x35\n\x15min_tokens_per_second\x18\x03 \x01(\x02\x42\x11\xbaH\x0e\n\x0c\x1d\x00$tI%\x00\x00\x00\x00@\x01H\x01\x88\x01\x01\x12\x35\n\x15max_tool_failure_rate\x18\x04 \x01(\x02\x42\x11\xbaH\x0e\n\x0c\x1d\x00\x00\x80?-\x00\x00\x00\x00@\x01H\x02\x88\x01\x01\x12\x34\n\x14max_thumbs_down_rate\x18\x05 \x01(\x02\x42\x11\xbaH\x0e\n\x0c\x1d\x00\x00\x80?-\x00\x00\x00\x00@\x01H\x03\x88\x01\x01\x12%\n\x0bmin_samples\x18\x06 \x01(\rB\x0b\xbaH\x08*\x06\x18\xc0\x84=(\x01H\x04\x88\x01\x01\x12:\n\x06window\x18\x07 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0f\xbaH\x0c\xaa\x01\t\"\x03\x08\x90\x1c\x32\x02\x08<B\x11\n\x0f_max_error_rateB\x18\n\x16_min_tokens_per_secondB\x18\n\x16_max_tool_failure_rateB\x17\n\x15_max_thumbs_down_rateB\x0e\n\x0c_min_samples\"\x89\x01\n\x0fGuardrailBreach\x12\x31\n\tguardrail\x18\x01 \x01(\x0e\x32\x1e.parley.inference.v1.Guardrail\x12\x14\n\x0cvariant_name\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\x01\x12\r\n\x05limit\x18\x04 \x01(\x01\x12\x0f\n\x07samples\x18\x05 \x01(\x04*\xc1\x01\n\tGuardrail\x12\x19\n\x15GUARDRAIL_UNSPECIFIED\x10\x00\x12\x18\n\x14GUARDRAIL_ERROR_RATE\x10\x01\x12\x1d\n\x19GUARDRAIL_FIRST_TOKEN_P95\x10\x02\x12\x1f\n\x1bGUARDRAIL_TOKENS_PER_SECOND\x10\x03\x12\x1f\n\x1bGUARDRAIL_TOOL_FAILURE_RATE\x10\x04\x12\x1e\n\x1aGUARDRAIL_THUMBS_DOWN_RATE\x10\x05*\x83\x01\n\x0cRolloutState\x12\x1d\n\x19ROLLOUT_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15ROLLOUT_STATE_RUNNING\x10\x01\x12\x1a\n\x16ROLLOUT_STATE_PROMOTED\x10\x02\x12\x1d\n\x19ROLLOUT_STATE_ROLLED_BACK\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -53,12 +54,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SAMPLINGDEFAULTS'].fields_by_name['repetition_penalty']._serialized_options = b'\272H\016\n\014\035\000\000\000@%\000\000\000\000@\001'
   _globals['_SAMPLINGDEFAULTS'].fields_by_name['max_output_tokens']._loaded_options = None
   _globals['_SAMPLINGDEFAULTS'].fields_by_name['max_output_tokens']._serialized_options = b'\272H\010*\006\030\200\200@(\001'
-  _globals['_ROLLOUTSTATE']._serialized_start=1036
-  _globals['_ROLLOUTSTATE']._serialized_end=1167
-  _globals['_ROLLOUT']._serialized_start=121
-  _globals['_ROLLOUT']._serialized_end=426
-  _globals['_ROLLOUTVARIANT']._serialized_start=429
-  _globals['_ROLLOUTVARIANT']._serialized_end=670
-  _globals['_SAMPLINGDEFAULTS']._serialized_start=673
-  _globals['_SAMPLINGDEFAULTS']._serialized_end=1033
+  _globals['_ROLLOUTGUARDRAILS'].fields_by_name['max_error_rate']._loaded_options = None
+  _globals['_ROLLOUTGUARDRAILS'].fields_by_name['max_error_rate']._serialized_options = b'\272H\016\n\014\035\000\000\200?-\000\000\000\000@\001'
+  _globals['_ROLLOUTGUARDRAILS'].fields_by_name['max_first_token_p95']._loaded_options = None
+  _globals['_ROLLOUTGUARDRAILS'].fields_by_name['max_first_token_p95']._serialized_options = b'\272H\n\252\001\007\"\003\010\330\004*\000'
+  _globals['_ROLLOUTGUARDRAILS'].fields_by_name['min_tokens_per_second']._loaded_options = None
+  _globals['_ROLLOUTGUARDRAILS'].fields_by_name['min_tokens_per_second']._serialized_options = b'\272H\016\n\014\035\000$tI%\000\000\000\000@\001'
+  _globals['_ROLLOUTGUARDRAILS'].fields_by_name['max_tool_failure_rate']._loaded_options = None
+  _globals['_ROLLOUTGUARDRAILS'].fields_by_name['max_tool_failure_rate']._serialized_options = b'\272H\016\n\014\035\000\000\200?-\000\000\000\000@\001'
+  _globals['_ROLLOUTGUARDRAILS'].fields_by_name['max_thumbs_down_rate']._loaded_options = None
+  _globals['_ROLLOUTGUARDRAILS'].fields_by_name['max_thumbs_down_rate']._serialized_options = b'\272H\016\n\014\035\000\000\200?-\000\000\000\000@\001'
+  _globals['_ROLLOUTGUARDRAILS'].fields_by_name['min_samples']._loaded_options = None
+  _globals['_ROLLOUTGUARDRAILS'].fields_by_name['min_samples']._serialized_options = b'\272H\010*\006\030\300\204=(\001'
+  _globals['_ROLLOUTGUARDRAILS'].fields_by_name['window']._loaded_options = None
+  _globals['_ROLLOUTGUARDRAILS'].fields_by_name['window']._serialized_options = b'\272H\014\252\001\t\"\003\010\220\0342\002\010<'
+  _globals['_GUARDRAIL']._serialized_start=1838
+  _globals['_GUARDRAIL']._serialized_end=2031
+  _globals['_ROLLOUTSTATE']._serialized_start=2034
+  _globals['_ROLLOUTSTATE']._serialized_end=2165
+  _globals['_ROLLOUT']._serialized_start=153
+  _globals['_ROLLOUT']._serialized_end=572
+  _globals['_ROLLOUTVARIANT']._serialized_start=575
+  _globals['_ROLLOUTVARIANT']._serialized_end=816
+  _globals['_SAMPLINGDEFAULTS']._serialized_start=819
+  _globals['_SAMPLINGDEFAULTS']._serialized_end=1179
+  _globals['_ROLLOUTGUARDRAILS']._serialized_start=1182
+  _globals['_ROLLOUTGUARDRAILS']._serialized_end=1695
+  _globals['_GUARDRAILBREACH']._serialized_start=1698
+  _globals['_GUARDRAILBREACH']._serialized_end=1835
 # @@protoc_insertion_point(module_scope)

@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -19,6 +20,42 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _Guardrail:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _GuardrailEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Guardrail.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    GUARDRAIL_UNSPECIFIED: _Guardrail.ValueType  # 0
+    """Never sent."""
+    GUARDRAIL_ERROR_RATE: _Guardrail.ValueType  # 1
+    """`max_error_rate`."""
+    GUARDRAIL_FIRST_TOKEN_P95: _Guardrail.ValueType  # 2
+    """`max_first_token_p95`, in seconds."""
+    GUARDRAIL_TOKENS_PER_SECOND: _Guardrail.ValueType  # 3
+    """`min_tokens_per_second`."""
+    GUARDRAIL_TOOL_FAILURE_RATE: _Guardrail.ValueType  # 4
+    """`max_tool_failure_rate`."""
+    GUARDRAIL_THUMBS_DOWN_RATE: _Guardrail.ValueType  # 5
+    """`max_thumbs_down_rate`."""
+
+class Guardrail(_Guardrail, metaclass=_GuardrailEnumTypeWrapper):
+    """A figure that a variant is held to."""
+
+GUARDRAIL_UNSPECIFIED: Guardrail.ValueType  # 0
+"""Never sent."""
+GUARDRAIL_ERROR_RATE: Guardrail.ValueType  # 1
+"""`max_error_rate`."""
+GUARDRAIL_FIRST_TOKEN_P95: Guardrail.ValueType  # 2
+"""`max_first_token_p95`, in seconds."""
+GUARDRAIL_TOKENS_PER_SECOND: Guardrail.ValueType  # 3
+"""`min_tokens_per_second`."""
+GUARDRAIL_TOOL_FAILURE_RATE: Guardrail.ValueType  # 4
+"""`max_tool_failure_rate`."""
+GUARDRAIL_THUMBS_DOWN_RATE: Guardrail.ValueType  # 5
+"""`max_thumbs_down_rate`."""
+Global___Guardrail: _TypeAlias = Guardrail  # noqa: Y015
 
 class _RolloutState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -62,6 +99,8 @@ class Rollout(_message.Message):
     SERVING_VARIANT_NAME_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    GUARDRAILS_FIELD_NUMBER: _builtins.int
+    BREACH_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The alias: requests ask for it where they would name a model."""
     rollout_id: _builtins.str
@@ -86,6 +125,14 @@ class Rollout(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When its state changed last."""
 
+    @_builtins.property
+    def guardrails(self) -> Global___RolloutGuardrails:
+        """What the variants beside the stable one are held to."""
+
+    @_builtins.property
+    def breach(self) -> Global___GuardrailBreach:
+        """Why it was rolled back by itself. Unset where it was not."""
+
     def __init__(
         self,
         *,
@@ -97,10 +144,12 @@ class Rollout(_message.Message):
         serving_variant_name: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        guardrails: Global___RolloutGuardrails | None = ...,
+        breach: Global___GuardrailBreach | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["breach", b"breach", "create_time", b"create_time", "guardrails", b"guardrails", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "name", b"name", "rollout_id", b"rollout_id", "serving_variant_name", b"serving_variant_name", "stable_variant_name", b"stable_variant_name", "state", b"state", "update_time", b"update_time", "variants", b"variants"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["breach", b"breach", "create_time", b"create_time", "guardrails", b"guardrails", "name", b"name", "rollout_id", b"rollout_id", "serving_variant_name", b"serving_variant_name", "stable_variant_name", b"stable_variant_name", "state", b"state", "update_time", b"update_time", "variants", b"variants"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -233,3 +282,126 @@ class SamplingDefaults(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__top_p) -> _WhichOneofReturnType__top_p | None: ...
 
 Global___SamplingDefaults: _TypeAlias = SamplingDefaults  # noqa: Y015
+
+@_typing.final
+class RolloutGuardrails(_message.Message):
+    """What the variants beside the stable one are held to while callers are shared
+    out. One that is beyond a limit is rolled back within 10 seconds.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_ERROR_RATE_FIELD_NUMBER: _builtins.int
+    MAX_FIRST_TOKEN_P95_FIELD_NUMBER: _builtins.int
+    MIN_TOKENS_PER_SECOND_FIELD_NUMBER: _builtins.int
+    MAX_TOOL_FAILURE_RATE_FIELD_NUMBER: _builtins.int
+    MAX_THUMBS_DOWN_RATE_FIELD_NUMBER: _builtins.int
+    MIN_SAMPLES_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    max_error_rate: _builtins.float
+    """Share of runs that fail, by the platform's doing or the model's: not those
+    that are refused for what was asked, cancelled or out of budget. 0 to 1.
+    Default: any.
+    """
+    min_tokens_per_second: _builtins.float
+    """Mean of the runs' tokens a second while the model speaks; answers of the
+    cache and of less than 8 tokens are left out. Above 0, up to 1,000,000.
+    Default: any.
+    """
+    max_tool_failure_rate: _builtins.float
+    """Share of the calls of the platform's tools that fail, unless somebody did not
+    approve of them. 0 to 1. Default: any.
+    """
+    max_thumbs_down_rate: _builtins.float
+    """Share of the feedback that finds the answer bad. 0 to 1. Default: any."""
+    min_samples: _builtins.int
+    """Runs, calls or feedback that a figure needs before it is judged. 1 to
+    1,000,000. Default: 50.
+    """
+    @_builtins.property
+    def max_first_token_p95(self) -> _duration_pb2.Duration:
+        """Time until 95 % of the runs have said something, within 5 %; answers of the
+        cache are left out. Above 0, up to 10 minutes. Default: any.
+        """
+
+    @_builtins.property
+    def window(self) -> _duration_pb2.Duration:
+        """How far back it is judged, in whole minutes, the one that runs included. 1
+        minute to 1 hour. Default: 10 minutes.
+        """
+
+    def __init__(
+        self,
+        *,
+        max_error_rate: _builtins.float | None = ...,
+        max_first_token_p95: _duration_pb2.Duration | None = ...,
+        min_tokens_per_second: _builtins.float | None = ...,
+        max_tool_failure_rate: _builtins.float | None = ...,
+        max_thumbs_down_rate: _builtins.float | None = ...,
+        min_samples: _builtins.int | None = ...,
+        window: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_error_rate", b"_max_error_rate", "_max_thumbs_down_rate", b"_max_thumbs_down_rate", "_max_tool_failure_rate", b"_max_tool_failure_rate", "_min_samples", b"_min_samples", "_min_tokens_per_second", b"_min_tokens_per_second", "max_error_rate", b"max_error_rate", "max_first_token_p95", b"max_first_token_p95", "max_thumbs_down_rate", b"max_thumbs_down_rate", "max_tool_failure_rate", b"max_tool_failure_rate", "min_samples", b"min_samples", "min_tokens_per_second", b"min_tokens_per_second", "window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_error_rate", b"_max_error_rate", "_max_thumbs_down_rate", b"_max_thumbs_down_rate", "_max_tool_failure_rate", b"_max_tool_failure_rate", "_min_samples", b"_min_samples", "_min_tokens_per_second", b"_min_tokens_per_second", "max_error_rate", b"max_error_rate", "max_first_token_p95", b"max_first_token_p95", "max_thumbs_down_rate", b"max_thumbs_down_rate", "max_tool_failure_rate", b"max_tool_failure_rate", "min_samples", b"min_samples", "min_tokens_per_second", b"min_tokens_per_second", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_error_rate: _TypeAlias = _typing.Literal["max_error_rate"]  # noqa: Y015
+    _WhichOneofArgType__max_error_rate: _TypeAlias = _typing.Literal["_max_error_rate", b"_max_error_rate"]  # noqa: Y015
+    _WhichOneofReturnType__max_thumbs_down_rate: _TypeAlias = _typing.Literal["max_thumbs_down_rate"]  # noqa: Y015
+    _WhichOneofArgType__max_thumbs_down_rate: _TypeAlias = _typing.Literal["_max_thumbs_down_rate", b"_max_thumbs_down_rate"]  # noqa: Y015
+    _WhichOneofReturnType__max_tool_failure_rate: _TypeAlias = _typing.Literal["max_tool_failure_rate"]  # noqa: Y015
+    _WhichOneofArgType__max_tool_failure_rate: _TypeAlias = _typing.Literal["_max_tool_failure_rate", b"_max_tool_failure_rate"]  # noqa: Y015
+    _WhichOneofReturnType__min_samples: _TypeAlias = _typing.Literal["min_samples"]  # noqa: Y015
+    _WhichOneofArgType__min_samples: _TypeAlias = _typing.Literal["_min_samples", b"_min_samples"]  # noqa: Y015
+    _WhichOneofReturnType__min_tokens_per_second: _TypeAlias = _typing.Literal["min_tokens_per_second"]  # noqa: Y015
+    _WhichOneofArgType__min_tokens_per_second: _TypeAlias = _typing.Literal["_min_tokens_per_second", b"_min_tokens_per_second"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_error_rate) -> _WhichOneofReturnType__max_error_rate | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_thumbs_down_rate) -> _WhichOneofReturnType__max_thumbs_down_rate | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_tool_failure_rate) -> _WhichOneofReturnType__max_tool_failure_rate | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_samples) -> _WhichOneofReturnType__min_samples | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_tokens_per_second) -> _WhichOneofReturnType__min_tokens_per_second | None: ...
+
+Global___RolloutGuardrails: _TypeAlias = RolloutGuardrails  # noqa: Y015
+
+@_typing.final
+class GuardrailBreach(_message.Message):
+    """A variant was beyond a limit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GUARDRAIL_FIELD_NUMBER: _builtins.int
+    VARIANT_NAME_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    SAMPLES_FIELD_NUMBER: _builtins.int
+    guardrail: Global___Guardrail.ValueType
+    """Which limit."""
+    variant_name: _builtins.str
+    """The variant."""
+    value: _builtins.float
+    """What was measured, in the guardrail's unit."""
+    limit: _builtins.float
+    """The limit."""
+    samples: _builtins.int
+    """Runs, calls or feedback that it was measured by."""
+    def __init__(
+        self,
+        *,
+        guardrail: Global___Guardrail.ValueType = ...,
+        variant_name: _builtins.str = ...,
+        value: _builtins.float = ...,
+        limit: _builtins.float = ...,
+        samples: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["guardrail", b"guardrail", "limit", b"limit", "samples", b"samples", "value", b"value", "variant_name", b"variant_name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GuardrailBreach: _TypeAlias = GuardrailBreach  # noqa: Y015

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from parley.inference.v1 import rollout_pb2 as _rollout_pb2
 import builtins as _builtins
 import sys
@@ -19,6 +20,30 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _FeedbackVerdict:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FeedbackVerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FeedbackVerdict.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FEEDBACK_VERDICT_UNSPECIFIED: _FeedbackVerdict.ValueType  # 0
+    """Refused."""
+    FEEDBACK_VERDICT_UP: _FeedbackVerdict.ValueType  # 1
+    """Thumbs up."""
+    FEEDBACK_VERDICT_DOWN: _FeedbackVerdict.ValueType  # 2
+    """Thumbs down."""
+
+class FeedbackVerdict(_FeedbackVerdict, metaclass=_FeedbackVerdictEnumTypeWrapper):
+    """Whether an answer is good."""
+
+FEEDBACK_VERDICT_UNSPECIFIED: FeedbackVerdict.ValueType  # 0
+"""Refused."""
+FEEDBACK_VERDICT_UP: FeedbackVerdict.ValueType  # 1
+"""Thumbs up."""
+FEEDBACK_VERDICT_DOWN: FeedbackVerdict.ValueType  # 2
+"""Thumbs down."""
+Global___FeedbackVerdict: _TypeAlias = FeedbackVerdict  # noqa: Y015
+
 @_typing.final
 class CreateRolloutRequest(_message.Message):
     """What to try, and on whom."""
@@ -28,6 +53,7 @@ class CreateRolloutRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     VARIANTS_FIELD_NUMBER: _builtins.int
     STABLE_VARIANT_NAME_FIELD_NUMBER: _builtins.int
+    GUARDRAILS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The alias: what requests name as their model, and the name of no model: lower-case
     letters, digits, `.`, `-` and `_`, the first a letter or digit.
@@ -43,16 +69,21 @@ class CreateRolloutRequest(_message.Message):
         are 100 together.
         """
 
+    @_builtins.property
+    def guardrails(self) -> _rollout_pb2.RolloutGuardrails:
+        """What the other variants are held to. Default: nothing."""
+
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         variants: _abc.Iterable[_rollout_pb2.RolloutVariant] | None = ...,
         stable_variant_name: _builtins.str = ...,
+        guardrails: _rollout_pb2.RolloutGuardrails | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["guardrails", b"guardrails"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "stable_variant_name", b"stable_variant_name", "variants", b"variants"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["guardrails", b"guardrails", "name", b"name", "stable_variant_name", b"stable_variant_name", "variants", b"variants"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -318,3 +349,46 @@ class DeleteRolloutResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteRolloutResponse: _TypeAlias = DeleteRolloutResponse  # noqa: Y015
+
+@_typing.final
+class GiveFeedbackRequest(_message.Message):
+    """What somebody thinks of an answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    """`ChatStarted.run_id`. Required: 26 characters (a ULID)."""
+    verdict: Global___FeedbackVerdict.ValueType
+    """Whether it is good. Required."""
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        verdict: Global___FeedbackVerdict.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_id", b"run_id", "verdict", b"verdict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GiveFeedbackRequest: _TypeAlias = GiveFeedbackRequest  # noqa: Y015
+
+@_typing.final
+class GiveFeedbackResponse(_message.Message):
+    """It was counted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GiveFeedbackResponse: _TypeAlias = GiveFeedbackResponse  # noqa: Y015

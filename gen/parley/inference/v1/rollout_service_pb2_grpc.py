@@ -66,6 +66,11 @@ class RolloutServiceStub:
                 request_serializer=parley_dot_inference_dot_v1_dot_rollout__service__pb2.DeleteRolloutRequest.SerializeToString,
                 response_deserializer=parley_dot_inference_dot_v1_dot_rollout__service__pb2.DeleteRolloutResponse.FromString,
                 _registered_method=True)
+        self.GiveFeedback = channel.unary_unary(
+                '/parley.inference.v1.RolloutService/GiveFeedback',
+                request_serializer=parley_dot_inference_dot_v1_dot_rollout__service__pb2.GiveFeedbackRequest.SerializeToString,
+                response_deserializer=parley_dot_inference_dot_v1_dot_rollout__service__pb2.GiveFeedbackResponse.FromString,
+                _registered_method=True)
 
 
 class RolloutServiceServicer:
@@ -120,6 +125,15 @@ class RolloutServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GiveFeedback(self, request, context):
+        """Says what the caller thinks of an answer that a variant gave. Only the last
+        that is said of a run counts. For a day after its start; a run of another
+        caller, or of no alias, is RUN_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RolloutServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -152,6 +166,11 @@ def add_RolloutServiceServicer_to_server(servicer, server):
                     servicer.DeleteRollout,
                     request_deserializer=parley_dot_inference_dot_v1_dot_rollout__service__pb2.DeleteRolloutRequest.FromString,
                     response_serializer=parley_dot_inference_dot_v1_dot_rollout__service__pb2.DeleteRolloutResponse.SerializeToString,
+            ),
+            'GiveFeedback': grpc.unary_unary_rpc_method_handler(
+                    servicer.GiveFeedback,
+                    request_deserializer=parley_dot_inference_dot_v1_dot_rollout__service__pb2.GiveFeedbackRequest.FromString,
+                    response_serializer=parley_dot_inference_dot_v1_dot_rollout__service__pb2.GiveFeedbackResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -318,6 +337,33 @@ class RolloutService:
             '/parley.inference.v1.RolloutService/DeleteRollout',
             parley_dot_inference_dot_v1_dot_rollout__service__pb2.DeleteRolloutRequest.SerializeToString,
             parley_dot_inference_dot_v1_dot_rollout__service__pb2.DeleteRolloutResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GiveFeedback(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.inference.v1.RolloutService/GiveFeedback',
+            parley_dot_inference_dot_v1_dot_rollout__service__pb2.GiveFeedbackRequest.SerializeToString,
+            parley_dot_inference_dot_v1_dot_rollout__service__pb2.GiveFeedbackResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -55,6 +55,11 @@ class RolloutServiceStub:
     """Takes an alias away, whatever its state: requests that name it find no model
     from now on. Doing it again changes nothing.
     """
+    GiveFeedback: _grpc.UnaryUnaryMultiCallable[_rollout_service_pb2.GiveFeedbackRequest, _rollout_service_pb2.GiveFeedbackResponse]
+    """Says what the caller thinks of an answer that a variant gave. Only the last
+    that is said of a run counts. For a day after its start; a run of another
+    caller, or of no alias, is RUN_NOT_FOUND.
+    """
 
 @_typing.type_check_only
 class RolloutServiceAsyncStub(RolloutServiceStub):
@@ -82,6 +87,11 @@ class RolloutServiceAsyncStub(RolloutServiceStub):
     DeleteRollout: _aio.UnaryUnaryMultiCallable[_rollout_service_pb2.DeleteRolloutRequest, _rollout_service_pb2.DeleteRolloutResponse]  # type: ignore[assignment]
     """Takes an alias away, whatever its state: requests that name it find no model
     from now on. Doing it again changes nothing.
+    """
+    GiveFeedback: _aio.UnaryUnaryMultiCallable[_rollout_service_pb2.GiveFeedbackRequest, _rollout_service_pb2.GiveFeedbackResponse]  # type: ignore[assignment]
+    """Says what the caller thinks of an answer that a variant gave. Only the last
+    that is said of a run counts. For a day after its start; a run of another
+    caller, or of no alias, is RUN_NOT_FOUND.
     """
 
 class RolloutServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -143,6 +153,17 @@ class RolloutServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_rollout_service_pb2.DeleteRolloutResponse, _abc.Awaitable[_rollout_service_pb2.DeleteRolloutResponse]]:
         """Takes an alias away, whatever its state: requests that name it find no model
         from now on. Doing it again changes nothing.
+        """
+
+    @_abc_1.abstractmethod
+    def GiveFeedback(
+        self,
+        request: _rollout_service_pb2.GiveFeedbackRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rollout_service_pb2.GiveFeedbackResponse, _abc.Awaitable[_rollout_service_pb2.GiveFeedbackResponse]]:
+        """Says what the caller thinks of an answer that a variant gave. Only the last
+        that is said of a run counts. For a day after its start; a run of another
+        caller, or of no alias, is RUN_NOT_FOUND.
         """
 
 def add_RolloutServiceServicer_to_server(servicer: RolloutServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

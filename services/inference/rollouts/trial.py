@@ -1,0 +1,60 @@
+"""A variant in one chat: what it changes of it, and what is learnt from it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
+from functools import partial
+
+from services.inference.events import RunEvent, Started
+from services.inference.order import ChatOrder
+from services.inference.rollouts.book import SampleBook
+from services.inference.rollouts.counts import CountedRun
+from services.inference.rollouts.samples import FAILED, sample_of, sampled
+from services.inference.rollouts.variants import Assignment
+from services.inference.runs import Run
+from services.rpc.errors import ServiceError
+
+
+class Trial:
+    """A variant that answers a run."""
+
+    def __init__(self, assignment: Assignment, book: SampleBook) -> None:
+        """Answer by this variant, and note here what comes of it."""
+        self._alias, self._variant = assignment.alias, assignment.variant
+        self._take = partial(book.take, self._alias.rollout_id, self._variant.name)
+        self._book = book
+        if assignment.missed:
+            book.take(self._alias.rollout_id, assignment.missed, FAILED)
+
+    @property
+    def model(self) -> str:
+        """The model that answers."""
+        return self._variant.model
+
+    def applied(self, order: ChatOrder) -> ChatOrder:
+        """The order as the variant answers it."""
+        return self._variant.applied(order)
+
+    def refused(self, error: ServiceError) -> None:
+        """Note that the run could not begin."""
+        if (sample := sample_of(error)) is not None:
+            self._take(sample)
+
+    async def observed(
+        self, run: Run, events: AsyncGenerator[RunEvent, None]
+    ) -> AsyncGenerator[RunEvent, None]:
+        """The same events, of which the first says which variant answers; what they show is noted."""
+        async with aclosing(sampled(events, self._take)) as seen:
+            async for event in seen:
+                if isinstance(event, Started):
+                    self._book.began(self._counted(run))
+                    event = replace(event, alias=self._alias.name, variant=self._variant.name)
+                yield event
+
+    def _counted(self, run: Run) -> CountedRun:
+        owner = run.owner
+        return CountedRun(
+            run.run_id, owner.tenant_id, owner.user_id, self._alias.rollout_id, self._variant.name
+        )
