@@ -10,6 +10,7 @@ from cli.connection import call
 from cli.console import answers, print_json, print_table
 from cli.failures import told
 from cli.messages import Json, fields, minute
+from cli.rollout_figures import figure_rows
 from cli.rollout_options import GUARDS, read_guardrails, read_variants
 from parley.inference.v1 import rollout_pb2
 from parley.inference.v1 import rollout_service_pb2 as pb2
@@ -79,8 +80,17 @@ def create(
 @app.command()
 @told
 def status(name: Name, as_json: Json = False) -> None:
-    """Show how a rollout stands."""
-    _show(call(lambda client: client.rollouts.get(name)), as_json)
+    """Show how a rollout stands, and how its variants compare."""
+    found = call(lambda client: client.rollouts.compare(name))
+    if as_json:
+        print_json(fields(found))
+        return
+    _show(found.rollout, as_json=False)
+    answers().print()
+    print_table(
+        ["variant", "figure", "value", "95 % interval", "samples", "beside the stable", ""],
+        (row for variant in found.variants for row in figure_rows(variant)),
+    )
 
 
 @app.command()

@@ -29,6 +29,11 @@ class Rollouts:
         """Gives a rollout."""
         return (await self._caller.unary(self._stub.GetRollout, pb2.GetRolloutRequest(name=name))).rollout
 
+    async def compare(self, name: str, *, minutes: int = 0) -> pb2.CompareRolloutResponse:
+        """Compares the variants of a rollout; the last minutes one by one, where they are asked for."""
+        request = pb2.CompareRolloutRequest(name=name, minutes=minutes)
+        return await self._caller.unary(self._stub.CompareRollout, request)
+
     async def list(self, request: pb2.ListRolloutsRequest) -> pb2.ListRolloutsResponse:
         """Lists rollouts by name."""
         return await self._caller.unary(self._stub.ListRollouts, request)

@@ -32,13 +32,37 @@ BACK.breach.CopyFrom(
     )
 )
 
+MEASURED = rollout_pb2.MeasuredVariant(
+    variant_name="brief",
+    runs=200,
+    figures=[
+        rollout_pb2.MeasuredFigure(
+            figure=rollout_pb2.VARIANT_FIGURE_ERROR_RATE,
+            value=0.05,
+            samples=200,
+            interval=rollout_pb2.ConfidenceInterval(low=0.02, high=0.1),
+            difference=rollout_pb2.FigureDifference(
+                value=0.04,
+                interval=rollout_pb2.ConfidenceInterval(low=0.01, high=0.07),
+                verdict=rollout_pb2.FIGURE_VERDICT_WORSE,
+            ),
+        ),
+        rollout_pb2.MeasuredFigure(
+            figure=rollout_pb2.VARIANT_FIGURE_FIRST_TOKEN_P95, value=0.25, samples=200
+        ),
+        rollout_pb2.MeasuredFigure(
+            figure=rollout_pb2.VARIANT_FIGURE_TOKENS_PER_SECOND, value=70.5, samples=190
+        ),
+    ],
+)
+
 
 @pytest.fixture(autouse=True)
 def told(toy: ToyPlatform) -> ToyPlatform:
     """The toy, which has one rollout."""
     toy.answers = {
         "CreateRollout": pb2.CreateRolloutResponse(rollout=ROLLOUT),
-        "GetRollout": pb2.GetRolloutResponse(rollout=ROLLOUT),
+        "CompareRollout": pb2.CompareRolloutResponse(rollout=ROLLOUT, variants=[MEASURED]),
         "ListRollouts": pb2.ListRolloutsResponse(rollouts=[ROLLOUT]),
         "PromoteRollout": pb2.PromoteRolloutResponse(rollout=ROLLOUT),
         "RollbackRollout": pb2.RollbackRolloutResponse(rollout=BACK),
@@ -107,3 +131,16 @@ def test_a_rollout_that_is_over_gives_everybody_one_variant(parley: Run) -> None
 def test_each_names_its_alias(parley: Run, toy: ToyPlatform, arguments: tuple[str, ...]) -> None:
     assert "assistant" in parley("rollouts", *arguments, "assistant").stdout
     assert toy.requests[0].name == "assistant"
+
+
+def test_variants_are_compared(parley: Run) -> None:
+    lines = parley("rollouts", "status", "assistant").stdout.splitlines()
+    rows = [" ".join(line.split()) for line in lines[lines.index("") + 2 :]]
+    assert rows == [
+        "brief error rate 5.0 % 2.0 % … 10.0 % 200 +4.0 % (1.0 % … 7.0 %) worse",
+        "brief first token p95 0.250 s 200",
+        "brief tokens per second 70.5/s 190",
+    ]
+    assert (
+        json.loads(parley("rollouts", "status", "assistant", "--json").stdout)["variants"][0]["runs"] == "200"
+    )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from parley.inference.v1 import rollout_pb2
-from services.inference.rollouts.tally import Tally
+from services.inference.rollouts.tally import P95, Tally
 
 MIN_SAMPLES = 50
 WINDOW_MINUTES = 10
@@ -36,7 +36,7 @@ ERROR_RATE = Figure(
 )
 FIRST_TOKEN = Figure(
     rollout_pb2.GUARDRAIL_FIRST_TOKEN_P95,
-    lambda tally: tally.first_token_p95,
+    lambda tally: tally.first_token(P95),
     lambda tally: tally.count("first.count"),
 )
 SPEED = Figure(
@@ -52,8 +52,8 @@ TOOL_FAILURES = Figure(
 )
 THUMBS_DOWN = Figure(
     rollout_pb2.GUARDRAIL_THUMBS_DOWN_RATE,
-    lambda tally: tally.thumbs_down_rate,
-    lambda tally: tally.feedback,
+    lambda tally: tally.share("down", "feedback"),
+    lambda tally: tally.count("feedback"),
 )
 
 

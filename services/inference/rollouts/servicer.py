@@ -8,6 +8,7 @@ from parley.inference.v1.rollout_service_pb2_grpc import RolloutServiceServicer
 from services.inference.directory import ModelDirectory
 from services.inference.errors import RunNotFound
 from services.inference.rollouts.aliases import Aliases
+from services.inference.rollouts.comparing import compared
 from services.inference.rollouts.counts import Counts
 from services.inference.rollouts.creating import check_models, chosen, new_rollout
 from services.inference.rollouts.errors import RolloutInvalid, RolloutsOff
@@ -73,6 +74,15 @@ class RolloutServicer(RolloutServiceServicer):
     async def GetRollout(self, request: pb2.GetRolloutRequest, context: Context) -> pb2.GetRolloutResponse:
         """See the contract."""
         return pb2.GetRolloutResponse(rollout=await self._library.get(_tenant(), request.name))
+
+    async def CompareRollout(
+        self, request: pb2.CompareRolloutRequest, context: Context
+    ) -> pb2.CompareRolloutResponse:
+        """See the contract."""
+        rollout = await self._library.get(_tenant(), request.name)
+        total = await self._counts.total(rollout.rollout_id)
+        minutes = await self._counts.by_minute(rollout.rollout_id, request.minutes) if request.minutes else []
+        return pb2.CompareRolloutResponse(rollout=rollout, variants=compared(rollout, total, minutes))
 
     async def ListRollouts(
         self, request: pb2.ListRolloutsRequest, context: Context

@@ -45,7 +45,9 @@ class Tally:
     sums: Sums = field(default_factory=dict)
 
     def count(self, name: str) -> int:
-        """A number of things."""
+        """A number of things; `feedback` is that of the thumbs, up and down."""
+        if name == "feedback":
+            return self.count("up") + self.count("down")
         return max(0, round(self.sums.get(name, 0)))
 
     def moments(self, name: str) -> Moments:
@@ -56,25 +58,14 @@ class Tally:
         """Of a number of things, the share that is a part of it."""
         return min(1.0, self.count(part) / whole_count) if (whole_count := self.count(whole)) else 0.0
 
-    @property
-    def feedback(self) -> int:
-        """Thumbs up and down."""
-        return self.count("up") + self.count("down")
-
-    @property
-    def thumbs_down_rate(self) -> float:
-        """Of the feedback, the share that is bad."""
-        return self.count("down") / self.feedback if self.feedback else 0.0
-
-    @property
-    def first_token_p95(self) -> float:
-        """Seconds until 95 % had said something, within 5 %; 0 where none did."""
+    def first_token(self, quantile: float) -> float:
+        """Seconds until that share of the runs had said something, within 5 %; 0 where none did."""
         counts = sorted(
             (int(name.rpartition(".")[2]), count)
             for name, count in self.sums.items()
             if name.startswith("first.bucket.")
         )
-        left = P95 * sum(count for _, count in counts)
+        left = quantile * sum(count for _, count in counts)
         for bucket, count in counts:
             left -= count
             if left <= 0:

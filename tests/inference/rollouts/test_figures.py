@@ -88,7 +88,7 @@ def tally(*samples: Sample, **more: float) -> Tally:
 def test_sums_are_those_of_all_replicas() -> None:
     together = tally(Sample(failed=True), Sample(failed=False, tool_calls=3, tool_failures=1), up=3, down=1)
     assert (together.share("errors", "runs"), together.share("call_failures", "calls")) == (0.5, 1 / 3)
-    assert together.thumbs_down_rate == 0.25
+    assert together.share("down", "feedback") == 0.25
     speeds = tally(*(Sample(failed=False, tokens_per_second=speed) for speed in (10.0, 20.0, 30.0)))
     assert (speeds.moments("speed").mean, speeds.moments("speed").variance) == (20, pytest.approx(100))
 
@@ -98,12 +98,12 @@ def test_the_95th_percentile_is_within_5_percent(seconds: float) -> None:
     fast = (Sample(failed=False, first_token_seconds=0.001),) * 90
     slow = (Sample(failed=False, first_token_seconds=seconds),) * 10
     known = min(max(seconds, 0.001), 640.0)
-    assert tally(*fast, *slow).first_token_p95 == pytest.approx(known, rel=0.06)
+    assert tally(*fast, *slow).first_token(0.95) == pytest.approx(known, rel=0.06)
 
 
 def test_of_nothing_there_are_no_figures() -> None:
     empty = Tally()
-    assert (empty.first_token_p95, empty.thumbs_down_rate, empty.share("errors", "runs")) == (0, 0, 0)
+    assert (empty.first_token(0.95), empty.share("down", "feedback")) == (0, 0)
     assert (empty.moments("speed").mean, empty.moments("speed").variance) == (0, 0)
 
 

@@ -85,6 +85,74 @@ ROLLOUT_STATE_ROLLED_BACK: RolloutState.ValueType  # 3
 """Everybody is given the stable variant."""
 Global___RolloutState: _TypeAlias = RolloutState  # noqa: Y015
 
+class _VariantFigure:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _VariantFigureEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_VariantFigure.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    VARIANT_FIGURE_UNSPECIFIED: _VariantFigure.ValueType  # 0
+    """Never sent."""
+    VARIANT_FIGURE_ERROR_RATE: _VariantFigure.ValueType  # 1
+    """Share of runs that failed."""
+    VARIANT_FIGURE_FIRST_TOKEN_MEAN: _VariantFigure.ValueType  # 2
+    """Mean time to the first token, in seconds."""
+    VARIANT_FIGURE_FIRST_TOKEN_P95: _VariantFigure.ValueType  # 3
+    """Time until 95 % of the runs had said something, in seconds, within 5 %."""
+    VARIANT_FIGURE_TOKENS_PER_SECOND: _VariantFigure.ValueType  # 4
+    """Mean of the runs' tokens a second."""
+    VARIANT_FIGURE_TOOL_FAILURE_RATE: _VariantFigure.ValueType  # 5
+    """Share of the calls of tools that failed."""
+    VARIANT_FIGURE_THUMBS_DOWN_RATE: _VariantFigure.ValueType  # 6
+    """Share of the feedback that found the answer bad."""
+
+class VariantFigure(_VariantFigure, metaclass=_VariantFigureEnumTypeWrapper):
+    """What is measured of a variant."""
+
+VARIANT_FIGURE_UNSPECIFIED: VariantFigure.ValueType  # 0
+"""Never sent."""
+VARIANT_FIGURE_ERROR_RATE: VariantFigure.ValueType  # 1
+"""Share of runs that failed."""
+VARIANT_FIGURE_FIRST_TOKEN_MEAN: VariantFigure.ValueType  # 2
+"""Mean time to the first token, in seconds."""
+VARIANT_FIGURE_FIRST_TOKEN_P95: VariantFigure.ValueType  # 3
+"""Time until 95 % of the runs had said something, in seconds, within 5 %."""
+VARIANT_FIGURE_TOKENS_PER_SECOND: VariantFigure.ValueType  # 4
+"""Mean of the runs' tokens a second."""
+VARIANT_FIGURE_TOOL_FAILURE_RATE: VariantFigure.ValueType  # 5
+"""Share of the calls of tools that failed."""
+VARIANT_FIGURE_THUMBS_DOWN_RATE: VariantFigure.ValueType  # 6
+"""Share of the feedback that found the answer bad."""
+Global___VariantFigure: _TypeAlias = VariantFigure  # noqa: Y015
+
+class _FigureVerdict:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FigureVerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FigureVerdict.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FIGURE_VERDICT_UNSPECIFIED: _FigureVerdict.ValueType  # 0
+    """Never sent."""
+    FIGURE_VERDICT_UNDECIDED: _FigureVerdict.ValueType  # 1
+    """Both is possible: 0 lies in the interval."""
+    FIGURE_VERDICT_BETTER: _FigureVerdict.ValueType  # 2
+    """It does better."""
+    FIGURE_VERDICT_WORSE: _FigureVerdict.ValueType  # 3
+    """It does worse."""
+
+class FigureVerdict(_FigureVerdict, metaclass=_FigureVerdictEnumTypeWrapper):
+    """Whether a variant does better than the stable one."""
+
+FIGURE_VERDICT_UNSPECIFIED: FigureVerdict.ValueType  # 0
+"""Never sent."""
+FIGURE_VERDICT_UNDECIDED: FigureVerdict.ValueType  # 1
+"""Both is possible: 0 lies in the interval."""
+FIGURE_VERDICT_BETTER: FigureVerdict.ValueType  # 2
+"""It does better."""
+FIGURE_VERDICT_WORSE: FigureVerdict.ValueType  # 3
+"""It does worse."""
+Global___FigureVerdict: _TypeAlias = FigureVerdict  # noqa: Y015
+
 @_typing.final
 class Rollout(_message.Message):
     """An alias of a tenant, and the variants among which its callers are shared out."""
@@ -405,3 +473,180 @@ class GuardrailBreach(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GuardrailBreach: _TypeAlias = GuardrailBreach  # noqa: Y015
+
+@_typing.final
+class ConfidenceInterval(_message.Message):
+    """A range that holds the true value in 95 of 100 cases."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOW_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    low: _builtins.float
+    """The lower end."""
+    high: _builtins.float
+    """The upper end."""
+    def __init__(
+        self,
+        *,
+        low: _builtins.float = ...,
+        high: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["high", b"high", "low", b"low"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConfidenceInterval: _TypeAlias = ConfidenceInterval  # noqa: Y015
+
+@_typing.final
+class MeasuredFigure(_message.Message):
+    """A figure of a variant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIGURE_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    INTERVAL_FIELD_NUMBER: _builtins.int
+    SAMPLES_FIELD_NUMBER: _builtins.int
+    DIFFERENCE_FIELD_NUMBER: _builtins.int
+    figure: Global___VariantFigure.ValueType
+    """Which."""
+    value: _builtins.float
+    """What was measured."""
+    samples: _builtins.int
+    """Runs, calls or feedback that it was measured by."""
+    @_builtins.property
+    def interval(self) -> Global___ConfidenceInterval:
+        """Where the true value lies: Wilson's interval of a share, Student's of a mean,
+        that of the ranks of a percentile. Unset where there is too little to tell.
+        """
+
+    @_builtins.property
+    def difference(self) -> Global___FigureDifference:
+        """What the stable variant's value is to be added to make this one: Newcombe's
+        interval of two shares, Welch's of two means. Unset for the stable variant,
+        for a percentile, and where there is too little to tell.
+        """
+
+    def __init__(
+        self,
+        *,
+        figure: Global___VariantFigure.ValueType = ...,
+        value: _builtins.float = ...,
+        interval: Global___ConfidenceInterval | None = ...,
+        samples: _builtins.int = ...,
+        difference: Global___FigureDifference | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["difference", b"difference", "interval", b"interval"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["difference", b"difference", "figure", b"figure", "interval", b"interval", "samples", b"samples", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MeasuredFigure: _TypeAlias = MeasuredFigure  # noqa: Y015
+
+@_typing.final
+class FigureDifference(_message.Message):
+    """How a variant differs from the stable one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUE_FIELD_NUMBER: _builtins.int
+    INTERVAL_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    value: _builtins.float
+    """The variant's value less the stable one's."""
+    verdict: Global___FigureVerdict.ValueType
+    """What that means."""
+    @_builtins.property
+    def interval(self) -> Global___ConfidenceInterval:
+        """Where the true difference lies."""
+
+    def __init__(
+        self,
+        *,
+        value: _builtins.float = ...,
+        interval: Global___ConfidenceInterval | None = ...,
+        verdict: Global___FigureVerdict.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["interval", b"interval"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["interval", b"interval", "value", b"value", "verdict", b"verdict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FigureDifference: _TypeAlias = FigureDifference  # noqa: Y015
+
+@_typing.final
+class MeasuredVariant(_message.Message):
+    """What was measured of a variant since the rollout began."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VARIANT_NAME_FIELD_NUMBER: _builtins.int
+    RUNS_FIELD_NUMBER: _builtins.int
+    FIGURES_FIELD_NUMBER: _builtins.int
+    MINUTES_FIELD_NUMBER: _builtins.int
+    variant_name: _builtins.str
+    """The variant."""
+    runs: _builtins.int
+    """Runs that were counted."""
+    @_builtins.property
+    def figures(self) -> _containers.RepeatedCompositeFieldContainer[Global___MeasuredFigure]:
+        """Its figures; those of which nothing was measured are left out."""
+
+    @_builtins.property
+    def minutes(self) -> _containers.RepeatedCompositeFieldContainer[Global___MeasuredMinute]:
+        """The same minute by minute, oldest first; minutes without a run are left out."""
+
+    def __init__(
+        self,
+        *,
+        variant_name: _builtins.str = ...,
+        runs: _builtins.int = ...,
+        figures: _abc.Iterable[Global___MeasuredFigure] | None = ...,
+        minutes: _abc.Iterable[Global___MeasuredMinute] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["figures", b"figures", "minutes", b"minutes", "runs", b"runs", "variant_name", b"variant_name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MeasuredVariant: _TypeAlias = MeasuredVariant  # noqa: Y015
+
+@_typing.final
+class MeasuredMinute(_message.Message):
+    """What was measured of a variant within a minute."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIME_FIELD_NUMBER: _builtins.int
+    RUNS_FIELD_NUMBER: _builtins.int
+    FIGURES_FIELD_NUMBER: _builtins.int
+    runs: _builtins.int
+    """Runs that were counted."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When the minute began."""
+
+    @_builtins.property
+    def figures(self) -> _containers.RepeatedCompositeFieldContainer[Global___MeasuredFigure]:
+        """Its figures, without intervals."""
+
+    def __init__(
+        self,
+        *,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        runs: _builtins.int = ...,
+        figures: _abc.Iterable[Global___MeasuredFigure] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["figures", b"figures", "runs", b"runs", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MeasuredMinute: _TypeAlias = MeasuredMinute  # noqa: Y015

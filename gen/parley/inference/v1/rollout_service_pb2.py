@@ -28,7 +28,7 @@ from parley.inference.v1 import rollout_pb2 as parley_dot_inference_dot_v1_dot_r
 from parley.policy.v1 import policy_pb2 as parley_dot_policy_dot_v1_dot_policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)parley/inference/v1/rollout_service.proto\x12\x13parley.inference.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a!parley/inference/v1/rollout.proto\x1a\x1dparley/policy/v1/policy.proto\"\xed\x01\n\x14\x43reateRolloutRequest\x12\x30\n\x04name\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^[a-z0-9][a-z0-9._-]{0,63}$\x12\x41\n\x08variants\x18\x02 \x03(\x0b\x32#.parley.inference.v1.RolloutVariantB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x08\x12$\n\x13stable_variant_name\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12:\n\nguardrails\x18\x04 \x01(\x0b\x32&.parley.inference.v1.RolloutGuardrails\"F\n\x15\x43reateRolloutResponse\x12-\n\x07rollout\x18\x01 \x01(\x0b\x32\x1c.parley.inference.v1.Rollout\"E\n\x11GetRolloutRequest\x12\x30\n\x04name\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^[a-z0-9][a-z0-9._-]{0,63}$\"C\n\x12GetRolloutResponse\x12-\n\x07rollout\x18\x01 \x01(\x0b\x32\x1c.parley.inference.v1.Rollout\"P\n\x13ListRolloutsRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\rB\x08\xbaH\x05*\x03\x18\xe8\x07\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"_\n\x14ListRolloutsResponse\x12.\n\x08rollouts\x18\x01 \x03(\x0b\x32\x1c.parley.inference.v1.Rollout\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"h\n\x15PromoteRolloutRequest\x12\x30\n\x04name\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^[a-z0-9][a-z0-9._-]{0,63}$\x12\x1d\n\x0cvariant_name\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\"G\n\x16PromoteRolloutResponse\x12-\n\x07rollout\x18\x01 \x01(\x0b\x32\x1c.parley.inference.v1.Rollout\"J\n\x16RollbackRolloutRequest\x12\x30\n\x04name\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^[a-z0-9][a-z0-9._-]{0,63}$\"H\n\x17RollbackRolloutResponse\x12-\n\x07rollout\x18\x01 \x01(\x0b\x32\x1c.parley.inference.v1.Rollout\"H\n\x14\x44\x65leteRolloutRequest\x12\x30\n\x04name\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^[a-z0-9][a-z0-9._-]{0,63}$\"\x17\n\x15\x44\x65leteRolloutResponse\"\x89\x01\n\x13GiveFeedbackRequest\x12/\n\x06run_id\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a\x32\x18^[0-9A-HJKMNP-TV-Z]{26}$\x12\x41\n\x07verdict\x18\x02 \x01(\x0e\x32$.parley.inference.v1.FeedbackVerdictB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\"\x16\n\x14GiveFeedbackResponse*g\n\x0f\x46\x65\x65\x64\x62\x61\x63kVerdict\x12 \n\x1c\x46\x45\x45\x44\x42\x41\x43K_VERDICT_UNSPECIFIED\x10\x00\x12\x17\n\x13\x46\x45\x45\x44\x42\x41\x43K_VERDICT_UP\x10\x01\x12\x19\n\x15\x46\x45\x45\x44\x42\x41\x43K_VERDICT_DOWN\x10\x02\x32\xc2\t\n\x0eRolloutService\x12\xa1\x01\n\rCreateRollout\x12).parley.inference.v1.CreateRolloutRequest\x1a*.parley.inference.v1.CreateRolloutResponse\"9\xaa\xfd\x1b\x1a\n\x18inference.rollouts.write\x82\xd3\xe4\x93\x02\x15\"\x10/api/v1/rollouts:\x01*\x12\x9e\x01\n\nGetRollout\x12&.parley.inference.v1.GetRolloutRequest\x1a\'.parley.inference.v1.GetRolloutResponse\"?\x90\x02\x01\xaa\xfd\x1b\x19\n\x17inference.rollouts.read\x82\xd3\xe4\x93\x02\x19\x12\x17/api/v1/rollouts/{name}\x12\x9d\x01\n\x0cListRollouts\x12(.parley.inference.v1.ListRolloutsRequest\x1a).parley.inference.v1.ListRolloutsResponse\"8\x90\x02\x01\xaa\xfd\x1b\x19\n\x17inference.rollouts.read\x82\xd3\xe4\x93\x02\x12\x12\x10/api/v1/rollouts\x12\xb6\x01\n\x0ePromoteRollout\x12*.parley.inference.v1.PromoteRolloutRequest\x1a+.parley.inference.v1.PromoteRolloutResponse\"K\x90\x02\x02\xaa\xfd\x1b\x1a\n\x18inference.rollouts.write\x82\xd3\xe4\x93\x02$\"\x1f/api/v1/rollouts/{name}:promote:\x01*\x12\xba\x01\n\x0fRollbackRollout\x12+.parley.inference.v1.RollbackRolloutRequest\x1a,.parley.inference.v1.RollbackRolloutResponse\"L\x90\x02\x02\xaa\xfd\x1b\x1a\n\x18inference.rollouts.write\x82\xd3\xe4\x93\x02%\" /api/v1/rollouts/{name}:rollback:\x01*\x12\xa8\x01\n\rDeleteRollout\x12).parley.inference.v1.DeleteRolloutRequest\x1a*.parley.inference.v1.DeleteRolloutResponse\"@\x90\x02\x02\xaa\xfd\x1b\x1a\n\x18inference.rollouts.write\x82\xd3\xe4\x93\x02\x19*\x17/api/v1/rollouts/{name}\x12\xa9\x01\n\x0cGiveFeedback\x12(.parley.inference.v1.GiveFeedbackRequest\x1a).parley.inference.v1.GiveFeedbackResponse\"D\x90\x02\x02\xaa\xfd\x1b\x10\n\x0einference.chat\x82\xd3\xe4\x93\x02\'\"\"/api/v1/runs/{run_id}:giveFeedback:\x01*b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)parley/inference/v1/rollout_service.proto\x12\x13parley.inference.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1cgoogle/api/annotations.proto\x1a!parley/inference/v1/rollout.proto\x1a\x1dparley/policy/v1/policy.proto\"\xed\x01\n\x14\x43reateRolloutRequest\x12\x30\n\x04name\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^[a-z0-9][a-z0-9._-]{0,63}$\x12\x41\n\x08variants\x18\x02 \x03(\x0b\x32#.parley.inference.v1.RolloutVariantB\n\xbaH\x07\x92\x01\x04\x08\x01\x10\x08\x12$\n\x13stable_variant_name\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@\x12:\n\nguardrails\x18\x04 \x01(\x0b\x32&.parley.inference.v1.RolloutGuardrails\"F\n\x15\x43reateRolloutResponse\x12-\n\x07rollout\x18\x01 \x01(\x0b\x32\x1c.parley.inference.v1.Rollout\"E\n\x11GetRolloutRequest\x12\x30\n\x04name\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^[a-z0-9][a-z0-9._-]{0,63}$\"C\n\x12GetRolloutResponse\x12-\n\x07rollout\x18\x01 \x01(\x0b\x32\x1c.parley.inference.v1.Rollout\"c\n\x15\x43ompareRolloutRequest\x12\x30\n\x04name\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^[a-z0-9][a-z0-9._-]{0,63}$\x12\x18\n\x07minutes\x18\x02 \x01(\rB\x07\xbaH\x04*\x02\x18x\"\x7f\n\x16\x43ompareRolloutResponse\x12-\n\x07rollout\x18\x01 \x01(\x0b\x32\x1c.parley.inference.v1.Rollout\x12\x36\n\x08variants\x18\x02 \x03(\x0b\x32$.parley.inference.v1.MeasuredVariant\"P\n\x13ListRolloutsRequest\x12\x1b\n\tpage_size\x18\x01 \x01(\rB\x08\xbaH\x05*\x03\x18\xe8\x07\x12\x1c\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x08\"_\n\x14ListRolloutsResponse\x12.\n\x08rollouts\x18\x01 \x03(\x0b\x32\x1c.parley.inference.v1.Rollout\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"h\n\x15PromoteRolloutRequest\x12\x30\n\x04name\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^[a-z0-9][a-z0-9._-]{0,63}$\x12\x1d\n\x0cvariant_name\x18\x02 \x01(\tB\x07\xbaH\x04r\x02\x18@\"G\n\x16PromoteRolloutResponse\x12-\n\x07rollout\x18\x01 \x01(\x0b\x32\x1c.parley.inference.v1.Rollout\"J\n\x16RollbackRolloutRequest\x12\x30\n\x04name\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^[a-z0-9][a-z0-9._-]{0,63}$\"H\n\x17RollbackRolloutResponse\x12-\n\x07rollout\x18\x01 \x01(\x0b\x32\x1c.parley.inference.v1.Rollout\"H\n\x14\x44\x65leteRolloutRequest\x12\x30\n\x04name\x18\x01 \x01(\tB\"\xbaH\x1fr\x1d\x32\x1b^[a-z0-9][a-z0-9._-]{0,63}$\"\x17\n\x15\x44\x65leteRolloutResponse\"\x89\x01\n\x13GiveFeedbackRequest\x12/\n\x06run_id\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a\x32\x18^[0-9A-HJKMNP-TV-Z]{26}$\x12\x41\n\x07verdict\x18\x02 \x01(\x0e\x32$.parley.inference.v1.FeedbackVerdictB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\"\x16\n\x14GiveFeedbackResponse*g\n\x0f\x46\x65\x65\x64\x62\x61\x63kVerdict\x12 \n\x1c\x46\x45\x45\x44\x42\x41\x43K_VERDICT_UNSPECIFIED\x10\x00\x12\x17\n\x13\x46\x45\x45\x44\x42\x41\x43K_VERDICT_UP\x10\x01\x12\x19\n\x15\x46\x45\x45\x44\x42\x41\x43K_VERDICT_DOWN\x10\x02\x32\xf7\n\n\x0eRolloutService\x12\xa1\x01\n\rCreateRollout\x12).parley.inference.v1.CreateRolloutRequest\x1a*.parley.inference.v1.CreateRolloutResponse\"9\xaa\xfd\x1b\x1a\n\x18inference.rollouts.write\x82\xd3\xe4\x93\x02\x15\"\x10/api/v1/rollouts:\x01*\x12\x9e\x01\n\nGetRollout\x12&.parley.inference.v1.GetRolloutRequest\x1a\'.parley.inference.v1.GetRolloutResponse\"?\x90\x02\x01\xaa\xfd\x1b\x19\n\x17inference.rollouts.read\x82\xd3\xe4\x93\x02\x19\x12\x17/api/v1/rollouts/{name}\x12\xb2\x01\n\x0e\x43ompareRollout\x12*.parley.inference.v1.CompareRolloutRequest\x1a+.parley.inference.v1.CompareRolloutResponse\"G\x90\x02\x01\xaa\xfd\x1b\x19\n\x17inference.rollouts.read\x82\xd3\xe4\x93\x02!\x12\x1f/api/v1/rollouts/{name}:compare\x12\x9d\x01\n\x0cListRollouts\x12(.parley.inference.v1.ListRolloutsRequest\x1a).parley.inference.v1.ListRolloutsResponse\"8\x90\x02\x01\xaa\xfd\x1b\x19\n\x17inference.rollouts.read\x82\xd3\xe4\x93\x02\x12\x12\x10/api/v1/rollouts\x12\xb6\x01\n\x0ePromoteRollout\x12*.parley.inference.v1.PromoteRolloutRequest\x1a+.parley.inference.v1.PromoteRolloutResponse\"K\x90\x02\x02\xaa\xfd\x1b\x1a\n\x18inference.rollouts.write\x82\xd3\xe4\x93\x02$\"\x1f/api/v1/rollouts/{name}:promote:\x01*\x12\xba\x01\n\x0fRollbackRollout\x12+.parley.inference.v1.RollbackRolloutRequest\x1a,.parley.inference.v1.RollbackRolloutResponse\"L\x90\x02\x02\xaa\xfd\x1b\x1a\n\x18inference.rollouts.write\x82\xd3\xe4\x93\x02%\" /api/v1/rollouts/{name}:rollback:\x01*\x12\xa8\x01\n\rDeleteRollout\x12).parley.inference.v1.DeleteRolloutRequest\x1a*.parley.inference.v1.DeleteRolloutResponse\"@\x90\x02\x02\xaa\xfd\x1b\x1a\n\x18inference.rollouts.write\x82\xd3\xe4\x93\x02\x19*\x17/api/v1/rollouts/{name}\x12\xa9\x01\n\x0cGiveFeedback\x12(.parley.inference.v1.GiveFeedbackRequest\x1a).parley.inference.v1.GiveFeedbackResponse\"D\x90\x02\x02\xaa\xfd\x1b\x10\n\x0einference.chat\x82\xd3\xe4\x93\x02\'\"\"/api/v1/runs/{run_id}:giveFeedback:\x01*b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,6 +43,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATEROLLOUTREQUEST'].fields_by_name['stable_variant_name']._serialized_options = b'\272H\004r\002\030@'
   _globals['_GETROLLOUTREQUEST'].fields_by_name['name']._loaded_options = None
   _globals['_GETROLLOUTREQUEST'].fields_by_name['name']._serialized_options = b'\272H\037r\0352\033^[a-z0-9][a-z0-9._-]{0,63}$'
+  _globals['_COMPAREROLLOUTREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_COMPAREROLLOUTREQUEST'].fields_by_name['name']._serialized_options = b'\272H\037r\0352\033^[a-z0-9][a-z0-9._-]{0,63}$'
+  _globals['_COMPAREROLLOUTREQUEST'].fields_by_name['minutes']._loaded_options = None
+  _globals['_COMPAREROLLOUTREQUEST'].fields_by_name['minutes']._serialized_options = b'\272H\004*\002\030x'
   _globals['_LISTROLLOUTSREQUEST'].fields_by_name['page_size']._loaded_options = None
   _globals['_LISTROLLOUTSREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\005*\003\030\350\007'
   _globals['_LISTROLLOUTSREQUEST'].fields_by_name['page_token']._loaded_options = None
@@ -63,6 +67,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ROLLOUTSERVICE'].methods_by_name['CreateRollout']._serialized_options = b'\252\375\033\032\n\030inference.rollouts.write\202\323\344\223\002\025\"\020/api/v1/rollouts:\001*'
   _globals['_ROLLOUTSERVICE'].methods_by_name['GetRollout']._loaded_options = None
   _globals['_ROLLOUTSERVICE'].methods_by_name['GetRollout']._serialized_options = b'\220\002\001\252\375\033\031\n\027inference.rollouts.read\202\323\344\223\002\031\022\027/api/v1/rollouts/{name}'
+  _globals['_ROLLOUTSERVICE'].methods_by_name['CompareRollout']._loaded_options = None
+  _globals['_ROLLOUTSERVICE'].methods_by_name['CompareRollout']._serialized_options = b'\220\002\001\252\375\033\031\n\027inference.rollouts.read\202\323\344\223\002!\022\037/api/v1/rollouts/{name}:compare'
   _globals['_ROLLOUTSERVICE'].methods_by_name['ListRollouts']._loaded_options = None
   _globals['_ROLLOUTSERVICE'].methods_by_name['ListRollouts']._serialized_options = b'\220\002\001\252\375\033\031\n\027inference.rollouts.read\202\323\344\223\002\022\022\020/api/v1/rollouts'
   _globals['_ROLLOUTSERVICE'].methods_by_name['PromoteRollout']._loaded_options = None
@@ -73,8 +79,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ROLLOUTSERVICE'].methods_by_name['DeleteRollout']._serialized_options = b'\220\002\002\252\375\033\032\n\030inference.rollouts.write\202\323\344\223\002\031*\027/api/v1/rollouts/{name}'
   _globals['_ROLLOUTSERVICE'].methods_by_name['GiveFeedback']._loaded_options = None
   _globals['_ROLLOUTSERVICE'].methods_by_name['GiveFeedback']._serialized_options = b'\220\002\002\252\375\033\020\n\016inference.chat\202\323\344\223\002\'\"\"/api/v1/runs/{run_id}:giveFeedback:\001*'
-  _globals['_FEEDBACKVERDICT']._serialized_start=1414
-  _globals['_FEEDBACKVERDICT']._serialized_end=1517
+  _globals['_FEEDBACKVERDICT']._serialized_start=1644
+  _globals['_FEEDBACKVERDICT']._serialized_end=1747
   _globals['_CREATEROLLOUTREQUEST']._serialized_start=192
   _globals['_CREATEROLLOUTREQUEST']._serialized_end=429
   _globals['_CREATEROLLOUTRESPONSE']._serialized_start=431
@@ -83,26 +89,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETROLLOUTREQUEST']._serialized_end=572
   _globals['_GETROLLOUTRESPONSE']._serialized_start=574
   _globals['_GETROLLOUTRESPONSE']._serialized_end=641
-  _globals['_LISTROLLOUTSREQUEST']._serialized_start=643
-  _globals['_LISTROLLOUTSREQUEST']._serialized_end=723
-  _globals['_LISTROLLOUTSRESPONSE']._serialized_start=725
-  _globals['_LISTROLLOUTSRESPONSE']._serialized_end=820
-  _globals['_PROMOTEROLLOUTREQUEST']._serialized_start=822
-  _globals['_PROMOTEROLLOUTREQUEST']._serialized_end=926
-  _globals['_PROMOTEROLLOUTRESPONSE']._serialized_start=928
-  _globals['_PROMOTEROLLOUTRESPONSE']._serialized_end=999
-  _globals['_ROLLBACKROLLOUTREQUEST']._serialized_start=1001
-  _globals['_ROLLBACKROLLOUTREQUEST']._serialized_end=1075
-  _globals['_ROLLBACKROLLOUTRESPONSE']._serialized_start=1077
-  _globals['_ROLLBACKROLLOUTRESPONSE']._serialized_end=1149
-  _globals['_DELETEROLLOUTREQUEST']._serialized_start=1151
-  _globals['_DELETEROLLOUTREQUEST']._serialized_end=1223
-  _globals['_DELETEROLLOUTRESPONSE']._serialized_start=1225
-  _globals['_DELETEROLLOUTRESPONSE']._serialized_end=1248
-  _globals['_GIVEFEEDBACKREQUEST']._serialized_start=1251
-  _globals['_GIVEFEEDBACKREQUEST']._serialized_end=1388
-  _globals['_GIVEFEEDBACKRESPONSE']._serialized_start=1390
-  _globals['_GIVEFEEDBACKRESPONSE']._serialized_end=1412
-  _globals['_ROLLOUTSERVICE']._serialized_start=1520
-  _globals['_ROLLOUTSERVICE']._serialized_end=2738
+  _globals['_COMPAREROLLOUTREQUEST']._serialized_start=643
+  _globals['_COMPAREROLLOUTREQUEST']._serialized_end=742
+  _globals['_COMPAREROLLOUTRESPONSE']._serialized_start=744
+  _globals['_COMPAREROLLOUTRESPONSE']._serialized_end=871
+  _globals['_LISTROLLOUTSREQUEST']._serialized_start=873
+  _globals['_LISTROLLOUTSREQUEST']._serialized_end=953
+  _globals['_LISTROLLOUTSRESPONSE']._serialized_start=955
+  _globals['_LISTROLLOUTSRESPONSE']._serialized_end=1050
+  _globals['_PROMOTEROLLOUTREQUEST']._serialized_start=1052
+  _globals['_PROMOTEROLLOUTREQUEST']._serialized_end=1156
+  _globals['_PROMOTEROLLOUTRESPONSE']._serialized_start=1158
+  _globals['_PROMOTEROLLOUTRESPONSE']._serialized_end=1229
+  _globals['_ROLLBACKROLLOUTREQUEST']._serialized_start=1231
+  _globals['_ROLLBACKROLLOUTREQUEST']._serialized_end=1305
+  _globals['_ROLLBACKROLLOUTRESPONSE']._serialized_start=1307
+  _globals['_ROLLBACKROLLOUTRESPONSE']._serialized_end=1379
+  _globals['_DELETEROLLOUTREQUEST']._serialized_start=1381
+  _globals['_DELETEROLLOUTREQUEST']._serialized_end=1453
+  _globals['_DELETEROLLOUTRESPONSE']._serialized_start=1455
+  _globals['_DELETEROLLOUTRESPONSE']._serialized_end=1478
+  _globals['_GIVEFEEDBACKREQUEST']._serialized_start=1481
+  _globals['_GIVEFEEDBACKREQUEST']._serialized_end=1618
+  _globals['_GIVEFEEDBACKRESPONSE']._serialized_start=1620
+  _globals['_GIVEFEEDBACKRESPONSE']._serialized_end=1642
+  _globals['_ROLLOUTSERVICE']._serialized_start=1750
+  _globals['_ROLLOUTSERVICE']._serialized_end=3149
 # @@protoc_insertion_point(module_scope)

@@ -160,6 +160,64 @@ class GetRolloutResponse(_message.Message):
 Global___GetRolloutResponse: _TypeAlias = GetRolloutResponse  # noqa: Y015
 
 @_typing.final
+class CompareRolloutRequest(_message.Message):
+    """Names a rollout whose variants shall be compared."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    MINUTES_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its alias. Required: 1 to 64 characters."""
+    minutes: _builtins.int
+    """How many of the last minutes are shown one by one, the one that runs
+    included. 0 to 120. Default: 0.
+    """
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        minutes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["minutes", b"minutes", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareRolloutRequest: _TypeAlias = CompareRolloutRequest  # noqa: Y015
+
+@_typing.final
+class CompareRolloutResponse(_message.Message):
+    """What was measured of a rollout."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROLLOUT_FIELD_NUMBER: _builtins.int
+    VARIANTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rollout(self) -> _rollout_pb2.Rollout:
+        """The rollout."""
+
+    @_builtins.property
+    def variants(self) -> _containers.RepeatedCompositeFieldContainer[_rollout_pb2.MeasuredVariant]:
+        """Its variants, in their order."""
+
+    def __init__(
+        self,
+        *,
+        rollout: _rollout_pb2.Rollout | None = ...,
+        variants: _abc.Iterable[_rollout_pb2.MeasuredVariant] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rollout", b"rollout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rollout", b"rollout", "variants", b"variants"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompareRolloutResponse: _TypeAlias = CompareRolloutResponse  # noqa: Y015
+
+@_typing.final
 class ListRolloutsRequest(_message.Message):
     """Asks for a page of rollouts."""
 

@@ -46,6 +46,11 @@ class RolloutServiceStub:
                 request_serializer=parley_dot_inference_dot_v1_dot_rollout__service__pb2.GetRolloutRequest.SerializeToString,
                 response_deserializer=parley_dot_inference_dot_v1_dot_rollout__service__pb2.GetRolloutResponse.FromString,
                 _registered_method=True)
+        self.CompareRollout = channel.unary_unary(
+                '/parley.inference.v1.RolloutService/CompareRollout',
+                request_serializer=parley_dot_inference_dot_v1_dot_rollout__service__pb2.CompareRolloutRequest.SerializeToString,
+                response_deserializer=parley_dot_inference_dot_v1_dot_rollout__service__pb2.CompareRolloutResponse.FromString,
+                _registered_method=True)
         self.ListRollouts = channel.unary_unary(
                 '/parley.inference.v1.RolloutService/ListRollouts',
                 request_serializer=parley_dot_inference_dot_v1_dot_rollout__service__pb2.ListRolloutsRequest.SerializeToString,
@@ -90,6 +95,15 @@ class RolloutServiceServicer:
 
     def GetRollout(self, request, context):
         """Shows a rollout.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CompareRollout(self, request, context):
+        """Compares the variants of a rollout by what was counted since it began, a few
+        seconds old. Counts are kept for 30 days after the last, those of minutes for
+        2 hours.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -146,6 +160,11 @@ def add_RolloutServiceServicer_to_server(servicer, server):
                     servicer.GetRollout,
                     request_deserializer=parley_dot_inference_dot_v1_dot_rollout__service__pb2.GetRolloutRequest.FromString,
                     response_serializer=parley_dot_inference_dot_v1_dot_rollout__service__pb2.GetRolloutResponse.SerializeToString,
+            ),
+            'CompareRollout': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompareRollout,
+                    request_deserializer=parley_dot_inference_dot_v1_dot_rollout__service__pb2.CompareRolloutRequest.FromString,
+                    response_serializer=parley_dot_inference_dot_v1_dot_rollout__service__pb2.CompareRolloutResponse.SerializeToString,
             ),
             'ListRollouts': grpc.unary_unary_rpc_method_handler(
                     servicer.ListRollouts,
@@ -229,6 +248,33 @@ class RolloutService:
             '/parley.inference.v1.RolloutService/GetRollout',
             parley_dot_inference_dot_v1_dot_rollout__service__pb2.GetRolloutRequest.SerializeToString,
             parley_dot_inference_dot_v1_dot_rollout__service__pb2.GetRolloutResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompareRollout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/parley.inference.v1.RolloutService/CompareRollout',
+            parley_dot_inference_dot_v1_dot_rollout__service__pb2.CompareRolloutRequest.SerializeToString,
+            parley_dot_inference_dot_v1_dot_rollout__service__pb2.CompareRolloutResponse.FromString,
             options,
             channel_credentials,
             insecure,

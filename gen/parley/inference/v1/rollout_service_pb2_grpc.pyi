@@ -43,6 +43,11 @@ class RolloutServiceStub:
     """
     GetRollout: _grpc.UnaryUnaryMultiCallable[_rollout_service_pb2.GetRolloutRequest, _rollout_service_pb2.GetRolloutResponse]
     """Shows a rollout."""
+    CompareRollout: _grpc.UnaryUnaryMultiCallable[_rollout_service_pb2.CompareRolloutRequest, _rollout_service_pb2.CompareRolloutResponse]
+    """Compares the variants of a rollout by what was counted since it began, a few
+    seconds old. Counts are kept for 30 days after the last, those of minutes for
+    2 hours.
+    """
     ListRollouts: _grpc.UnaryUnaryMultiCallable[_rollout_service_pb2.ListRolloutsRequest, _rollout_service_pb2.ListRolloutsResponse]
     """Lists the tenant's rollouts by name."""
     PromoteRollout: _grpc.UnaryUnaryMultiCallable[_rollout_service_pb2.PromoteRolloutRequest, _rollout_service_pb2.PromoteRolloutResponse]
@@ -76,6 +81,11 @@ class RolloutServiceAsyncStub(RolloutServiceStub):
     """
     GetRollout: _aio.UnaryUnaryMultiCallable[_rollout_service_pb2.GetRolloutRequest, _rollout_service_pb2.GetRolloutResponse]  # type: ignore[assignment]
     """Shows a rollout."""
+    CompareRollout: _aio.UnaryUnaryMultiCallable[_rollout_service_pb2.CompareRolloutRequest, _rollout_service_pb2.CompareRolloutResponse]  # type: ignore[assignment]
+    """Compares the variants of a rollout by what was counted since it began, a few
+    seconds old. Counts are kept for 30 days after the last, those of minutes for
+    2 hours.
+    """
     ListRollouts: _aio.UnaryUnaryMultiCallable[_rollout_service_pb2.ListRolloutsRequest, _rollout_service_pb2.ListRolloutsResponse]  # type: ignore[assignment]
     """Lists the tenant's rollouts by name."""
     PromoteRollout: _aio.UnaryUnaryMultiCallable[_rollout_service_pb2.PromoteRolloutRequest, _rollout_service_pb2.PromoteRolloutResponse]  # type: ignore[assignment]
@@ -118,6 +128,17 @@ class RolloutServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_rollout_service_pb2.GetRolloutResponse, _abc.Awaitable[_rollout_service_pb2.GetRolloutResponse]]:
         """Shows a rollout."""
+
+    @_abc_1.abstractmethod
+    def CompareRollout(
+        self,
+        request: _rollout_service_pb2.CompareRolloutRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rollout_service_pb2.CompareRolloutResponse, _abc.Awaitable[_rollout_service_pb2.CompareRolloutResponse]]:
+        """Compares the variants of a rollout by what was counted since it began, a few
+        seconds old. Counts are kept for 30 days after the last, those of minutes for
+        2 hours.
+        """
 
     @_abc_1.abstractmethod
     def ListRollouts(
