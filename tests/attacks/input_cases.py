@@ -134,11 +134,16 @@ async def right_login(target: Target) -> httpx.Response:
     return await target.login(person.username, person.password)
 
 
+PAGE_SIZE = "a page's size out of its range"
+LIMIT = "a limit out of its range"
+CLAIM = "identity claimed in a header"
+INNER = "a method of the mesh called from outside"
+
 NUMBERS = (
-    Attack("a negative page", keys_page("-1"), INVALID, first_page),
-    Attack("a page beyond 32 bits", keys_page("4294967297"), INVALID, first_page),
-    Attack("a page larger than allowed", keys_page("1001"), INVALID, first_page),
-    Attack("a page that is no number", keys_page("1e400"), INVALID, first_page),
+    Attack("a negative page", keys_page("-1"), INVALID, first_page, PAGE_SIZE),
+    Attack("a page beyond 32 bits", keys_page("4294967297"), INVALID, first_page, PAGE_SIZE),
+    Attack("a page larger than allowed", keys_page("1001"), INVALID, first_page, PAGE_SIZE),
+    Attack("a page that is no number", keys_page("1e400"), INVALID, first_page, PAGE_SIZE),
     Attack("a key that is over", key_with(expireTime="2001-01-01T00:00:00Z"), INVALID, plain_key),
     Attack("a key beyond time", key_with(expireTime="99999-01-01T00:00:00Z"), INVALID, plain_key),
     Attack("too many scopes", key_with(scopes=[f"tools.t{i}" for i in range(200)]), INVALID, plain_key),
@@ -169,8 +174,17 @@ TEXTS = (
 )
 
 HEADERS = tuple(
-    Attack(f"identity claimed in {name}", forged_header(name), (403, "PERMISSION_MISSING"), admin_reads_users)
-    for name in ("x-parley-user", "X-PARLEY-Key", "x-forwarded-client-cert", "x-envoy-internal")
+    Attack(
+        f"identity claimed in {name}",
+        forged_header(name),
+        (403, "PERMISSION_MISSING"),
+        admin_reads_users,
+        CLAIM,
+    )
+    for name in (
+        *("x-parley-user", "X-Parley-User", "X-PARLEY-USER", "X-PARLEY-Key", "x-parley-tenant"),
+        *("x-forwarded-client-cert", "X-Forwarded-Client-Cert", "x-envoy-internal", "X-JWT-Payload"),
+    )
 )
 
 HEADERS += (
@@ -179,6 +193,14 @@ HEADERS += (
         grpc_web("parley.auth.v1.UserService/ListUsers", "viewer", **{"x-parley-user": "admin"}),
         (403, "PERMISSION_MISSING"),
         admin_reads_users,
+        CLAIM,
+    ),
+    Attack(
+        "identity claimed over gRPC-Web in capitals",
+        grpc_web("parley.auth.v1.UserService/ListUsers", "viewer", **{"X-PARLEY-USER": "admin"}),
+        (403, "PERMISSION_MISSING"),
+        admin_reads_users,
+        CLAIM,
     ),
 )
 
@@ -218,9 +240,9 @@ async def price_of_a_user(target: Target) -> httpx.Response:
 fair_quota = quota(tokensPerDay="1000")
 
 QUOTAS = (
-    Attack("a negative quota", quota(tokensPerDay="-1"), INVALID, fair_quota),
-    Attack("a quota beyond 64 bits", quota(tokensPerDay="18446744073709551616"), INVALID, fair_quota),
-    Attack("a quota beyond its bound", quota(tokensPerDay="1000000000001"), INVALID, fair_quota),
+    Attack("a negative quota", quota(tokensPerDay="-1"), INVALID, fair_quota, LIMIT),
+    Attack("a quota beyond 64 bits", quota(tokensPerDay="18446744073709551616"), INVALID, fair_quota, LIMIT),
+    Attack("a quota beyond its bound", quota(tokensPerDay="1000000000001"), INVALID, fair_quota, LIMIT),
     Attack("own quota raised", own_quota_raised, (403, "PERMISSION_MISSING"), fair_quota),
     Attack("another tenant's quota set", another_tenants_quota_set, (403, "ROOT_TENANT_ONLY"), fair_quota),
     Attack("quota of a foreign user", quota_of_a_foreign_user, (404, "QUOTA_SUBJECT_NOT_FOUND"), fair_quota),
@@ -233,6 +255,7 @@ MESH = tuple(
         grpc_web(f"parley.auth.v1.{method}"),
         (501, "METHOD_UNKNOWN"),
         who_am_i,
+        INNER,
     )
     for method in (
         "AuditService/RecordEvents",

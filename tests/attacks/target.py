@@ -152,9 +152,16 @@ class Attack:
         strike: Does it.
         refusal: HTTP status and reason that it must meet with.
         neighbour: Its legitimate neighbour, which must succeed.
+        spelling_of: The one mechanism that it is a spelling of, where there are several.
     """
 
     name: str
     strike: Deed
     refusal: tuple[int, str]
     neighbour: Deed
+    spelling_of: str = ""
+
+    @property
+    def mechanism(self) -> str:
+        """What it goes by: attacks that are one thing in several spellings count once."""
+        return self.spelling_of or self.name

@@ -14,6 +14,7 @@ from tests.attacks.data_cases import ARITHMETIC, FORMATS, PATTERNS, QUERIES
 from tests.attacks.database_cases import POSTGRESQL, SQLITE
 from tests.attacks.file_cases import FILES, UPLOADS
 from tests.attacks.mcp_cases import MCP
+from tests.attacks.quota_cases import QUOTAS
 from tests.attacks.sandbox_cases import SANDBOX
 from tests.attacks.tool_stack import WORKERS
 from tests.attacks.tool_target import CANARY, OK, Outcome, ToolAttack, ToolTarget
@@ -28,7 +29,7 @@ ATTACKS = (
     *(*ARITHMETIC, *FORMATS, *PATTERNS, *QUERIES),
     *(*ADDRESSES, *REQUESTS, *ANSWERS),
     *(*SQLITE, *POSTGRESQL),
-    *MCP,
+    *(*MCP, *QUOTAS),
 )
 INWARD = re.compile(r"Traceback|services[/.]tools|asyncpg|httpcore|site-packages|\.py\b")
 

@@ -123,16 +123,19 @@ async def jwks_is_public(target: Target) -> httpx.Response:
     return await target.client.get("/.well-known/jwks.json")
 
 
+FETCHED = "a header that says where the key is"
+ALIEN = "a key id that is none of ours"
+
 TOKENS = (
     Attack("no token", anonymous, MISSING, jwks_is_public),
     Attack("alg none", unsigned, INVALID, own_token),
     Attack("HS256 with the public key", public_key_as_secret, INVALID, own_token),
     Attack("signed by a stranger under our key id", signed_by_a_stranger, INVALID, own_token),
-    Attack("unknown key id", changed(header={"kid": "unknown"}), INVALID, own_token),
-    Attack("key id that is a path", changed(header={"kid": "../../../dev/null"}), INVALID, own_token),
+    Attack("unknown key id", changed(header={"kid": "unknown"}), INVALID, own_token, ALIEN),
+    Attack("key id that is a path", changed(header={"kid": "../../../dev/null"}), INVALID, own_token, ALIEN),
     Attack("the key comes in the header", key_in_the_header, INVALID, own_token),
-    Attack("jku to the attacker", key_elsewhere("jku", "http://127.0.0.1:1/k"), INVALID, own_token),
-    Attack("x5u to the attacker", key_elsewhere("x5u", "http://127.0.0.1:1/c"), INVALID, own_token),
+    Attack("jku to the attacker", key_elsewhere("jku", "http://127.0.0.1:1/k"), INVALID, own_token, FETCHED),
+    Attack("x5u to the attacker", key_elsewhere("x5u", "http://127.0.0.1:1/c"), INVALID, own_token, FETCHED),
     Attack("critical header that nobody knows", critical_header, INVALID, own_token),
     Attack("another type of token", changed(header={"typ": "id+jwt"}), INVALID, own_token),
     Attack("other issuer", changed(iss="https://attacker.example"), INVALID, own_token),
