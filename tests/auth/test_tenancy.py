@@ -1,4 +1,7 @@
-"""Crossing into another tenant: every method that takes an id says that there is no such thing."""
+"""Crossing into another tenant: every method that takes an id says that there is no such thing.
+
+Filters that name another tenant are refused, and those that name what is in it find nothing.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
 
 from tests.auth.conftest import Auth, bearer, reason
+from tests.auth.test_audit import records
 
 SERVICES = ("KeyService", "RoleService", "SessionService", "TenantService", "UserService")
 # What names something that belongs to a tenant, and how its absence is told.
@@ -79,6 +83,38 @@ def request_for(name: str, path: str, ids: dict[str, str]) -> Any:
     return request
 
 
+TENANT = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
+# What reaches into the tenant that it names: for callers of the root tenant alone.
+REACHING = {
+    "AuditService.ListAuditRecords": {"filter": {"tenant_id": TENANT}},
+    "AuditService.WatchAuditRecords": {"filter": {"tenant_id": TENANT}, "after_sequence": 0},
+    "AuditService.ExportAuditRecords": {"filter": {"tenant_id": TENANT}},
+    "QuotaService.GetQuota": {"subject": {"default_user": True}, "tenant_id": TENANT},
+    "QuotaService.ListQuotas": {"tenant_id": TENANT},
+    "QuotaService.DeleteQuota": {"subject": {"default_user": True}, "tenant_id": TENANT},
+    "UsageService.QueryUsage": {"query": {"tenant_id": TENANT}},
+    "UsageService.WatchUsage": {"query": {"tenant_id": TENANT}},
+    "UsageService.ExportUsage": {"query": {"tenant_id": TENANT}},
+}
+
+
+async def called(auth: Auth, token: str, name: str, request: Any) -> bytes:
+    """The first answer of a method, as it came."""
+    service, method = name.split(".")
+    path = f"/parley.auth.v1.{service}/{method}"
+    found = descriptor_pool.Default().FindServiceByName(f"parley.auth.v1.{service}").methods_by_name[method]
+    options: dict[str, Any] = {"request_serializer": lambda message: message.SerializeToString()}
+    if found.server_streaming:
+        return bytes(await auth.channel.unary_stream(path, **options)(request, metadata=bearer(token)).read())
+    return bytes(await auth.channel.unary_unary(path, **options)(request, metadata=bearer(token)))
+
+
+def message(name: str, **fields: Any) -> Any:
+    service, method = name.split(".")
+    found = descriptor_pool.Default().FindServiceByName(f"parley.auth.v1.{service}").methods_by_name[method]
+    return message_factory.GetMessageClass(found.input_type)(**fields)
+
+
 @pytest.fixture
 def database_url(tmp_path: Any) -> str:
     """One database is enough: what both do is proved where it is stored."""
@@ -90,15 +126,28 @@ async def test_every_method_with_an_id_finds_nothing_in_another_tenant(auth: Aut
     stranger = await auth.token("stranger", "admin")
     told, expected = {}, {}
     for name, path, missing in METHODS:
-        service, method = name.split(".")
-        call = auth.channel.unary_unary(
-            f"/parley.auth.v1.{service}/{method}",
-            request_serializer=lambda request: request.SerializeToString(),
-            response_deserializer=None,
-        )
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await call(request_for(name, path, ids), metadata=bearer(stranger))
+            await called(auth, stranger, name, request_for(name, path, ids))
         told[f"{name} {path}"] = (reason(caught), caught.value.code())
         expected[f"{name} {path}"] = (missing, grpc.StatusCode.NOT_FOUND)
     assert told == expected
     assert len(told) == 19
+
+
+@pytest.mark.parametrize("name", REACHING)
+async def test_no_filter_reaches_into_another_tenant(auth: Auth, name: str) -> None:
+    stranger = await auth.token("stranger", "admin")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await called(auth, stranger, name, message(name, **REACHING[name]))
+    assert (reason(caught), caught.value.code()) == ("ROOT_TENANT_ONLY", grpc.StatusCode.PERMISSION_DENIED)
+
+
+async def test_filters_by_what_is_in_another_tenant_find_nothing(auth: Auth) -> None:
+    ids = await belongings(auth)
+    root, stranger = await auth.root_token(), await auth.token("stranger", "admin")
+    assert await records(auth, root, user_id=ids["user_id"]), "the audit has something of it"
+    for field in ("user_id", "key_id"):
+        which = {field: ids[field]}
+        found = await auth.ask("AuditService.ListAuditRecords", stranger, filter=which)
+        assert list(found.records) == []
+        assert await auth.refused("QuotaService.GetQuota", stranger, subject=which) == "QUOTA_NOT_FOUND"

@@ -136,8 +136,13 @@ async def test_a_decision_stands(replica: Replica, metadata: Any) -> None:
         await wait_until_free(engine, here.runs)
 
 
-async def test_nobody_approves_for_another(replica: Replica, tokens: TokenMaker, metadata: Any) -> None:
-    stranger = tokens.metadata(*RIGHTS, user_id="user-2")
+@pytest.mark.parametrize(
+    "whose", [{"user_id": "user-2"}, {"tenant_id": "tenant-2"}], ids=["another user", "another tenant"]
+)
+async def test_nobody_approves_or_answers_for_another(
+    replica: Replica, tokens: TokenMaker, metadata: Any, whose: dict[str, str]
+) -> None:
+    stranger = tokens.metadata(*RIGHTS, **whose)
     narrow = tokens.metadata("inference.chat")
     engine = ScriptedEngine(calls(DANGER), says("Done."))
     async with replica(engine) as here, replica(ScriptedEngine()) as elsewhere:
@@ -147,6 +152,8 @@ async def test_nobody_approves_for_another(replica: Replica, tokens: TokenMaker,
             yes = decision(run_id, APPROVE)
             by_stranger = await refused(process.stub.DecideApproval(yes, metadata=stranger))
             assert by_stranger == ("RUN_NOT_FOUND", {"run_id": run_id})
+            answered = await refused(process.stub.SubmitToolResult(result(run_id), metadata=stranger))
+            assert answered == ("RUN_NOT_FOUND", {"run_id": run_id})
             by_narrow_key = await refused(process.stub.DecideApproval(yes, metadata=narrow))
             assert by_narrow_key == ("PERMISSION_MISSING", {"permission": "tools.test.danger"})
         await elsewhere.stub.DecideApproval(decision(run_id, DENY), metadata=narrow)

@@ -214,9 +214,14 @@ async def test_cancel_reaches_the_replica_that_has_the_run(replica: Replica, met
     assert engine.running == 0
 
 
-async def test_only_its_owner_can_cancel_a_run(replica: Replica, metadata: Any, tokens: TokenMaker) -> None:
+@pytest.mark.parametrize(
+    "whose", [{"user_id": "user-2"}, {"tenant_id": "tenant-2"}], ids=["another user", "another tenant"]
+)
+async def test_only_its_owner_can_cancel_a_run(
+    replica: Replica, metadata: Any, tokens: TokenMaker, whose: dict[str, str]
+) -> None:
     gate = Gate()
-    stranger = tokens.metadata(*PERMISSIONS, user_id="user-2")
+    stranger = tokens.metadata(*PERMISSIONS, **whose)
     async with replica(ScriptedEngine([gate, *says("Done.")])) as process:
         call = process.stub.Chat(chat(), metadata=metadata)
         started = (await call.read()).event.started

@@ -186,6 +186,12 @@ async def test_nobody_sees_another_s_files(desk: Desk) -> None:
     for other in ({"user_id": "bob"}, {"tenant_id": "tenant-2"}):
         metadata = desk.metadata(**other)
         assert list((await desk.list(metadata=metadata)).files) == []
+        for lost in (
+            desk.stub.DownloadFile(pb.DownloadFileRequest(path="a"), metadata=metadata).read(),
+            desk.stub.DeleteFile(pb.DeleteFileRequest(path="a"), metadata=metadata),
+        ):
+            assert await refused(lost) == (grpc.StatusCode.NOT_FOUND, "FILE_NOT_FOUND")
+    assert (await desk.download("a"))[1] == [b"mine"]
 
 
 @pytest.mark.parametrize(

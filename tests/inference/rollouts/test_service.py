@@ -182,6 +182,11 @@ async def test_another_tenant_sees_nothing_and_is_answered_by_nothing(
         assert (await refused(process.rollouts.GetRollout(request, metadata=stranger)))[0] == (
             "ROLLOUT_NOT_FOUND"
         )
+        for ended in (
+            process.rollouts.PromoteRollout(pb2.PromoteRolloutRequest(name=ALIAS), metadata=stranger),
+            process.rollouts.RollbackRollout(pb2.RollbackRolloutRequest(name=ALIAS), metadata=stranger),
+        ):
+            assert (await refused(ended))[0] == "ROLLOUT_NOT_FOUND"
         await process.rollouts.DeleteRollout(pb2.DeleteRolloutRequest(name=ALIAS), metadata=stranger)
         listed = await process.rollouts.ListRollouts(pb2.ListRolloutsRequest(), metadata=stranger)
         assert not listed.rollouts

@@ -172,6 +172,17 @@ async def test_adding_twice_changes_nothing_and_another_one_needs_another_name(h
     await remove(house, "same")
 
 
+async def test_another_tenants_server_is_not_found(house: House) -> None:
+    await add(house, "ours", address={"url": NOWHERE})
+    request, theirs = pb2.GetServerRequest(name="ours"), house.metadata(tenant="tenant-2")
+    assert (await refusal(house.mcp.GetServer(request, metadata=theirs, timeout=SECONDS)))[1] == (
+        "MCP_SERVER_NOT_FOUND"
+    )
+    assert (await refusal(remove(house, "ours", "tenant-2")))[1] == "MCP_SERVER_NOT_FOUND"
+    assert "ours" in await names(house)
+    await remove(house, "ours")
+
+
 async def test_a_server_of_the_settings_is_the_operators(house: House) -> None:
     assert await refusal(remove(house, "fixed")) == (
         grpc.StatusCode.FAILED_PRECONDITION,
