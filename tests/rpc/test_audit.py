@@ -45,11 +45,24 @@ def sink() -> Sink:
 
 
 @pytest.fixture
+def content() -> str:
+    """What the settings say is kept of requests; by themselves they say this."""
+    return "digest"
+
+
+@pytest.fixture
 async def audited(
-    toy: Any, settings: ServiceSettings, tokens: Any, identity: Callable[[str], TlsFiles], sink: Sink
+    toy: Any,
+    settings: ServiceSettings,
+    tokens: Any,
+    identity: Callable[[str], TlsFiles],
+    sink: Sink,
+    content: str,
 ) -> AsyncIterator[ToyMesh]:
     servicer = ToyServicer(toy)
-    server = RpcServer(settings, tokens.verifier(), audit=sink)
+    assert settings.audit_content == "digest"
+    told = settings.model_copy(update={"audit_content": content})
+    server = RpcServer(told, tokens.verifier(), audit=sink)
     server.add(toy.add_ToyServiceServicer_to_server, servicer)
     port = await server.start()
 
@@ -78,6 +91,17 @@ async def test_who_did_what_from_where(audited: ToyMesh, sink: Sink, tokens: Any
     assert ended.resources["items[0].size"] == "3"
     assert ended.request_digest == hashlib.sha256(request.SerializeToString(deterministic=True)).hexdigest()
     assert "fine" not in str(ended)
+
+
+@pytest.mark.parametrize(("content", "kept"), [("digest", ""), ("full", '{"behaviour": "fine"}')])
+async def test_what_was_asked_is_kept_in_full_only_where_the_settings_say_so(
+    audited: ToyMesh, sink: Sink, tokens: Any, kept: str
+) -> None:
+    request = audited.toy.ToyRequest(behaviour="fine")
+    await audited.call("Unary", request, metadata=tokens.metadata("toy.use"))
+    (ended,) = sink.events
+    assert ended.request_json == kept
+    assert ended.request_digest
 
 
 @pytest.mark.parametrize("shape", SHAPES)
