@@ -39,7 +39,10 @@ _GROWTH = 1.25
 _LAST = math.ceil(math.log(LONGEST_SECONDS / SHORTEST_SECONDS, _GROWTH))
 
 OTHERS = ""
-"""The user id of those who are no longer told apart."""
+"""The user id of those who are no longer told apart, and the name of such tools."""
+
+_OUTSIDE = "mcp__"
+_OUTSIDE_LABEL = "mcp"
 
 
 class Spread:
@@ -144,7 +147,9 @@ class CallClock:
 
     def stop(self, tool: str, reason: str, figures: Figures) -> None:
         """The call ended; an empty reason is a good end."""
-        CALLS.labels(tool, reason).inc()
+        # Outside servers name their tools as they like, and a label never goes away.
+        label = _OUTSIDE_LABEL if tool.startswith(_OUTSIDE) else tool
+        CALLS.labels(label, reason).inc()
         figures.calls += 1
         if reason:
             figures.errors[reason] += 1
@@ -155,7 +160,7 @@ class CallClock:
         RUNNING.dec()
         queued, ran = self._started - self._asked, time.monotonic() - self._started
         QUEUE_SECONDS.observe(queued)
-        CALL_SECONDS.labels(tool).observe(ran)
+        CALL_SECONDS.labels(label).observe(ran)
         figures.queued.add(queued)
         figures.run.add(ran)
 
@@ -164,15 +169,21 @@ class CallStatistics:
     """Counts calls, bounded in memory: of users who were not heard of for long only the sum is kept."""
 
     def __init__(
-        self, *, max_users: int = 2000, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        *,
+        max_users: int = 2000,
+        max_tools: int = 512,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """Count from now on.
 
         Args:
             max_users: Users that are told apart, of all tenants together.
+            max_tools: Tools that are told apart, of one user.
             clock: Tells the time.
         """
         self._max_users = max_users
+        self._max_tools = max_tools
         self._clock = clock
         self._begun = clock()
         self._tenants: dict[str, _Tenant] = {}
@@ -240,5 +251,10 @@ class CallStatistics:
             (tenant_id, _), forgotten = self._users.popitem(last=False)
             others = self._others.setdefault(tenant_id, {})
             for name, figures in forgotten.items():
-                others.setdefault(name, Figures()).merge(figures)
-        return by_tool.setdefault(tool, Figures())
+                self._place(others, name).merge(figures)
+        return self._place(by_tool, tool)
+
+    def _place(self, by_tool: dict[str, Figures], tool: str) -> Figures:
+        """A tool's figures; those of all further ones together, where there are too many."""
+        known = tool in by_tool or len(by_tool) < self._max_tools
+        return by_tool.setdefault(tool if known else OTHERS, Figures())

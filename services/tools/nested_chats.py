@@ -106,14 +106,18 @@ async def _answer(
             case "started":
                 model = event.started.model
             case "content_delta":
-                pieces.append(event.content_delta.text)
-                await report(Output(event.content_delta.text))
+                # Models that reason begin with empty lines.
+                text = event.content_delta.text if pieces else event.content_delta.text.lstrip()
+                if text:
+                    pieces.append(text)
+                    await report(Output(text))
             case "usage":
                 usage = event.usage
             case "finished":
                 reason = _finish_reason(tool, event.finished)
-                text = "".join(pieces).strip()  # Models that reason begin with empty lines.
-                return ModelAnswer(text, model, reason, usage.prompt_tokens, usage.completion_tokens)
+                return ModelAnswer(
+                    "".join(pieces).rstrip(), model, reason, usage.prompt_tokens, usage.completion_tokens
+                )
     raise DependencyUnavailable("inference")
 
 

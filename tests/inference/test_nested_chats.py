@@ -155,16 +155,16 @@ async def test_a_model_that_is_asked_by_a_tool_answers_it(
     platform: Platform, run: Run, execute: Execute
 ) -> None:
     _, metadata = await platform.auth.key()
-    engine = ScriptedEngine(says("\n\nGood ", "day.\n"))
+    engine = ScriptedEngine(says("\n", "\nGood ", "day.\n"))
     async with run(engine):
         events = await read(execute(metadata, system_prompt="Be brief.", max_tokens=7, temperature=0))
-    assert [event.output.text for event in events if event.HasField("output")] == ["\n\nGood ", "day.\n"]
+    assert [event.output.text for event in events if event.HasField("output")] == ["Good ", "day.\n"]
     assert json.loads(events[-1].result.content) == {
         "answer": "Good day.",
         "model": "scripted",
         "finish_reason": "stop",
         "prompt_tokens": 20,
-        "completion_tokens": 3,
+        "completion_tokens": 4,
     }
     (turn,) = engine.rendered
     assert [(message.role, message.content) for message in turn.messages] == [

@@ -135,3 +135,24 @@ def test_users_not_heard_of_for_long_become_a_sum(somebody: Callable[..., Princi
     assert statistics.read("tenant-1").tools["echo"].calls == 5
     statistics.reset("tenant-1")
     assert statistics.read("tenant-1").callers == {}
+
+
+def test_tools_beyond_so_many_become_a_sum(somebody: Callable[..., Principal]) -> None:
+    statistics = CallStatistics(max_users=1, max_tools=2)
+    for user in ("ada", "bob", "eve"):
+        for tool in ("mcp__files__a", "mcp__files__b", f"mcp__files__of-{user}", f"mcp__files__{user}"):
+            call(statistics, tool, somebody(user))
+    tools = {name: figures.calls for name, figures in statistics.read("tenant-1").tools.items()}
+    assert tools == {OTHERS: 6, "mcp__files__a": 3, "mcp__files__b": 3}
+
+
+def test_outside_tools_share_one_label(somebody: Callable[..., Principal]) -> None:
+    """Their servers make up names, and a label stays for as long as the process."""
+
+    def counted(tool: str) -> float | None:
+        return REGISTRY.get_sample_value("parley_tool_calls_total", {"tool": tool, "reason": ""})
+
+    before = counted("mcp") or 0
+    for tool in ("mcp__files__made_up", "mcp__files__made_up_too"):
+        call(CallStatistics(), tool, somebody("ada"))
+    assert (counted("mcp"), counted("mcp__files__made_up")) == (before + 2, None)

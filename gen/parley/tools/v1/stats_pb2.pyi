@@ -28,7 +28,9 @@ class ToolStats(_message.Message):
     TOOL_FIELD_NUMBER: _builtins.int
     STATS_FIELD_NUMBER: _builtins.int
     tool: _builtins.str
-    """The tool's name."""
+    """The tool's name. Empty: all that are no longer told apart, because a user
+    called so many.
+    """
     @_builtins.property
     def stats(self) -> Global___CallStats:
         """The figures."""
