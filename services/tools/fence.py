@@ -7,6 +7,7 @@ the service's key nor anybody to send it to. The kernel holds it there (Landlock
 
 from __future__ import annotations
 
+import mimetypes
 import os
 import sys
 from collections.abc import Iterator
@@ -24,7 +25,8 @@ from services.tools.sandbox.stage import (
 )
 
 _MACHINE = (
-    *("/etc/ld.so.cache", "/etc/localtime", "/etc/mime.types", "/usr/share/zoneinfo"),
+    *("/etc/ld.so.cache", "/etc/localtime", "/usr/share/zoneinfo"),
+    *map(str, mimetypes.knownfiles),
     # DuckDB looks how many processors and how much memory there are.
     *("/sys/fs/cgroup", "/sys/devices/system"),
 )
