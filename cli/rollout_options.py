@@ -12,6 +12,7 @@ _VARIANT = re.compile(r"(?P<name>[^=]+)=(?P<model>.+)@(?P<weight>\d{1,3})")
 _PROMPT = re.compile(r"(?P<name>[^=]+)=(?P<text>.+)", re.DOTALL)
 _SAMPLING = re.compile(r"(?P<name>[^=.]+)\.(?P<field>[a-z_]+)=(?P<number>[\d.]+)")
 
+_SHADOW = re.compile(r"(?P<name>[^=]+)=(?P<percent>\d{1,3})")
 _GUARD = re.compile(r"(?P<name>[a-z0-9-]+)=(?P<number>\d+(\.\d+)?)")
 _GUARDS = {
     "error-rate": "max_error_rate",
@@ -26,7 +27,7 @@ Variants = Mapping[str, rollout_pb2.RolloutVariant]
 
 
 def read_variants(
-    variants: Iterable[str], prompts: Iterable[str], samplings: Iterable[str]
+    variants: Iterable[str], prompts: Iterable[str], samplings: Iterable[str], shadows: Iterable[str]
 ) -> list[rollout_pb2.RolloutVariant]:
     """The variants that a person writes.
 
@@ -40,6 +41,9 @@ def read_variants(
         _of(by_name, found["name"]).system_prompt = found["text"]
     for text in samplings:
         _set_sampling(by_name, text)
+    for text in shadows:
+        found = _matched(_SHADOW, text, "NAME=PERCENT")
+        _of(by_name, found["name"]).shadow_percent = int(found["percent"])
     return made
 
 

@@ -55,6 +55,10 @@ def create(
     sampling: Annotated[
         list[str] | None, typer.Option(metavar="NAME.FIELD=NUMBER", help="How a variant chooses tokens.")
     ] = None,
+    shadow: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=PERCENT", help="Of the chats, ask this variant too, unseen."),
+    ] = None,
     guard: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=NUMBER", help=f"Roll back beyond it: {GUARDS}."),
@@ -70,7 +74,7 @@ def create(
     """Begin a rollout: from then on the alias can be asked for like a model."""
     request = pb2.CreateRolloutRequest(
         name=name,
-        variants=read_variants(variant, prompt or (), sampling or ()),
+        variants=read_variants(variant, prompt or (), sampling or (), shadow or ()),
         stable_variant_name=stable,
         guardrails=read_guardrails(guard or (), min_samples, window_minutes),
     )

@@ -88,7 +88,8 @@ def test_a_rollout_is_described_on_the_command_line(parley: Run, toy: ToyPlatfor
     )
     sampling = ("--sampling", "brief.temperature=0.5", "--sampling", "brief.top_k=3")
     guards = ("--guard", "error-rate=0.25", "--guard", "first-token-p95=1.5", "--window-minutes", "5")
-    shown = parley("rollouts", "create", "assistant", *options, *sampling, *guards).stdout
+    shadow = ("--shadow", "brief=25")
+    shown = parley("rollouts", "create", "assistant", *options, *sampling, *guards, *shadow).stdout
     assert shown.splitlines()[0] == "assistant: running"
     (asked,) = toy.requests
     held = asked.guardrails
@@ -96,6 +97,7 @@ def test_a_rollout_is_described_on_the_command_line(parley: Run, toy: ToyPlatfor
     assert (held.window.seconds, held.HasField("min_samples")) == (300, False)
     plain, brief = asked.variants
     assert (plain.name, plain.model, plain.weight) == ("plain", "org/demo:1", 90)
+    assert (plain.shadow_percent, brief.shadow_percent) == (0, 25)
     assert (brief.system_prompt, brief.sampling.temperature, brief.sampling.top_k) == ("Be = brief.", 0.5, 3)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from redis.asyncio import Redis
 
@@ -15,6 +15,7 @@ from services.inference.rollouts.book import SampleBook
 from services.inference.rollouts.counts import Counts
 from services.inference.rollouts.library import RolloutLibrary
 from services.inference.rollouts.servicer import RolloutServicer
+from services.inference.rollouts.shadows import Shadows
 from services.inference.rollouts.trial import Trial
 from services.inference.rollouts.watch import GuardrailWatch
 from services.rpc.audit import AuditSink
@@ -29,15 +30,17 @@ class Rollouts:
     Attributes:
         aliases: What else than models can be asked for.
         book: Where is noted what comes of it.
+        shadows: What is asked beside chats.
     """
 
     aliases: Aliases
-    book: SampleBook
+    book: SampleBook = field(default_factory=SampleBook)
+    shadows: Shadows = field(default_factory=Shadows)
 
     @classmethod
     def none(cls, models: Models) -> Rollouts:
         """Where there are no aliases."""
-        return cls(Aliases(models, models.has), SampleBook())
+        return cls(Aliases(models, models.has))
 
     def model(self, name: str, caller: Principal) -> str:
         """The model that answers a caller who names a model or an alias; see `Aliases.assigned`."""
@@ -69,7 +72,7 @@ async def open_rollouts(
         store: Where samples are counted.
         audit: Told of rollbacks that nobody asked for.
     """
-    rollouts = Rollouts(Aliases(models, directory.can_chat), SampleBook())
+    rollouts = Rollouts(Aliases(models, directory.can_chat))
     counts = Counts(store)
     servicer = RolloutServicer(library, rollouts.aliases, directory, pages, counts)
     async with AsyncExitStack() as stack:
@@ -78,4 +81,5 @@ async def open_rollouts(
             await stack.enter_async_context(rollouts.book.keeping(counts))
             watch = GuardrailWatch(library, rollouts.aliases, counts, audit)
             await stack.enter_async_context(watch.watching())
+            await stack.enter_async_context(rollouts.shadows.casting())
         yield rollouts, servicer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
@@ -11,8 +11,8 @@ from services.inference.events import RunEvent, Started
 from services.inference.order import ChatOrder
 from services.inference.rollouts.book import SampleBook
 from services.inference.rollouts.counts import CountedRun
-from services.inference.rollouts.samples import FAILED, sample_of, sampled
-from services.inference.rollouts.variants import Assignment
+from services.inference.rollouts.samples import FAILED, Sample, sample_of, sampled
+from services.inference.rollouts.variants import Assignment, Variant
 from services.inference.runs import Run
 from services.rpc.errors import ServiceError
 
@@ -32,6 +32,11 @@ class Trial:
     def model(self) -> str:
         """The model that answers."""
         return self._variant.model
+
+    def shadows(self, run_id: str) -> list[tuple[Variant, Callable[[Sample], None]]]:
+        """The variants that are asked too what a run was asked, each with what takes what it shows."""
+        found = self._alias.shadows(run_id, self.model)
+        return [(each, partial(self._book.take, self._alias.rollout_id, each.name)) for each in found]
 
     def applied(self, order: ChatOrder) -> ChatOrder:
         """The order as the variant answers it."""

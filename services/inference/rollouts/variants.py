@@ -28,12 +28,20 @@ class Variant:
     weight: int = 0
     system_prompt: str = ""
     sampling: Sampling = field(default_factory=Sampling)
+    shadow_percent: int = 0
 
     @classmethod
     def read(cls, given: rollout_pb2.RolloutVariant) -> Variant:
         """A variant as the contract has it."""
         chosen = {field.name: value for field, value in given.sampling.ListFields()}
-        return cls(given.name, given.model, given.weight, given.system_prompt, Sampling(**chosen))
+        return cls(
+            given.name,
+            given.model,
+            given.weight,
+            given.system_prompt,
+            Sampling(**chosen),
+            given.shadow_percent,
+        )
 
     def applied(self, order: ChatOrder) -> ChatOrder:
         """The order as this variant answers it."""
@@ -94,6 +102,17 @@ class Alias:
             StopIteration: There is none.
         """
         return next(variant for variant in self.variants if variant.name == name)
+
+    def shadows(self, run_id: str, model: str) -> list[Variant]:
+        """The variants that are asked too what a run of a model was asked."""
+        if self.serving:
+            return []
+        place = _place(self.rollout_id, run_id) * WHOLE
+        return [
+            variant
+            for variant in self.variants
+            if variant.model == model and place < variant.shadow_percent * PLACES
+        ]
 
     def given_to(self, user_id: str) -> Variant:
         """The variant of a user: the same at every replica, for as long as the weights are."""

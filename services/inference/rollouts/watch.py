@@ -90,7 +90,7 @@ class GuardrailWatch:
 
     async def _judge(self, alias: Alias, tallies: dict[str, Tally]) -> None:
         for variant in alias.variants:
-            if variant.name == alias.stable:
+            if variant.name == alias.stable or not variant.weight:
                 continue
             found = breach(alias.guardrails, variant.name, tallies.get(variant.name, Tally()))
             if found is not None:

@@ -234,6 +234,7 @@ class RolloutVariant(_message.Message):
     WEIGHT_FIELD_NUMBER: _builtins.int
     SYSTEM_PROMPT_FIELD_NUMBER: _builtins.int
     SAMPLING_FIELD_NUMBER: _builtins.int
+    SHADOW_PERCENT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Its name within the rollout: 1 to 64 lower-case letters, digits, `-` and
     `_`, the first a letter or digit.
@@ -251,6 +252,12 @@ class RolloutVariant(_message.Message):
     instructions where it has some. Never stored in a conversation; `Complete`
     goes without. Up to 16,384 characters. Default: none.
     """
+    shadow_percent: _builtins.int
+    """Share, in percent, of the chats that this variant is asked too, after they
+    were answered by another: nobody sees what it says, its tools do not run, and
+    nobody is charged. For a variant of weight 0 that has the stable variant's
+    model. 0 to 100. Default: 0.
+    """
     @_builtins.property
     def sampling(self) -> Global___SamplingDefaults:
         """How tokens are chosen where a request says nothing of it. Default: as the
@@ -265,10 +272,11 @@ class RolloutVariant(_message.Message):
         weight: _builtins.int = ...,
         system_prompt: _builtins.str = ...,
         sampling: Global___SamplingDefaults | None = ...,
+        shadow_percent: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["sampling", b"sampling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "name", b"name", "sampling", b"sampling", "system_prompt", b"system_prompt", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "name", b"name", "sampling", b"sampling", "shadow_percent", b"shadow_percent", "system_prompt", b"system_prompt", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -354,7 +362,8 @@ Global___SamplingDefaults: _TypeAlias = SamplingDefaults  # noqa: Y015
 @_typing.final
 class RolloutGuardrails(_message.Message):
     """What the variants beside the stable one are held to while callers are shared
-    out. One that is beyond a limit is rolled back within 10 seconds.
+    out. One that is beyond a limit is rolled back within 10 seconds. What nobody
+    is given (weight 0) is compared, and not judged.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
