@@ -62,7 +62,7 @@ async def serving(settings: AuthSettings, clock: Clock = utc_now) -> AsyncIterat
         passwords = Passwords(settings.password_cost)
         stack.callback(passwords.close)
         await make_first_admin(database, passwords, data_path, clock)
-        keys = SigningKeys(data_path / "signing-keys", clock, settings.access_token_life)
+        keys = SigningKeys(data_path / "signing-keys", clock, settings.longest_token_life)
         last_use = LastUse(database, clock)
         stack.push_async_callback(_flush, last_use)
         health = PlatformHealth(settings.replicas)

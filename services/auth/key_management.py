@@ -261,4 +261,4 @@ def _minted(secret: PresentedKey, now: datetime) -> dict[str, object]:
 
 async def _end(session: AsyncSession, key: ApiKey, now: datetime) -> None:
     key.revoke_time = now
-    await revoke(session, kind=RevocationKind.KEY, subject_id=key.key_id, now=now)
+    await revoke(session, kind=RevocationKind.KEY, subject_ids=[key.key_id], now=now)

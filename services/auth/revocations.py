@@ -36,20 +36,22 @@ KINDS: Mapping[RevocationKind, pb2.RevocationKind.ValueType] = {
 log = structlog.get_logger("parley.auth")
 
 
-async def revoke(session: AsyncSession, *, kind: RevocationKind, subject_id: str, now: datetime) -> None:
-    """Make every service refuse a subject's tokens within a second of the commit.
+async def revoke(
+    session: AsyncSession, *, kind: RevocationKind, subject_ids: Sequence[str], now: datetime
+) -> None:
+    """Make every service refuse the tokens of subjects within a second of the commit.
 
-    Call it last in the transaction that ends the subject: either both are
+    Call it last in the transaction that ends the subjects: either both are
     stored or neither is.
 
     Args:
         session: The transaction.
-        kind: What the subject is.
-        subject_id: The id of the key, session, user or tenant.
+        kind: What the subjects are.
+        subject_ids: The ids of the keys, sessions, users or tenants.
         now: Tokens issued until then are refused; later ones, made after a
             disabled user was enabled again, are good.
     """
-    await RevocationRecords(session).add(kind, subject_id, now)
+    await RevocationRecords(session).add(kind, subject_ids, now)
 
 
 class RevocationLog:

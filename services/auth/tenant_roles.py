@@ -163,8 +163,7 @@ class TenantRoles:
         """End the tokens of those who lose something; the next ones have what is left."""
         holders = await RoleRecords(session, role.tenant_id).holders(role.name)
         await UserRecords(session).renew(holders)
-        for user_id in holders:
-            await revoke(session, kind=RevocationKind.USER, subject_id=user_id, now=self._clock())
+        await revoke(session, kind=RevocationKind.USER, subject_ids=holders, now=self._clock())
 
     async def delete(self, caller: Principal, name: str) -> None:
         """Forget a role.

@@ -125,7 +125,7 @@ class Tenants:
             if tenant.disable_time is None:
                 tenant.disable_time, tenant.version = self._clock(), tenant.version + 1
                 await revoke(
-                    session, kind=RevocationKind.TENANT, subject_id=tenant_id, now=tenant.disable_time
+                    session, kind=RevocationKind.TENANT, subject_ids=[tenant_id], now=tenant.disable_time
                 )
         log.info("tenant disabled", tenant_id=tenant_id, by=caller.user_id)
         return tenant

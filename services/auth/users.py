@@ -168,7 +168,7 @@ class Users:
         ]
         if first_beyond(before, after) is not None:
             # Tokens that say otherwise end at once; the next ones have what is left.
-            await revoke(session, kind=RevocationKind.USER, subject_id=user.user_id, now=self._clock())
+            await revoke(session, kind=RevocationKind.USER, subject_ids=[user.user_id], now=self._clock())
 
     async def disable(self, caller: Principal, user_id: str) -> User:
         """Shut a user out, sessions included; the first time stands.
@@ -185,7 +185,7 @@ class Users:
             await UserRecords(session).change(user)  # before the sessions are sought: none begins after it
             user.disable_time = self._clock()
             await SessionRecords(session).end_all(user.tenant_id, user.user_id, user.disable_time)
-            await revoke(session, kind=RevocationKind.USER, subject_id=user.user_id, now=user.disable_time)
+            await revoke(session, kind=RevocationKind.USER, subject_ids=[user.user_id], now=user.disable_time)
         return user
 
     async def enable(self, caller: Principal, user_id: str) -> User:

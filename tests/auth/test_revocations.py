@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 from typing import Any
 
 import grpc
@@ -15,15 +16,19 @@ from parley.auth.v1 import revocation_service_pb2 as pb2
 from parley.auth.v1 import session_service_pb2
 from parley.auth.v1.revocation_service_pb2_grpc import RevocationServiceStub
 from services.auth.__main__ import serving
+from services.auth.passwords import Passwords
 from services.auth.revocations import revoke
 from services.auth.settings import AuthSettings
+from services.auth.store.models import LoginSession
 from services.auth.store.revocation_models import Revocation, RevocationKind
 from services.auth.store.revocations import RevocationRecords
+from services.auth.store.sessions import SessionRecords
 from services.rpc.channel import open_channel
 from services.rpc.errors import error_info, status_of
 from services.rpc.tls import TlsFiles
 from services.sql.database import Database
-from tests.auth.conftest import PATIENCE, Auth, FakeClock, bearer, reason, token_of
+from tests.auth.conftest import CHEAP, PATIENCE, Auth, FakeClock, add_user, bearer, reason, token_of
+from tests.auth.watching import watched
 
 SUBJECT = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 
@@ -58,7 +63,7 @@ async def test_a_reused_refresh_token_revokes_its_session(auth: Auth) -> None:
 async def test_a_revocation_is_undone_with_its_transaction(database: Database, clock: FakeClock) -> None:
     async def fail() -> None:
         async with database.writing() as session:
-            await revoke(session, kind=RevocationKind.USER, subject_id=SUBJECT, now=clock())
+            await revoke(session, kind=RevocationKind.USER, subject_ids=[SUBJECT], now=clock())
             raise LookupError
 
     with pytest.raises(LookupError):
@@ -66,15 +71,38 @@ async def test_a_revocation_is_undone_with_its_transaction(database: Database, c
     assert await stored(database) == []
 
 
+async def statements_of_ending(database: Database, clock: FakeClock, sessions: int) -> int:
+    """How many statements it takes to end so many sessions of a user."""
+    passwords = Passwords(CHEAP)
+    user = await add_user(database, passwords, f"user-of-{sessions}", "user")
+    passwords.close()
+    lasting = {"create_time": clock(), "expire_time": clock() + timedelta(days=1)}
+    async with database.writing() as session:
+        for _ in range(sessions):
+            whose = {"tenant_id": user.tenant_id, "user_id": user.user_id}
+            session.add(LoginSession(session_id=str(ULID()), **whose, **lasting))
+    with watched(database) as done:
+        async with database.writing() as session:
+            assert await SessionRecords(session).end_all(user.tenant_id, user.user_id, clock()) == sessions
+    return len([line for line in done if not line.startswith("a row of")])
+
+
+async def test_many_are_ended_by_as_few_statements_as_one(database: Database, clock: FakeClock) -> None:
+    """All other revocations wait for it, and have a second."""
+    one, many = [await statements_of_ending(database, clock, number) for number in (1, 40)]
+    assert one == many
+    assert len(await stored(database)) == 41
+
+
 async def test_a_pruned_number_is_never_given_again(database: Database, clock: FakeClock) -> None:
     async with database.writing() as session:
-        await revoke(session, kind=RevocationKind.USER, subject_id=SUBJECT, now=clock())
+        await revoke(session, kind=RevocationKind.USER, subject_ids=[SUBJECT], now=clock())
         seen = await RevocationRecords(session).last_sequence()
     start = clock()
     clock.advance(hours=1)
     async with database.writing() as session:
         await RevocationRecords(session).prune(clock())
-        await revoke(session, kind=RevocationKind.TENANT, subject_id=SUBJECT, now=clock())
+        await revoke(session, kind=RevocationKind.TENANT, subject_ids=[SUBJECT], now=clock())
         rows = await RevocationRecords(session).after(seen, start, 10)
     assert [row.kind for row in rows] == ["TENANT"]
 
@@ -93,7 +121,7 @@ async def events(call: Any) -> AsyncIterator[str]:
 async def write(auth: Auth, kind: RevocationKind, subject_id: str) -> None:
     """Revoke something as another replica would: through the database alone."""
     async with auth.database.writing() as session:
-        await revoke(session, kind=kind, subject_id=subject_id, now=auth.clock())
+        await revoke(session, kind=kind, subject_ids=[subject_id], now=auth.clock())
 
 
 def watch(auth: Auth, peer: str) -> Any:

@@ -49,6 +49,16 @@ def test_a_new_key_is_published_before_it_signs_and_the_old_one_until_its_tokens
     assert (keys.signer().kid, kids(keys)) == (new, {new})
 
 
+def test_while_a_key_waits_for_its_time_no_other_begins(tmp_path: Path, clock: FakeClock) -> None:
+    """Whoever may rotate cannot make the published keys more than verifiers fetch."""
+    keys, other = ring(tmp_path, clock), ring(tmp_path, clock)
+    new = keys.rotate()
+    assert {keys.rotate(), other.rotate()} == {new}
+    assert len(kids(keys)) == 2
+    clock.advance(seconds=PUBLISH_LEAD.total_seconds())
+    assert keys.rotate() != new
+
+
 def test_another_replica_follows(tmp_path: Path, clock: FakeClock) -> None:
     one, other = ring(tmp_path, clock), ring(tmp_path, clock)
     clock.advance(seconds=1)

@@ -153,3 +153,19 @@ async def test_signing_keys_rotate_with_an_overlap(auth: Auth, root: str) -> Non
     assert [key.in_use for key in after] == [True, False]
     assert sorted(published) == sorted(key.kid for key in after)
     assert (await auth.who(root)).username == "admin"
+    assert (await auth.ask("SigningKeyService.RotateSigningKey", root)).signing_key == new
+
+
+async def test_a_key_is_published_as_long_as_the_token_of_a_run_may_live(auth: Auth) -> None:
+    """Longer than any caller's own: an hour, by the settings' defaults."""
+    root = await auth.root_token()
+    (old,) = (await auth.ask("SigningKeyService.ListSigningKeys", root)).signing_keys
+    await auth.ask("SigningKeyService.RotateSigningKey", root)
+
+    async def published() -> set[str]:
+        return {key.kid for key in (await auth.ask("SessionService.GetJwks", root)).keys}
+
+    auth.clock.advance(minutes=20 + 59)
+    assert old.kid in await published()
+    auth.clock.advance(minutes=2)
+    assert old.kid not in await published()

@@ -129,7 +129,8 @@ class ExternalLogins:
         ]
         await UserRecords(session).change(user)
         if first_beyond(before, after) is not None:
-            await revoke(session, kind=RevocationKind.USER, subject_id=user.user_id, now=self._clock() - TICK)
+            before_now = self._clock() - TICK
+            await revoke(session, kind=RevocationKind.USER, subject_ids=[user.user_id], now=before_now)
 
 
 def display_name(stated: str) -> str:

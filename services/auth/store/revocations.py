@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import delete, func, select, text
+from sqlalchemy import delete, func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.auth.store.revocation_models import Revocation, RevocationKind
@@ -21,11 +21,17 @@ class RevocationRecords:
         """Work in this transaction."""
         self._session = session
 
-    async def add(self, kind: RevocationKind, subject_id: str, now: datetime) -> None:
-        """Store a revocation. Nothing that waits for others should follow in the transaction."""
+    async def add(self, kind: RevocationKind, subject_ids: Sequence[str], now: datetime) -> None:
+        """Store revocations, in one statement: everybody else's wait meanwhile.
+
+        Nothing that waits for others should follow in the transaction.
+        """
         await self.lock()
-        self._session.add(Revocation(kind=kind.value, subject_id=subject_id, revoke_time=now))
-        await self._session.flush()
+        rows = [
+            {"kind": kind.value, "subject_id": subject_id, "revoke_time": now} for subject_id in subject_ids
+        ]
+        if rows:
+            await self._session.execute(insert(Revocation), rows)
 
     async def lock(self) -> None:
         """Let no other transaction store a revocation before this one ends.

@@ -89,26 +89,20 @@ class SessionRecords:
 
     async def end_all(self, tenant_id: str, user_id: str, now: datetime, *, but: str = "") -> int:
         """End a user's live sessions, but the one with the id `but`; say how many there were."""
-        query = select(LoginSession.session_id).where(
-            *_live_of(tenant_id, now), LoginSession.user_id == user_id
-        )
-        session_ids = (await self._session.scalars(query.where(LoginSession.session_id != but))).all()
-        for session_id in session_ids:
-            await self.end(session_id, now)
-        return len(session_ids)
+        theirs = (*_live_of(tenant_id, now), LoginSession.user_id == user_id)
+        return await self._end(now, *theirs, LoginSession.session_id != but)
 
     async def end(self, session_id: str, now: datetime) -> None:
         """End a session, and with it the access tokens made from it; its first end stands."""
+        await self._end(now, LoginSession.session_id == session_id, LoginSession.end_time.is_(None))
+
+    async def _end(self, now: datetime, *which: ColumnElement[bool]) -> int:
         revocations = RevocationRecords(self._session)
-        await revocations.lock()  # before the row: two who end several would else wait for each other
-        ended = await self._session.execute(
-            update(LoginSession)
-            .where(LoginSession.session_id == session_id, LoginSession.end_time.is_(None))
-            .values(end_time=now)
-            .returning(LoginSession.session_id)
-        )
-        if ended.first() is not None:
-            await revocations.add(RevocationKind.SESSION, session_id, now)
+        await revocations.lock()  # before the rows: two who end several would else wait for each other
+        query = update(LoginSession).where(*which).values(end_time=now).returning(LoginSession.session_id)
+        ended = (await self._session.scalars(query)).all()
+        await revocations.add(RevocationKind.SESSION, ended, now)
+        return len(ended)
 
     async def prune(self, before: datetime) -> None:
         """Forget sessions that ended by themselves before this time, tokens included."""

@@ -63,7 +63,7 @@ class SigningKeyServiceServicer:
     def RotateSigningKey(self, request, context):
         """Begins a new key. It is published at once and signs 20 minutes later, when
         every verifier knows it; the old one stays published until its last token
-        is over.
+        is over. While one waits to sign, that one is the answer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,7 +40,7 @@ class SigningKeyServiceStub:
     RotateSigningKey: _grpc.UnaryUnaryMultiCallable[_signing_key_service_pb2.RotateSigningKeyRequest, _signing_key_service_pb2.RotateSigningKeyResponse]
     """Begins a new key. It is published at once and signs 20 minutes later, when
     every verifier knows it; the old one stays published until its last token
-    is over.
+    is over. While one waits to sign, that one is the answer.
     """
 
 @_typing.type_check_only
@@ -55,7 +55,7 @@ class SigningKeyServiceAsyncStub(SigningKeyServiceStub):
     RotateSigningKey: _aio.UnaryUnaryMultiCallable[_signing_key_service_pb2.RotateSigningKeyRequest, _signing_key_service_pb2.RotateSigningKeyResponse]  # type: ignore[assignment]
     """Begins a new key. It is published at once and signs 20 minutes later, when
     every verifier knows it; the old one stays published until its last token
-    is over.
+    is over. While one waits to sign, that one is the answer.
     """
 
 class SigningKeyServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -79,7 +79,7 @@ class SigningKeyServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_signing_key_service_pb2.RotateSigningKeyResponse, _abc.Awaitable[_signing_key_service_pb2.RotateSigningKeyResponse]]:
         """Begins a new key. It is published at once and signs 20 minutes later, when
         every verifier knows it; the old one stays published until its last token
-        is over.
+        is over. While one waits to sign, that one is the answer.
         """
 
 def add_SigningKeyServiceServicer_to_server(servicer: SigningKeyServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
