@@ -137,7 +137,8 @@ class UsageConsumer:
         try:
             record = UsageRecord.FromString((fields or {})[b"record"])
             self._validator.validate(record)
-        except (KeyError, DecodeError, protovalidate.ValidationError) as error:
+            ended = record.end_time.ToDatetime(UTC)
+        except (KeyError, DecodeError, ValueError, OverflowError, protovalidate.ValidationError) as error:
             REFUSED.inc()
             log.error("an entry of the usage stream is no record", error=type(error).__name__)  # noqa: TRY400
             return None
@@ -145,7 +146,7 @@ class UsageConsumer:
         whose = {name: getattr(record, name) for name in ("record_id", "tenant_id", "user_id", "key_id")}
         # PostgreSQL's text cannot hold NUL.
         model = record.model.replace("\0", "")
-        return {**whose, "model": model, "end_time": record.end_time.ToDatetime(UTC), **amounts}
+        return {**whose, "model": model, "end_time": ended, **amounts}
 
 
 def _flat(entries: Iterable[Any]) -> Iterable[Any]:

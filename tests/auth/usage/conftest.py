@@ -32,7 +32,8 @@ def record(day: int = 23, **fields: Any) -> UsageRecord:
         "cost_micros": 3,
     }
     made = UsageRecord(**{**told, **fields})
-    made.end_time.FromDatetime(NOON.replace(day=day))
+    if "end_time" not in fields:
+        made.end_time.FromDatetime(NOON.replace(day=day))
     return made
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 from redis.asyncio import Redis
 from ulid import ULID
 
@@ -108,7 +109,10 @@ async def test_replicas_that_count_the_same_record_at_once_count_it_once(
         {"record": b""},
         {"record": record(record_id="../../etc").SerializeToString()},
         {"record": record(tenant_id="' OR 1=1 --").SerializeToString()},
+        {"record": record(end_time=Timestamp(seconds=2**62)).SerializeToString()},
+        {"record": record(end_time=Timestamp(nanos=-1)).SerializeToString()},
     ],
+    ids=["none", "no message", "empty", "a path", "SQL", "beyond time", "torn time"],
 )
 async def test_what_is_no_record_is_passed_over(
     consumer: UsageConsumer, store: Redis, database: Database, fields: dict[str, bytes]
