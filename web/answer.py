@@ -121,6 +121,8 @@ class Answer:
 
     Attributes:
         parts: Reasoning, text and calls in the order in which they began.
+        variant: The variant of an alias that answers; empty where a model was asked for itself.
+        is_good: What the person thinks of it; None until that is told.
         finish: Why the run ended; None while it runs.
         stopped: True when the person stopped it.
         error: What went wrong; None when nothing did.
@@ -129,6 +131,8 @@ class Answer:
     pace: Pace
     model: str = ""
     run_id: str = ""
+    variant: str = ""
+    is_good: bool | None = None
     parts: list[Part] = field(default_factory=list)
     usage: chat_pb2.Usage | None = None
     finish: chat_pb2.FinishReason.ValueType | None = None
@@ -202,6 +206,7 @@ class Answer:
 
     def _started(self, event: chat_pb2.ChatEvent, _at: float) -> None:
         self.run_id, self.model = event.started.run_id, event.started.model
+        self.variant = event.started.variant
 
     def _reasoned(self, event: chat_pb2.ChatEvent, at: float) -> None:
         text = self._room(event.reasoning_delta.text)

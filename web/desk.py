@@ -19,6 +19,7 @@ from web.approval_view import approvals
 from web.catalogue_view import catalogue
 from web.chat_view import conversation_messages
 from web.conversation import MAX_QUESTION_CHARACTERS, Conversation, Turn
+from web.feedback_view import feedback
 from web.run import Run
 from web.seats import Seat, Seats
 from web.session import Session
@@ -29,6 +30,7 @@ Update = Any
 
 
 _VERDICTS = {"approve": True, "deny": False}
+_THUMBS = {"up": True, "down": False}
 
 
 class Desk:
@@ -55,7 +57,7 @@ class Desk:
             _status(session, model, conversation) if trouble is None else alert(trouble),
             await _catalogue(session.client),
             escape(session.username),
-            "",
+            _feedback(conversation),
         )
 
     async def ask(
@@ -113,7 +115,8 @@ class Desk:
             await self._seats.let_go(seat.session, error)
             await _learn_models(seat.session)
         status = _status(seat.session, model, conversation)
-        return _shown(seat, conversation), _composer(busy=False), gr.skip(), status, ""
+        asked = _feedback(conversation) if seat.tab.viewing == conversation.id else gr.skip()
+        return _shown(seat, conversation), _composer(busy=False), gr.skip(), status, asked
 
     async def stop(self, request: gr.Request) -> None:
         """End the answer that the tab is being given."""
@@ -121,15 +124,34 @@ class Desk:
         if seat.tab.run is not None:
             await seat.tab.run.stop()
 
-    async def decide(self, event: gr.EventData, request: gr.Request) -> None:
-        """Approve or deny a call that waits.
+    async def decide(self, event: gr.EventData, request: gr.Request) -> Update:
+        """Approve or deny a call that waits, or say whether an answer was good; gives approvals.
 
-        Whoever shows the answer shows what comes of it, too: of two writers the
-        slower would draw what is no longer so.
+        Whoever shows an answer that grows shows what comes of a decision, too: of
+        two writers the slower would draw what is no longer so.
         """
-        approve = _VERDICTS.get(event._data.get("act"))
-        call_id = Fields.sent(event._data.get("fields")).text("call")
+        act, fields = event._data.get("act"), Fields.sent(event._data.get("fields"))
         seat = await self._seats.seat(request)
+        if act in _THUMBS:
+            return await self._rate(seat, fields.text("run"), good=_THUMBS[act])
+        await self._approve(seat, fields.text("call"), _VERDICTS.get(act))
+        return gr.skip()
+
+    async def _rate(self, seat: Seat, run_id: str, *, good: bool) -> Update:
+        """Say what the person thinks of the newest answer on show."""
+        conversation = seat.session.conversation(seat.tab.viewing or None)
+        answer = conversation.turns[-1].answer if conversation.turns else None
+        if answer is None or answer.run_id != run_id or answer.running:
+            return gr.skip()
+        try:
+            await seat.session.client.rollouts.give_feedback(run_id, good=good)
+        except ParleyError as error:
+            await self._seats.let_go(seat.session, error)
+            return feedback(answer, error)
+        answer.is_good = good
+        return feedback(answer)
+
+    async def _approve(self, seat: Seat, call_id: str, approve: bool | None) -> None:
         run = seat.tab.run
         waiting = run.answer.waiting(call_id) if run is not None else None
         if run is None or waiting is None or waiting.sent or approve is None:
@@ -172,7 +194,7 @@ class Desk:
             conversation_messages(conversation),
             _history(seat.session, conversation),
             _status(seat.session, model, conversation),
-            "",
+            _feedback(conversation),
         )
 
     async def tell_status(self, model: str | None, request: gr.Request) -> Update:
@@ -226,6 +248,11 @@ def _status(session: Session, model: str | None, conversation: Conversation) -> 
     # A question that is quicker than the choice of models is answered by the default.
     known: model_pb2.Model | None = session.models.get(model or _default_model(session) or "")
     return status_line(known, conversation.turns[-1].answer if conversation.turns else None)
+
+
+def _feedback(conversation: Conversation) -> str:
+    """Thumbs for the newest answer, where a variant gave it."""
+    return feedback(conversation.turns[-1].answer if conversation.turns else None)
 
 
 def _history(session: Session, shown: Conversation) -> Update:

@@ -166,7 +166,7 @@ def _connect(on: Controls, desk: Desk) -> None:
     on.composer.submit(desk.ask, [on.composer, on.model], answered, **quiet)
     on.composer.stop(desk.stop, None, None, queue=False, **quiet)
     on.chat.example_select(desk.ask_example, [on.model], answered, **quiet)
-    on.approvals.submit(desk.decide, None, None, trigger_mode="multiple", **quiet)
+    on.approvals.submit(desk.decide, None, [on.approvals], trigger_mode="multiple", **quiet)
     on.begin.click(desk.begin, [on.model], shown, **quiet)
     on.history.input(desk.choose, [on.history, on.model], shown, **quiet)
     on.clear.click(desk.clear, [on.model], shown, **quiet)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
 
@@ -39,30 +39,44 @@ _UNTIL = struct.Struct(">d")
 # Of a model's replicas the one that does best is shown.
 _BEST = (model_pb2.MODEL_STATE_READY, model_pb2.MODEL_STATE_LOADING, model_pb2.MODEL_STATE_FAILED)
 
+Aliases = Callable[[Principal], Iterable[tuple[str, frozenset[str]]]]
+
 
 class ModelDirectory:
     """The models of all pools, for those who may use them."""
 
     def __init__(self, models: Models) -> None:
         """Know the models of this process alone, until `keeping` learns of others."""
+        self.aliases: Aliases = lambda _: ()
+        """What a caller may ask for beside models, and the models that it stands for."""
         self._models = models
         self._elsewhere: dict[str, model_pb2.Model] = {}
         self._replica = str(ULID())
         self._log = structlog.get_logger("parley.inference")
 
     def permitted(self, caller: Principal) -> list[model_pb2.Model]:
-        """The models that a caller may use, by name."""
+        """The models and aliases that a caller may use, by name."""
         own = {served.name: translate_models.model(served) for served in self._models.permitted(caller)}
         others = {name: model for name, model in self._elsewhere.items() if caller.may(permission(name))}
-        return [model for _, model in sorted((others | own).items())]
+        known = others | own
+        aliases = {
+            name: translate_models.alias(name, [known[model] for model in models])
+            for name, models in self.aliases(caller)
+            if models <= known.keys()
+        }
+        return [model for _, model in sorted((aliases | known).items())]
 
     def find(self, name: str, caller: Principal) -> model_pb2.Model:
-        """A model, for a caller.
+        """A model or an alias, for a caller.
 
         Raises:
             ModelNotFound: There is no such model.
             PermissionMissing: The caller may not use it.
         """
+        if not self.knows(name):
+            for model in self.permitted(caller):
+                if model.name == name:
+                    return model
         if name not in self._elsewhere or self._models.has(name):
             return translate_models.model(self._models.find(name, caller))
         caller.require(permission(name))

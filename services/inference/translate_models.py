@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from parley.inference.v1 import model_pb2
 from services.inference.engine import Engine, ModelCard
 from services.inference.models import ModelState, ServedModel
@@ -28,6 +30,21 @@ def model(served: ServedModel) -> model_pb2.Model:
         capabilities=_capabilities(card) if card else (),
         supports_embeddings=card is not None and card.supports_embeddings,
         embedding_dimensions=card.embedding_dimensions if card else 0,
+    )
+
+
+def alias(name: str, models: Sequence[model_pb2.Model]) -> model_pb2.Model:
+    """An alias as `ListModels` shows it, by what all of its models can do."""
+    states = {each.state for each in models}
+    worst = max(states - {model_pb2.MODEL_STATE_READY}, default=model_pb2.MODEL_STATE_READY)
+    return model_pb2.Model(
+        name=name,
+        is_alias=True,
+        state=worst,
+        context_length=min(each.context_length for each in models),
+        supports_reasoning=all(each.supports_reasoning for each in models),
+        supports_tools=all(each.supports_tools for each in models),
+        capabilities=sorted(set.intersection(*(set(each.capabilities) for each in models))),
     )
 
 

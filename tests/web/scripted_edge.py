@@ -21,6 +21,8 @@ from parley.inference.v1 import (
     inference_service_pb2_grpc,
     message_pb2,
     model_pb2,
+    rollout_service_pb2,
+    rollout_service_pb2_grpc,
 )
 from parley.tools.v1 import execution_pb2, tool_pb2, tool_service_pb2, tool_service_pb2_grpc
 from services.rpc.tls import TlsFiles
@@ -44,6 +46,7 @@ def status(code: grpc.StatusCode, message: str, reason: str, **metadata: str) ->
 @dataclass
 class ScriptedEdge(
     inference_service_pb2_grpc.InferenceServiceServicer,
+    rollout_service_pb2_grpc.RolloutServiceServicer,
     tool_service_pb2_grpc.ToolServiceServicer,
     session_service_pb2_grpc.SessionServiceServicer,
 ):
@@ -55,7 +58,8 @@ class ScriptedEdge(
         calls: The calls of tools that came, oldest first.
         requests: The chat requests that came, oldest first.
         decisions: What was decided about calls that wait, oldest first.
-        refusal: What a decision is answered with instead.
+        verdicts: What was thought of answers, oldest first.
+        refusal: What a decision or verdict is answered with instead.
         cancelled: The questions and tools whose calls were cancelled, as they are.
         go: Scripts wait here for the test.
         token_seconds: Life of an access token.
@@ -72,6 +76,7 @@ class ScriptedEdge(
     requests: list[chat_pb2.ChatRequest] = field(default_factory=list)
     calls: list[execution_pb2.ToolInvocation] = field(default_factory=list)
     decisions: asyncio.Queue[answer_pb2.ApprovalDecision] = field(default_factory=lambda: asyncio.Queue(64))
+    verdicts: list[rollout_service_pb2.GiveFeedbackRequest] = field(default_factory=list)
     refusal: status_pb2.Status | None = None
     cancelled: asyncio.Queue[str] = field(default_factory=lambda: asyncio.Queue(64))
     go: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
@@ -109,6 +114,15 @@ class ScriptedEdge(
         assert request.run_id == RUN_ID
         self.decisions.put_nowait(request.decision)
         return inference_service_pb2.DecideApprovalResponse()
+
+    async def GiveFeedback(
+        self, request: rollout_service_pb2.GiveFeedbackRequest, context: grpc.aio.ServicerContext
+    ) -> rollout_service_pb2.GiveFeedbackResponse:
+        await self._check(context)
+        if self.refusal is not None:
+            await context.abort_with_status(rpc_status.to_status(self.refusal))
+        self.verdicts.append(request)
+        return rollout_service_pb2.GiveFeedbackResponse()
 
     async def ListModels(
         self, request: inference_service_pb2.ListModelsRequest, context: grpc.aio.ServicerContext
@@ -211,6 +225,7 @@ async def serve(edge: ScriptedEdge, files: TlsFiles) -> tuple[grpc.aio.Server, s
     """Start it; gives the server and its address."""
     server = grpc.aio.server()
     inference_service_pb2_grpc.add_InferenceServiceServicer_to_server(edge, server)
+    rollout_service_pb2_grpc.add_RolloutServiceServicer_to_server(edge, server)
     tool_service_pb2_grpc.add_ToolServiceServicer_to_server(edge, server)
     session_service_pb2_grpc.add_SessionServiceServicer_to_server(edge, server)
     edge.auth.add_to(server)
@@ -220,10 +235,12 @@ async def serve(edge: ScriptedEdge, files: TlsFiles) -> tuple[grpc.aio.Server, s
     return server, f"127.0.0.1:{port}"
 
 
-def started(tools: tuple[str, ...] = ("calculator",)) -> dict[str, Any]:
+def started(tools: tuple[str, ...] = ("calculator",), variant: str = "") -> dict[str, Any]:
     """The first event."""
     return {
-        "started": chat_pb2.ChatStarted(run_id=RUN_ID, model="parley-demo", prompt_tokens=42, tools=tools)
+        "started": chat_pb2.ChatStarted(
+            run_id=RUN_ID, model="parley-demo", prompt_tokens=42, tools=tools, variant=variant
+        )
     }
 
 

@@ -124,7 +124,15 @@ async def dangerous(edge: ScriptedEdge) -> Events:
     yield finished()
 
 
+async def tried(edge: ScriptedEdge) -> Events:
+    """An answer of a variant of a rollout."""
+    yield started(variant="brief")
+    yield said("As you like it.")
+    yield finished()
+
+
 SCRIPTS = {
+    "Try it": tried,
     "What is 17 * 23?": arithmetic,
     "Count": stepwise,
     "Mean?": slow_tool,

@@ -7,9 +7,9 @@ import asyncio
 import grpc
 from playwright.async_api import BrowserContext, Page, expect
 
-from parley.inference.v1 import chat_pb2, message_pb2
+from parley.inference.v1 import chat_pb2, message_pb2, rollout_service_pb2
 from tests.web.conftest import BROWSER, Stand, ask, log_in, shoot
-from tests.web.scripted_edge import PASSWORD, status
+from tests.web.scripted_edge import PASSWORD, RUN_ID, status
 
 pytestmark = BROWSER
 
@@ -109,6 +109,21 @@ async def test_dangerous_calls_wait_for_the_person(page: Page, stand: Stand) -> 
     request = stand.edge.requests[-1]
     assert request.approvals.policy == chat_pb2.APPROVAL_POLICY_ASK
     assert await page.title() == "Parley"
+
+
+async def test_what_a_variant_answered_can_be_called_bad(page: Page, stand: Stand) -> None:
+    await ask(page, "Try it")
+    thumbs = page.locator("#approvals")
+    stand.edge.refusal = status(grpc.StatusCode.NOT_FOUND, "It is too long ago.", "RUN_NOT_FOUND")
+    await thumbs.get_by_role("button", name="Bad answer").click()
+    await expect(thumbs.get_by_role("alert")).to_contain_text("RUN_NOT_FOUND")
+    stand.edge.refusal = None
+    await thumbs.get_by_role("button", name="Bad answer").click()
+    await expect(thumbs.get_by_role("status")).to_contain_text("You found this answer bad.")
+    (verdict,) = stand.edge.verdicts
+    assert (verdict.run_id, verdict.verdict) == (RUN_ID, rollout_service_pb2.FEEDBACK_VERDICT_DOWN)
+    await page.reload()
+    await expect(thumbs.get_by_role("status")).to_contain_text("You found this answer bad.")
 
 
 async def test_what_waits_scrolls_and_never_lies_under_the_composer(page: Page, stand: Stand) -> None:

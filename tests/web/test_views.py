@@ -11,7 +11,17 @@ import pytest
 from parley.inference.v1 import chat_pb2, model_pb2
 from parley.tools.v1 import tool_pb2
 from parley_client.errors import ParleyError, Violation
-from tests.web.scripted_edge import called, finished, progressed, returned, said, status, thought, used
+from tests.web.scripted_edge import (
+    called,
+    finished,
+    progressed,
+    returned,
+    said,
+    started,
+    status,
+    thought,
+    used,
+)
 from tests.web.scripts import HOSTILE, MODELS, TOOLS
 from tests.web.test_answer import answer_of
 from tests.web.test_markup import Reader
@@ -20,6 +30,7 @@ from web.card import seconds
 from web.catalogue_view import catalogue
 from web.chat_view import conversation_messages, turn_messages
 from web.conversation import Conversation, Turn
+from web.feedback_view import feedback
 from web.status_view import status_line
 
 ACTING = {"script", "img", "iframe", "svg", "object", "form", "input", "style", "link"}
@@ -194,3 +205,17 @@ def test_advice_names_fields_delays_and_requests() -> None:
     assert advise(late).todo.endswith("Try again in 2 s.")
     ours = ParleyError(grpc.StatusCode.INTERNAL, "x", reason="INTERNAL", metadata={"request_id": "r1"})
     assert advise(ours).reason == "INTERNAL · r1"
+
+
+def test_thumbs_stand_under_what_a_variant_answered_and_under_nothing_else() -> None:
+    tried = answer_of(started(variant="brief"), said("Hi"), finished())
+    assert 'aria-pressed="false" aria-label="Good answer"' in feedback(tried)
+    tried.is_good = True
+    assert 'aria-pressed="true" aria-label="Good answer"' in feedback(tried)
+    assert Reader(feedback(tried)).tags.isdisjoint(ACTING)
+    others = [
+        answer_of(started(), said("Hi"), finished()),
+        answer_of(started(variant="brief"), said("Hi")),
+        answer_of(started(variant="brief"), finished()),
+    ]
+    assert [feedback(each) for each in (None, *others)] == [""] * 4

@@ -44,6 +44,14 @@ class Aliases:
         """The aliases, of all tenants, whose callers are shared out."""
         return [alias for alias in self._known.values() if not alias.serving]
 
+    def of(self, caller: Principal) -> list[tuple[str, frozenset[str]]]:
+        """The aliases of a caller's tenant, with the models that they stand for."""
+        return [
+            (alias.name, alias.models)
+            for (tenant_id, _), alias in self._known.items()
+            if tenant_id == caller.tenant_id
+        ]
+
     def assigned(self, name: str, caller: Principal) -> Assignment | None:
         """The variant that a caller is given; None where the caller's tenant has no such alias.
 

@@ -73,6 +73,7 @@ async def open_rollouts(
         audit: Told of rollbacks that nobody asked for.
     """
     rollouts = Rollouts(Aliases(models, directory.can_chat))
+    directory.aliases = rollouts.aliases.of
     counts = Counts(store)
     servicer = RolloutServicer(library, rollouts.aliases, directory, pages, counts)
     async with AsyncExitStack() as stack:

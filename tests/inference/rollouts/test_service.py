@@ -9,7 +9,15 @@ import grpc
 import pytest
 from redis.asyncio import Redis
 
-from parley.inference.v1 import chat_pb2, completion_pb2, conversation_service_pb2, message_pb2, rollout_pb2
+from parley.inference.v1 import (
+    chat_pb2,
+    completion_pb2,
+    conversation_service_pb2,
+    inference_service_pb2,
+    message_pb2,
+    model_pb2,
+    rollout_pb2,
+)
 from parley.inference.v1 import rollout_service_pb2 as pb2
 from services.inference.conversations import schema as conversations_schema
 from services.inference.conversations.library import ConversationLibrary
@@ -19,7 +27,7 @@ from services.sql.database import Database, parse_url
 from tests.conftest import TokenMaker
 from tests.inference.conftest import Replica
 from tests.inference.rollouts.conftest import ALIAS, PERMISSIONS, creation, halves, variant
-from tests.inference.scripted import ScriptedEngine
+from tests.inference.scripted import CARD, ScriptedEngine
 from tests.inference.test_directory import pool, told
 from tests.inference.test_servicer import chat, message, read, refusal
 from tests.postgresql import sqlite_url
@@ -215,6 +223,24 @@ async def test_one_that_runs_is_not_replaced_and_there_is_an_end_to_their_number
         request = pb2.ListRolloutsRequest(page_size=2, page_token=first.next_page_token)
         rest = await process.rollouts.ListRollouts(request, metadata=operator)
     assert [[each.name for each in page.rollouts] for page in (first, rest)] == [["a", "b"], ["c"]]
+
+
+async def test_an_alias_is_listed_among_the_models_of_who_may_use_them(
+    replica: Replica, library: RolloutLibrary, operator: Any, stranger: Any, tokens: TokenMaker
+) -> None:
+    async def listed(process: Any, metadata: Any) -> list[str]:
+        found = await process.stub.ListModels(inference_service_pb2.ListModelsRequest(), metadata=metadata)
+        return [model.name for model in found.models]
+
+    async with replica(ScriptedEngine(), rollouts=library) as process:
+        await process.rollouts.CreateRollout(creation(), metadata=operator)
+        request = inference_service_pb2.GetModelRequest(name=ALIAS)
+        shown = (await process.stub.GetModel(request, metadata=operator)).model
+        assert await listed(process, operator) == ["another", ALIAS, "scripted"]
+        assert ALIAS not in await listed(process, stranger)
+        assert await listed(process, tokens.metadata("inference.models", "models.another")) == ["another"]
+    assert (shown.is_alias, shown.state) == (True, model_pb2.MODEL_STATE_READY)
+    assert (shown.context_length, shown.supports_tools) == (CARD.context_length, True)
 
 
 async def test_an_alias_gives_no_right_to_its_models(
