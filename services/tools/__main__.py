@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -62,6 +63,10 @@ from services.tools.turns import Turns
 from services.tools.workers import WorkerPool, WorkerUnusable
 from services.tools.workspace import Workspaces, WorkspaceUnusable
 from services.tools.workspace_servicer import WorkspaceServicer
+
+if TYPE_CHECKING:
+    # The stub as grpc.aio makes it; it exists for type checkers alone.
+    from parley.inference.v1.inference_service_pb2_grpc import InferenceServiceAsyncStub
 
 LEDGER_HEALTH = "parley.ledger"
 MCP_HEALTH = "parley.mcp"
@@ -152,10 +157,16 @@ async def _nested_chats(settings: ToolsSettings, auth: RotatingChannel) -> Async
     if not settings.inference_address:
         yield None
         return
-    async with open_channel(
-        settings.inference_address, tls=settings.tls, service="inference", trust_domain=settings.trust_domain
-    ) as channel:
-        yield NestedChats(InferenceServiceStub(channel), TokenServiceStub(auth))
+    async with AsyncExitStack() as stack:
+
+        async def asked_at(address: str) -> InferenceServiceAsyncStub:
+            channel = open_channel(
+                address, tls=settings.tls, service="inference", trust_domain=settings.trust_domain
+            )
+            return InferenceServiceStub(await stack.enter_async_context(channel))
+
+        pools = {name: await asked_at(address) for name, address in settings.inference_pools.items()}
+        yield NestedChats(await asked_at(settings.inference_address), TokenServiceStub(auth), pools)
 
 
 def _offer(settings: ToolsSettings, catalogue: Catalogue, workers: WorkerPool, door: Door) -> Offer:

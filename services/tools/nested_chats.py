@@ -58,10 +58,22 @@ class NestedChats:
     can call none, whatever it is told.
     """
 
-    def __init__(self, inference: InferenceServiceAsyncStub, tokens: TokenServiceAsyncStub) -> None:
-        """Ask these models, with tokens that are had there."""
+    def __init__(
+        self,
+        inference: InferenceServiceAsyncStub,
+        tokens: TokenServiceAsyncStub,
+        pools: Mapping[str, InferenceServiceAsyncStub] | None = None,
+    ) -> None:
+        """Ask these models.
+
+        Args:
+            inference: Asked where no other is.
+            tokens: Where tokens for it are had.
+            pools: Asked for models of these names.
+        """
         self._inference = inference
         self._tokens = tokens
+        self._pools = {} if pools is None else pools
 
     async def ask(
         self, tool: str, caller: Principal, request: chat_pb2.ChatRequest, seconds: float, report: Reporter
@@ -82,7 +94,8 @@ class NestedChats:
         """
         token = await exchange_token(self._tokens, caller.token, seconds)
         metadata = (*onward_metadata()[:1], (AUTHORIZATION, f"Bearer {token}"))
-        call = self._inference.Chat(request, metadata=metadata, timeout=seconds)
+        pool = self._pools.get(request.model, self._inference)
+        call = pool.Chat(request, metadata=metadata, timeout=seconds)
         try:
             return await _answer(tool, call, report)
         except grpc.aio.AioRpcError as error:

@@ -103,6 +103,11 @@ class ToolsSettings(ServiceSettings):
         description="host:port of inference, or ipv4:host:port,host:port of its replicas, for llm_chat;"
         " empty: llm_chat is off",
     )
+    inference_pools: dict[str, str] = Field(
+        default_factory=dict,
+        description='the same of further models, as JSON: {"qwen3-8b": "host:port"}; other names are asked at'
+        " inference_address",
+    )
     workspace_path: Path = Field(description="folder that holds a workspace per tenant and user")
     workspace_template_path: Path | None = Field(
         None, description="folder that is copied into a fresh workspace; unset: it starts empty"

@@ -82,6 +82,10 @@ class Models:
     """What the tool asks; it is there before the replica that answers, whose address it gets later."""
 
     Chat: Any
+    channel: Any
+
+    def __init__(self) -> None:
+        self.pools: dict[str, Any] = {}
 
 
 @pytest.fixture
@@ -95,7 +99,8 @@ async def tools_process(
 ) -> AsyncIterator[ToolsProcess]:
     """The real service, with `llm_chat` alone."""
     auth = await platform.channel("tools", "auth", platform.auth.address)
-    catalogue = Catalogue([llm_chat_tool(NestedChats(models, TokenServiceStub(auth)))])  # type: ignore[arg-type]
+    chats = NestedChats(models, TokenServiceStub(auth), models.pools)  # type: ignore[arg-type]
+    catalogue = Catalogue([llm_chat_tool(chats)])
     turns = Turns(running=1, running_per_caller=1, waiting_per_caller=8)
     workers = WorkerPool(Workspaces(tmp_path / "workspaces", None), [], 1)
     runner = Runner(catalogue, workers, turns, max_argument_bytes=2**20)
@@ -121,7 +126,8 @@ def run(platform: Platform, models: Models, replica: Replica) -> Run:
         verifier = await platform.verifier("inference")
         async with replica(engine, limits=limits, verifier=verifier) as process:
             address = f"127.0.0.1:{process.port}"
-            models.Chat = InferenceServiceStub(await platform.channel("tools", "inference", address)).Chat
+            models.channel = await platform.channel("tools", "inference", address)
+            models.Chat = InferenceServiceStub(models.channel).Chat
             yield process
 
     return start
@@ -183,6 +189,19 @@ async def test_the_example_gives_what_it_says(platform: Platform, run: Run, exec
     made = json.loads(events[-1].result.content)
     assert made.keys() == example.result.keys()
     assert (made["answer"], made["finish_reason"]) == (example.result["answer"], "stop")
+
+
+async def test_a_model_is_asked_at_its_own_pool(
+    platform: Platform, run: Run, execute: Execute, models: Models
+) -> None:
+    """The other pool, which is not there, is asked for all others."""
+    _, metadata = await platform.auth.key()
+    async with run(ScriptedEngine(says("Here."))):
+        models.pools["scripted"] = InferenceServiceStub(models.channel)
+        models.Chat = InferenceServiceStub(await platform.channel("tools", "inference", "127.0.0.1:1")).Chat
+        events = await read(execute(metadata, model="scripted"))
+        assert json.loads(events[-1].result.content)["answer"] == "Here."
+        assert await refusal(execute(metadata, model="another")) == ("DEPENDENCY_UNAVAILABLE", "")
 
 
 async def test_a_runs_tool_asks_within_the_runs_place_and_from_its_budget(

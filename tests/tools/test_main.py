@@ -39,6 +39,8 @@ def environment(tmp_path: Path, identity: Callable[[str], TlsFiles], unused_tcp_
         "PARLEY_TOOLS_TLS_PRIVATE_KEY_PATH": str(files.private_key),
         "PARLEY_TOOLS_TLS_AUTHORITY_PATH": str(files.authority),
         "PARLEY_TOOLS_AUTH_ADDRESS": "127.0.0.1:1",
+        "PARLEY_TOOLS_INFERENCE_ADDRESS": "127.0.0.1:1",
+        "PARLEY_TOOLS_INFERENCE_POOLS": '{"other": "127.0.0.1:1"}',
         "PARLEY_TOOLS_WORKSPACE_PATH": str(tmp_path / "workspaces"),
         "PARLEY_TOOLS_WORKSPACE_TEMPLATE_PATH": str(TEMPLATE),
         "PARLEY_TOOLS_WORKERS": "1",
