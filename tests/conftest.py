@@ -20,6 +20,7 @@ from deploy.certificates import CertificateAuthority
 from services.rpc.principal import ALGORITHM, TOKEN_TYPE, Principal
 from services.rpc.tls import TlsFiles
 from services.rpc.verifier import JwksVerifier
+from tests.platform import Stack, running_stack
 from tests.postgresql import running_postgresql
 from tests.scheduling import GroupScheduling, turn
 
@@ -132,3 +133,10 @@ def store_url() -> Iterator[str]:
     """The URL of a real store. Tests that mind what is in it empty it."""
     with ValkeyServer(port=free_port()) as server:
         yield f"redis://127.0.0.1:{server.port}/0"
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The whole platform, started once as a person starts it."""
+    with running_stack(tmp_path_factory.mktemp("stack")) as platform:
+        yield platform

@@ -24,7 +24,7 @@ REAL_ENGINE = frozenset(
 def group(test_id: str) -> str:
     """What stays on one worker: a folder that shares a platform, what loads the real engine, else a file."""
     file = test_id.partition("::")[0]
-    if file in REAL_ENGINE:
+    if file in REAL_ENGINE or file.startswith("tests/faults/"):
         return "e2e"
     folder = PurePosixPath(file).parts[1]
     return folder if folder in SHARED_PLATFORMS else file

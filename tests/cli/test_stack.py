@@ -79,10 +79,12 @@ def test_a_store_s_password_is_in_no_argument_and_in_a_private_file(
     assert "bind 127.0.0.1\n" in configuration.read_text()
 
 
-def test_only_the_cache_may_evict(specs: dict[str, ChildSpec], plan: StackPlan) -> None:
+def test_only_the_cache_may_forget(specs: dict[str, ChildSpec], plan: StackPlan) -> None:
     policies = {name: (plan.home.path / name / "store.conf").read_text() for name in ("store", "cache")}
     assert "maxmemory-policy noeviction\n" in policies["store"]
     assert "maxmemory-policy allkeys-lru\n" in policies["cache"]
+    assert "appendonly yes\n" in policies["store"]
+    assert "appendonly no\n" in policies["cache"]
     users = [name for name, spec in specs.items() if "PARLEY_INFERENCE_CACHE_URL" in spec.environment]
     assert users == ["inference-1", "inference-2"]
 

@@ -12,8 +12,8 @@ from parley.inference.v1 import chat_pb2
 from parley_client.client import Client, question, user_message
 from parley_client.credentials import ApiKey, Tokens
 from parley_client.errors import ParleyError
-from tests.e2e.conftest import Stack, error_body
 from tests.edge.front import eventually
+from tests.platform import Stack, error_body
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,7 @@ from parley_client.client import Client, question
 from parley_client.errors import ParleyError, from_status
 from parley_client.stream import EventStream
 from services.rpc.tls import TlsFiles
-from tests.e2e.conftest import Stack
+from tests.platform import Stack
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

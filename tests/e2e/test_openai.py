@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
-from tests.e2e.conftest import Stack
+from tests.platform import Stack
 
 pytestmark = pytest.mark.slow
 

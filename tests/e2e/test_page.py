@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import async_playwright, expect
 
-from tests.e2e.conftest import Stack
+from tests.platform import Stack
 
 pytestmark = pytest.mark.slow
 

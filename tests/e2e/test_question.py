@@ -11,7 +11,7 @@ import pytest
 
 from parley.inference.v1 import chat_pb2
 from parley_client.client import Client, question
-from tests.e2e.conftest import Stack
+from tests.platform import Stack
 
 pytestmark = pytest.mark.slow
 

@@ -1,0 +1,178 @@
+"""The whole platform, started once as a person starts it, and the means to reach it as clients do."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import signal
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import httpx
+import psutil
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from cli.home import Home
+from cli.preflight import free_port
+from parley_client.client import Client
+from parley_client.credentials import Credentials, Login, TokensInMemory
+from parley_client.errors import ParleyError
+
+START_SECONDS = 240
+STOP_SECONDS = 60
+RECOVERY_SECONDS = 300
+POLL_SECONDS = 0.2
+PARLEY = [sys.executable, "-m", "cli"]
+
+
+@dataclass
+class Stack:
+    """A running platform."""
+
+    home: Home
+    address: str
+    log: Path
+
+    @property
+    def authority(self) -> bytes:
+        return self.home.authority_path.read_bytes()
+
+    @property
+    def password(self) -> str:
+        return self.home.password_path.read_text().strip()
+
+    def channel(self) -> grpc.aio.Channel:
+        return grpc.aio.secure_channel(self.address, grpc.ssl_channel_credentials(self.authority))
+
+    def client(self, credentials: Credentials | None = None) -> Client:
+        return Client(self.channel(), credentials)
+
+    async def admin(self) -> Client:
+        """A client that logged in as the administrator."""
+        client = self.client()
+        tokens = await client.login("admin", self.password)
+        client.credentials = Login(TokensInMemory(tokens), client.refresh)
+        return client
+
+    def http(self, **options: object) -> httpx.AsyncClient:
+        """A client of the JSON surface."""
+        context = ssl.create_default_context(cadata=self.authority.decode())
+        return httpx.AsyncClient(verify=context, base_url=f"https://{self.address}", timeout=60, **options)  # type: ignore[arg-type]
+
+    def process(self, name: str) -> psutil.Process:
+        """The supervised process of this name, as it is now."""
+        state = self.home.read_state()
+        assert state is not None
+        return psutil.Process(state.processes[name].pid)
+
+    @contextlib.contextmanager
+    def stopped(self, name: str) -> Iterator[None]:
+        """Hangs a process and everything below it for a while."""
+        family = [self.process(name), *self.process(name).children(recursive=True)]
+        for process in family:
+            process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for process in family:
+                process.send_signal(signal.SIGCONT)
+
+    async def until(self, serving: bool, service: str = "parley.inference.v1.InferenceService") -> None:
+        """Waits until the edge reports that a service serves, or that it does not."""
+        async with asyncio.timeout(RECOVERY_SECONDS), self.channel() as channel:
+            while await self._serves(channel, service) is not serving:  # noqa: ASYNC110 - polls another process
+                await asyncio.sleep(POLL_SECONDS)
+
+    async def until_answering(self, client: Client) -> None:
+        """Waits until a call gets through: the edge sees a replica's health a little later than auth."""
+        async with asyncio.timeout(RECOVERY_SECONDS):
+            while not await _answers(client):  # noqa: ASYNC110 - polls another process
+                await asyncio.sleep(POLL_SECONDS)
+
+    async def _serves(self, channel: grpc.aio.Channel, service: str) -> bool:
+        request = health_pb2.HealthCheckRequest(service=service)
+        try:
+            answer = await health_pb2_grpc.HealthStub(channel).Check(request, timeout=5)
+        except grpc.aio.AioRpcError:
+            return False
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+    def parley(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Runs the command against this platform."""
+        return subprocess.run(
+            [*PARLEY, *arguments],
+            env={**os.environ, **self.environment(), **environment},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def environment(self) -> dict[str, str]:
+        return {"PARLEY_HOME": str(self.home.path), "PARLEY_EDGE_LISTEN_ADDRESS": self.address}
+
+
+async def _answers(client: Client) -> bool:
+    try:
+        await client.list_models()
+    except ParleyError as error:
+        if error.code is not grpc.StatusCode.UNAVAILABLE:
+            raise
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def running_stack(folder: Path, *options: str) -> Iterator[Stack]:
+    """`parley up`, with its home in this folder, until the block's end."""
+    platform = Stack(Home(folder / "home"), f"127.0.0.1:{free_port()}", folder / "up.log")
+    with platform.log.open("w") as log:
+        process = subprocess.Popen(
+            [*PARLEY, "up", *options],
+            env={**os.environ, **platform.environment()},
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            start_new_session=True,
+        )
+    try:
+        read_until_ready(process, platform)
+        yield platform
+    finally:
+        process.send_signal(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_SECONDS)
+        process.kill()
+        process.wait()
+
+
+def read_until_ready(process: subprocess.Popen[str], platform: Stack) -> None:
+    """Reads what `parley up` prints until it says that the front door is open."""
+    assert process.stdout is not None
+    lines = []
+    timer = threading.Timer(START_SECONDS, process.kill)
+    timer.start()
+    try:
+        for line in process.stdout:
+            lines.append(line)
+            if re.search(rf"https://\S*:{platform.address.rpartition(':')[2]}", line):
+                return
+    finally:
+        timer.cancel()
+    raise AssertionError("parley up ended:\n" + "".join(lines) + platform.log.read_text())
+
+
+def error_body(answer: httpx.Response) -> tuple[int, str]:
+    """HTTP status and reason of a JSON error."""
+    body = json.loads(answer.text)
+    reasons = [detail["reason"] for detail in body.get("details", ()) if "reason" in detail]
+    return answer.status_code, reasons[0] if reasons else ""
