@@ -155,6 +155,10 @@ class Stack:
     def _listening(self, names: Sequence[str]) -> list[str]:
         return [self._addresses[name] for name in names]
 
+    def _balanced(self, names: Sequence[str]) -> str:
+        """All of these as one target of gRPC, which spreads its calls over them."""
+        return f"ipv4:{','.join(self._listening(names))}"
+
     def _stores(self) -> list[ChildSpec]:
         """What must not vanish in one, what may be thrown away in the other."""
         # Leases, usage and cancellations are small; answers take what they get.
@@ -204,8 +208,13 @@ class Stack:
         own = {
             "AUTH_ADDRESS": self._addresses["auth"],
             "STORE_URL": self._url("store"),
-            # A model that a tool asks is one of the first pool.
-            "INFERENCE_ADDRESS": f"ipv4:{','.join(self._listening(self._pools[0]))}",
+            "INFERENCE_ADDRESS": self._balanced(self._pools[0]),
+            "INFERENCE_POOLS": json.dumps(
+                {
+                    self._served_name(pool.model): self._balanced(names)
+                    for pool, names in zip(self._plan.pools[1:], self._pools[1:], strict=True)
+                }
+            ),
             "WORKSPACE_PATH": str(self._plan.home.folder("workspaces")),
             "WORKSPACE_TEMPLATE_PATH": str(WORKSPACE_TEMPLATE),
         }

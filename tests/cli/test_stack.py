@@ -122,6 +122,8 @@ def test_each_model_has_a_pool_of_its_own(plan: StackPlan, stack: Stack) -> None
     assert third.environment["VLLM_CPU_OMP_THREADS_BIND"] == "3"
     asked = specs["tools"].environment["PARLEY_TOOLS_INFERENCE_ADDRESS"]
     assert asked == f"ipv4:{first.address},{second.address}"
+    further = json.loads(specs["tools"].environment["PARLEY_TOOLS_INFERENCE_POOLS"])
+    assert further == {"other": f"ipv4:{third.address}"}
 
 
 async def test_nothing_that_is_not_there_is_ready(specs: dict[str, ChildSpec]) -> None:
