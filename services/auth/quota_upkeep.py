@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Protocol
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from services.auth.clock import Clock
 from services.ledger.admission import Spent, record_for
@@ -57,8 +58,8 @@ class QuotaUpkeep:
         while True:
             try:
                 await self.tend()
-            except (LedgerUnavailable, ServiceError) as error:
-                log.warning("the ledger cannot be looked after", error=str(error))
+            except (LedgerUnavailable, ServiceError, SQLAlchemyError) as error:
+                log.warning("the ledger cannot be looked after", error=type(error).__name__)
             await asyncio.sleep(UPKEEP_SECONDS)
 
     async def tend(self) -> None:

@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError
 from prometheus_client import Counter
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
+from sqlalchemy.exc import SQLAlchemyError
 from ulid import ULID
 
 from parley.auth.v1.usage_pb2 import UsageRecord
@@ -72,7 +73,7 @@ class UsageConsumer:
                 if await self.step() < BATCH:
                     await asyncio.sleep(GATHER_SECONDS)
                 pause = FIRST_PAUSE_SECONDS
-            except (RedisError, ServiceError, OSError) as error:
+            except (RedisError, ServiceError, SQLAlchemyError, OSError) as error:
                 joined = joined and not isinstance(
                     error, ResponseError
                 )  # the group may be gone with its store

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from redis.asyncio import Redis
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession
 from ulid import ULID
 
 from services.auth.store.usage import UsageRecords, UsageSelection
@@ -137,6 +141,36 @@ async def test_a_running_consumer_survives_a_store_that_lost_everything(
     finally:
         await end_task(running)
     assert (await total(database)).requests == 2
+
+
+class Deadlocked(Database):
+    """Of two transactions that wait for each other, PostgreSQL ends this one, once."""
+
+    ended = False
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[AsyncSession]:
+        if not self.ended:
+            self.ended = True
+            raise DBAPIError("INSERT", {}, Exception("deadlock detected"))
+        async with super().writing() as session:
+            yield session
+
+
+async def test_a_running_consumer_survives_a_transaction_that_was_ended(
+    store: Redis, database: Database
+) -> None:
+    """A chore that dies takes the service with it: that is for faults of ours."""
+    deadlocked = Deadlocked(database.engine.url)
+    running = asyncio.create_task(UsageConsumer(store, deadlocked).run())
+    try:
+        await spend(store, record())
+        async with asyncio.timeout(20):
+            while not (await total(database)).requests:  # noqa: ASYNC110 - looks at a database
+                await asyncio.sleep(0)
+    finally:
+        await end_task(running)
+        await deadlocked.close()
 
 
 async def test_the_history_names_the_ledger_s_accounts(
