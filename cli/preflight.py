@@ -17,7 +17,7 @@ from cli.model import ModelChoice
 GIB = 2**30
 SERVICES_BYTES = GIB
 """All processes but the replicas: 0.6 GiB resident, and air."""
-REPLICA_BYTES = int(1.8 * GIB)
+REPLICA_BYTES = int(1.4 * GIB)
 """A replica before weights and KV cache: two processes with torch and vLLM."""
 WEIGHT_FACTOR = 1.2
 """What loading takes beyond the weights' own size."""
