@@ -17,6 +17,7 @@ from parley.auth.v1 import (
     user_service_pb2,
 )
 from tests.web.scripted_auth import NOW, ScriptedAuth, ulid
+from tests.web.scripted_rollouts import compared
 
 DAY = 86_400
 METHODS = (
@@ -57,6 +58,7 @@ def tenant() -> ScriptedAuth:
         _user(6, "mallory", "Mallory", "viewer"),
     ]
     auth.users[4].must_change_password = True
+    auth.rollouts = [compared()]
     auth.users[5].disable_time.CopyFrom(days_ago(3))
     auth.roles = [
         role_service_pb2.Role(name="admin", permissions=["*"], built_in=True),

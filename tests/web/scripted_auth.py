@@ -33,6 +33,7 @@ from parley.auth.v1 import (
     user_service_pb2,
     user_service_pb2_grpc,
 )
+from parley.inference.v1 import rollout_service_pb2
 
 Context = grpc.aio.ServicerContext
 Item = TypeVar("Item")
@@ -74,6 +75,7 @@ class ScriptedAuth(
     sums: list[usage_service_pb2.UsageSum] = field(default_factory=list)
     records: list[audit_pb2.AuditRecord] = field(default_factory=list)
     steps: list[audit_service_pb2.VerifyAuditResponse] = field(default_factory=list)
+    rollouts: list[rollout_service_pb2.CompareRolloutResponse] = field(default_factory=list)
     root: bool = True
     requests: list[Message] = field(default_factory=list)
     refusals: dict[str, status_pb2.Status] = field(default_factory=dict)

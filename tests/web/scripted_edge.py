@@ -27,6 +27,7 @@ from parley.inference.v1 import (
 from parley.tools.v1 import execution_pb2, tool_pb2, tool_service_pb2, tool_service_pb2_grpc
 from services.rpc.tls import TlsFiles
 from tests.web.scripted_auth import ScriptedAuth, who_is
+from tests.web.scripted_rollouts import ScriptedRollouts
 
 Script = Callable[["ScriptedEdge"], AsyncIterator[dict[str, Any]]]
 """Gives the events of an answer, each as the keyword arguments of a ChatEvent; or those of a tool's call,
@@ -46,7 +47,6 @@ def status(code: grpc.StatusCode, message: str, reason: str, **metadata: str) ->
 @dataclass
 class ScriptedEdge(
     inference_service_pb2_grpc.InferenceServiceServicer,
-    rollout_service_pb2_grpc.RolloutServiceServicer,
     tool_service_pb2_grpc.ToolServiceServicer,
     session_service_pb2_grpc.SessionServiceServicer,
 ):
@@ -114,15 +114,6 @@ class ScriptedEdge(
         assert request.run_id == RUN_ID
         self.decisions.put_nowait(request.decision)
         return inference_service_pb2.DecideApprovalResponse()
-
-    async def GiveFeedback(
-        self, request: rollout_service_pb2.GiveFeedbackRequest, context: grpc.aio.ServicerContext
-    ) -> rollout_service_pb2.GiveFeedbackResponse:
-        await self._check(context)
-        if self.refusal is not None:
-            await context.abort_with_status(rpc_status.to_status(self.refusal))
-        self.verdicts.append(request)
-        return rollout_service_pb2.GiveFeedbackResponse()
 
     async def ListModels(
         self, request: inference_service_pb2.ListModelsRequest, context: grpc.aio.ServicerContext
@@ -221,11 +212,27 @@ def seconds(value: float) -> duration_pb2.Duration:
     return duration
 
 
+class Rollouts(ScriptedRollouts):
+    """Those of the administration, and what people think of answers."""
+
+    def __init__(self, edge: ScriptedEdge) -> None:
+        super().__init__(edge.auth)
+        self._edge = edge
+
+    async def GiveFeedback(
+        self, request: rollout_service_pb2.GiveFeedbackRequest, context: grpc.aio.ServicerContext
+    ) -> rollout_service_pb2.GiveFeedbackResponse:
+        if self._edge.refusal is not None:
+            await context.abort_with_status(rpc_status.to_status(self._edge.refusal))
+        self._edge.verdicts.append(request)
+        return rollout_service_pb2.GiveFeedbackResponse()
+
+
 async def serve(edge: ScriptedEdge, files: TlsFiles) -> tuple[grpc.aio.Server, str]:
     """Start it; gives the server and its address."""
     server = grpc.aio.server()
     inference_service_pb2_grpc.add_InferenceServiceServicer_to_server(edge, server)
-    rollout_service_pb2_grpc.add_RolloutServiceServicer_to_server(edge, server)
+    rollout_service_pb2_grpc.add_RolloutServiceServicer_to_server(Rollouts(edge), server)
     tool_service_pb2_grpc.add_ToolServiceServicer_to_server(edge, server)
     session_service_pb2_grpc.add_SessionServiceServicer_to_server(edge, server)
     edge.auth.add_to(server)

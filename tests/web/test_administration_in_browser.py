@@ -15,7 +15,7 @@ from tests.web.scripts import HOSTILE
 
 pytestmark = BROWSER
 
-ROOMS = ["Usage", "Keys", "Users", "Roles", "Quotas", "Audit"]
+ROOMS = ["Usage", "Keys", "Users", "Roles", "Quotas", "Rollouts", "Audit"]
 PHONE: ViewportSize = {"width": 390, "height": 844}
 
 

@@ -6,8 +6,17 @@ from web.administration.audit import AuditRoom
 from web.administration.keys import KeysRoom
 from web.administration.quotas import QuotasRoom
 from web.administration.roles import RolesRoom
+from web.administration.rollouts import RolloutsRoom
 from web.administration.room import Room
 from web.administration.usage import UsageRoom
 from web.administration.users import UsersRoom
 
-ROOMS: tuple[type[Room], ...] = (UsageRoom, KeysRoom, UsersRoom, RolesRoom, QuotasRoom, AuditRoom)
+ROOMS: tuple[type[Room], ...] = (
+    UsageRoom,
+    KeysRoom,
+    UsersRoom,
+    RolesRoom,
+    QuotasRoom,
+    RolloutsRoom,
+    AuditRoom,
+)

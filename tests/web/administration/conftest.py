@@ -8,9 +8,11 @@ import grpc
 import pytest
 
 from parley.auth.v1 import session_service_pb2_grpc
+from parley.inference.v1 import rollout_service_pb2_grpc
 from parley_client.client import Client
 from tests.web.administration_data import tenant
 from tests.web.scripted_auth import ScriptedAuth, ulid
+from tests.web.scripted_rollouts import ScriptedRollouts
 from tests.web.test_markup import Reader
 from web.administration.fields import Fields
 from web.administration.room import Room
@@ -36,6 +38,7 @@ async def visit(auth: ScriptedAuth) -> AsyncIterator[Visit]:
     """Makes a visitor with these permissions."""
     server = grpc.aio.server()
     auth.add_to(server)
+    rollout_service_pb2_grpc.add_RolloutServiceServicer_to_server(ScriptedRollouts(auth), server)
     session_service_pb2_grpc.add_SessionServiceServicer_to_server(Sessions(auth), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

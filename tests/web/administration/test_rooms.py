@@ -26,6 +26,7 @@ ASKED_OF = {
     "users": "ListUsers",
     "roles": "ListRoles",
     "quotas": "ListQuotas",
+    "rollouts": "ListRollouts",
     "audit": "ListAuditRecords",
 }
 
@@ -37,7 +38,7 @@ async def test_a_room_can_be_drawn(kind: type[Room], visit: Visit) -> None:
 
 @pytest.mark.parametrize("kind", ROOMS, ids=lambda kind: kind.name)
 async def test_an_empty_room_says_so(kind: type[Room], visit: Visit, auth: ScriptedAuth) -> None:
-    for items in (auth.users, auth.keys, auth.roles, auth.quotas, auth.records, auth.sums):
+    for items in (auth.users, auth.keys, auth.roles, auth.quotas, auth.records, auth.sums, auth.rollouts):
         items.clear()
     shown = await html(kind(visit("*")))
     assert 'class="a-empty"' in shown
@@ -70,12 +71,14 @@ async def test_what_a_room_cannot_do_changes_nothing(
         "GetU",
         "GetT",
         "GetQ",
+        "Comp",
     }
 
 
 @pytest.mark.parametrize("kind", ROOMS, ids=lambda kind: kind.name)
 async def test_a_reader_is_offered_no_change(kind: type[Room], visit: Visit) -> None:
-    read = ("auth.users.read", "auth.roles.read", "auth.quotas.read", "auth.usage.read", "auth.audit.read")
+    rooms = ("users", "roles", "quotas", "usage", "audit")
+    read = ("inference.rollouts.read", *(f"auth.{room}.read" for room in rooms))
     shown = Reader(await html(kind(visit(*read))))
     offered = {value for name, value in shown.attributes if name == "data-act"}
     own = {"new", "follow", "revoke"} if kind.name == "keys" else set()
@@ -91,6 +94,9 @@ async def test_nothing_that_was_typed_becomes_markup(visit: Visit, auth: Scripte
     for role in auth.roles:
         role.name = role.description = role.permissions[0] = HOSTILE
     auth.quotas[0].subject.model = HOSTILE
+    for variant in (auth.rollouts[0].rollout.variants[0], auth.rollouts[0].rollout.variants[1]):
+        variant.name = variant.model = HOSTILE
+    auth.rollouts[0].variants[0].variant_name = HOSTILE
     for sum_ in auth.sums:
         sum_.model = HOSTILE
     for record in auth.records:
