@@ -86,6 +86,18 @@ class Stack:
             for process in family:
                 process.send_signal(signal.SIGCONT)
 
+    async def until_ready(self) -> None:
+        """Waits until every process is ready, those that were started again included."""
+        async with asyncio.timeout(RECOVERY_SECONDS):
+            while not self._is_ready():  # noqa: ASYNC110 - polls another process
+                await asyncio.sleep(POLL_SECONDS)
+
+    def _is_ready(self) -> bool:
+        state = self.home.read_state()
+        return state is not None and all(
+            process.phase == "ready" and process.is_alive() for process in state.processes.values()
+        )
+
     async def until(self, serving: bool, service: str = "parley.inference.v1.InferenceService") -> None:
         """Waits until the edge reports that a service serves, or that it does not."""
         async with asyncio.timeout(RECOVERY_SECONDS), self.channel() as channel:

@@ -30,6 +30,7 @@ async def strike_all(stack: Stack) -> tuple[list[Report], list[str]]:
             for fault in FAULTS:
                 reports.append(await suffer(stack, load, fault))
                 print(reports[-1], file=sys.stderr, flush=True)
+                await stack.until_ready()
         broken += [f"lost: {what}" for what in await load.lost()]
         await load.until_recorded(before + load.delivered)
     broken += [f"not told: {each}" for report in reports for each in (*report.untyped, *report.hung)]
