@@ -68,6 +68,8 @@ class SampleBook:
                 if answers:
                     self._log.warning("samples of variants wait", reason=error.reason_name())
                 answers = False
+            except Exception:
+                self._log.exception("samples of variants were not counted")
             await asyncio.sleep(BEAT_SECONDS)
 
     async def flush(self, counts: Counts) -> None:

@@ -33,7 +33,7 @@ from tests.inference.test_servicer import chat, message, read, refusal
 from tests.postgresql import sqlite_url
 
 SECONDS = 15
-USERS = tuple(f"user-{number}" for number in range(40))
+USERS = tuple(f"user-{number}" for number in range(24))
 
 
 async def refused(call: Any) -> tuple[str, dict[str, str]]:
