@@ -22,11 +22,12 @@ from parley.auth.v1 import (
     usage_service_pb2,
     user_service_pb2,
 )
-from parley.inference.v1 import inference_service_pb2, rollout_service_pb2
+from parley.inference.v1 import conversation_service_pb2, inference_service_pb2, rollout_service_pb2
 from parley.tools.v1 import mcp_service_pb2, tool_service_pb2
 
 CONTRACT: tuple[FileDescriptor, ...] = (
     inference_service_pb2.DESCRIPTOR,
+    conversation_service_pb2.DESCRIPTOR,
     rollout_service_pb2.DESCRIPTOR,
     tool_service_pb2.DESCRIPTOR,
     mcp_service_pb2.DESCRIPTOR,
