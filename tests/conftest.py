@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet
 from ulid import ULID
@@ -23,6 +24,10 @@ from services.rpc.verifier import JwksVerifier
 from tests.platform import Stack, running_stack
 from tests.postgresql import running_postgresql
 from tests.scheduling import GroupScheduling, turn
+
+# The machine may be busy: what is checked is what comes out, not how fast.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 ISSUER = "parley"
 AUDIENCE = "parley"

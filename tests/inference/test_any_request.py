@@ -177,7 +177,7 @@ async def test_any_request_is_answered_or_refused_and_nothing_stays(
     metadata = tokens.metadata("inference.*", "models.*", "tools.*")
     loop, outcomes = asyncio.get_running_loop(), Counter[str]()
 
-    @settings(max_examples=REQUESTS, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=REQUESTS, database=None, suppress_health_check=list(HealthCheck))
     @given(CALLS)
     def holds(call: tuple[str, list[Message]]) -> None:
         name, sent = call

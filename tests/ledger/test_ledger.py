@@ -306,7 +306,7 @@ async def test_parallel_reservations_and_extensions_use_exactly_the_budget(ledge
     assert await used(ledger, terms) == {Dimension.TOKENS_PER_DAY: budget}
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     budget=st.integers(0, 200),
     steps=st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20), st.integers(0, 20)), max_size=12),

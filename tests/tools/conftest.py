@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import grpc
-import hypothesis
 import pytest
 
 from parley.tools.v1 import execution_pb2, tool_service_pb2
@@ -44,10 +43,6 @@ from services.tools.workers import WorkerPool
 from services.tools.workspace import Workspaces
 from tests.conftest import TokenMaker
 from tests.tools import sample_tools
-
-# The machine may be busy: what is checked is what comes out, not how fast.
-hypothesis.settings.register_profile("patient", deadline=None)
-hypothesis.settings.load_profile("patient")
 
 SECONDS = 30.0
 LIMITS = StreamLimits(running=16, open=64, total=256)

@@ -95,7 +95,7 @@ def test_any_body_is_read_or_refused(
 ) -> None:
     outcomes, tried = {"read": 0, "refused": 0}, 0
 
-    @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=60, suppress_health_check=list(HealthCheck))
     @given(bodies(served, asked))
     def holds(body: dict[str, Any]) -> None:
         nonlocal tried

@@ -69,7 +69,7 @@ def heard(steps: Iterable[Step]) -> tuple[str, str, list[str], list[str], list[s
 LENGTHS = st.lists(st.integers(1, 9), max_size=40)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(LENGTHS, LENGTHS, st.integers(0, 60))
 def test_a_turn_goes_on_where_it_was_left_however_both_are_cut(
     first: list[int], second: list[int], left_at: int

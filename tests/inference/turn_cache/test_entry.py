@@ -74,7 +74,7 @@ def test_what_is_no_whole_turn_is_refused(broken: bytes) -> None:
         unpack(broken)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(JSON)
 def test_no_plain_data_does_more_than_be_refused(plain: Any) -> None:
     with pytest.raises(EntryBroken):
@@ -83,7 +83,7 @@ def test_no_plain_data_does_more_than_be_refused(plain: Any) -> None:
         letters.read(json.dumps(plain).encode())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.binary(max_size=200))
 def test_no_bytes_do_more_than_be_refused(body: bytes) -> None:
     with pytest.raises(EntryBroken):
