@@ -64,23 +64,27 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of an empty database, once of each kind."""
     if request.param == "sqlite":
-        return sqlite_url(tmp_path / "auth.db")
-    return new_database(request.getfixturevalue("postgresql"))
+        yield sqlite_url(tmp_path / "auth.db")
+        return
+    with new_database(request.getfixturevalue("postgresql")) as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of a database with the present schema and no rows, once of each kind.
 
     It is copied: making it by the migrations takes longer than most tests.
     """
     if request.param == "sqlite":
-        return sqlite_url(shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "auth.db"))
+        yield sqlite_url(shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "auth.db"))
+        return
     template = request.getfixturevalue("postgresql_template")
-    return new_database(request.getfixturevalue("postgresql"), template)
+    with new_database(request.getfixturevalue("postgresql"), template) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
@@ -92,11 +96,11 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgresql_template(postgresql: str) -> str:
+def postgresql_template(postgresql: str) -> Iterator[str]:
     """The name of a database with the present schema."""
-    url = new_database(postgresql)
-    asyncio.run(migrate(parse_url(url)))
-    return str(make_url(url).database)
+    with new_database(postgresql) as url:
+        asyncio.run(migrate(parse_url(url)))
+        yield str(make_url(url).database)
 
 
 @pytest.fixture

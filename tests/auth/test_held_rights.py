@@ -6,7 +6,7 @@ On PostgreSQL alone: SQLite has one writer.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -39,8 +39,9 @@ class Ticking(FakeClock):
 
 
 @pytest.fixture
-def database_url(postgresql: str, postgresql_template: str) -> str:
-    return new_database(postgresql, postgresql_template)
+def database_url(postgresql: str, postgresql_template: str) -> Iterator[str]:
+    with new_database(postgresql, postgresql_template) as url:
+        yield url
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,11 +20,13 @@ from tests.postgresql import new_database, sqlite_url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of an empty database, once of each kind."""
     if request.param == "sqlite":
-        return sqlite_url(tmp_path / "rollouts.db")
-    return new_database(request.getfixturevalue("postgresql"))
+        yield sqlite_url(tmp_path / "rollouts.db")
+        return
+    with new_database(request.getfixturevalue("postgresql")) as url:
+        yield url
 
 
 async def test_of_rollouts_that_begin_at_once_one_is_kept(database_url: str) -> None:
