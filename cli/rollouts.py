@@ -16,6 +16,7 @@ from parley.inference.v1 import rollout_pb2
 from parley.inference.v1 import rollout_service_pb2 as pb2
 from parley_client.caller import pages
 from parley_client.client import Client
+from parley_client.rollouts import share, state, why_rolled_back
 
 app = typer.Typer(help="Variants of an alias, tried on part of its callers.", no_args_is_help=True)
 
@@ -37,7 +38,7 @@ def list_rollouts(as_json: Json = False) -> None:
     if as_json:
         print_json([fields(each) for each in found])
     else:
-        rows = ([each.name, _state(each), _shares(each), minute(each, "update_time")] for each in found)
+        rows = ([each.name, state(each), _shares(each), minute(each, "update_time")] for each in found)
         print_table(["alias", "state", "shares", "changed"], rows)
 
 
@@ -129,36 +130,16 @@ def _show(rollout: rollout_pb2.Rollout, as_json: bool) -> None:
     if as_json:
         print_json(fields(rollout))
         return
-    answers().print(f"{rollout.name}: {_state(rollout)}", markup=False)
-    if rollout.HasField("breach"):
-        answers().print(_why(rollout.breach), markup=False)
+    answers().print(f"{rollout.name}: {state(rollout)}", markup=False)
+    if why := why_rolled_back(rollout):
+        answers().print(why, markup=False)
     print_table(["variant", "model", "percent", ""], (_row(rollout, each) for each in rollout.variants))
 
 
 def _row(rollout: rollout_pb2.Rollout, variant: rollout_pb2.RolloutVariant) -> list[object]:
     stable = "stable" if variant.name == rollout.stable_variant_name else ""
-    return [variant.name, variant.model, _share(rollout, variant), stable]
+    return [variant.name, variant.model, share(rollout, variant), stable]
 
 
 def _shares(rollout: rollout_pb2.Rollout) -> str:
-    return ", ".join(f"{each.name} {_share(rollout, each)} %" for each in rollout.variants)
-
-
-def _share(rollout: rollout_pb2.Rollout, variant: rollout_pb2.RolloutVariant) -> int:
-    """Percent of the callers who are given a variant now."""
-    if not rollout.serving_variant_name:
-        return variant.weight
-    return 100 if variant.name == rollout.serving_variant_name else 0
-
-
-def _why(breach: rollout_pb2.GuardrailBreach) -> str:
-    name = rollout_pb2.Guardrail.Name(breach.guardrail).removeprefix("GUARDRAIL_").lower().replace("_", " ")
-    return (
-        f"Rolled back by itself: {breach.variant_name} had {name} {breach.value:.3g}, "
-        f"limit {breach.limit:.3g}, of {breach.samples} samples."
-    )
-
-
-def _state(rollout: rollout_pb2.Rollout) -> str:
-    name = rollout_pb2.RolloutState.Name(rollout.state).removeprefix("ROLLOUT_STATE_")
-    return name.lower().replace("_", " ")
+    return ", ".join(f"{each.name} {share(rollout, each)} %" for each in rollout.variants)

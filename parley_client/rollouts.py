@@ -57,3 +57,28 @@ class Rollouts:
         verdict = pb2.FEEDBACK_VERDICT_UP if good else pb2.FEEDBACK_VERDICT_DOWN
         request = pb2.GiveFeedbackRequest(run_id=run_id, verdict=verdict)
         await self._caller.unary(self._stub.GiveFeedback, request)
+
+
+def state(rollout: rollout_pb2.Rollout) -> str:
+    """How a rollout stands, in words."""
+    name = rollout_pb2.RolloutState.Name(rollout.state).removeprefix("ROLLOUT_STATE_")
+    return name.lower().replace("_", " ")
+
+
+def share(rollout: rollout_pb2.Rollout, variant: rollout_pb2.RolloutVariant) -> int:
+    """Percent of the callers who are given a variant now."""
+    if not rollout.serving_variant_name:
+        return variant.weight
+    return 100 if variant.name == rollout.serving_variant_name else 0
+
+
+def why_rolled_back(rollout: rollout_pb2.Rollout) -> str:
+    """Why a rollout was rolled back by itself, as a sentence; empty where it was not."""
+    if not rollout.HasField("breach"):
+        return ""
+    found = rollout.breach
+    name = rollout_pb2.Guardrail.Name(found.guardrail).removeprefix("GUARDRAIL_").lower().replace("_", " ")
+    return (
+        f"Rolled back by itself: {found.variant_name} had {name} {found.value:.3g}, "
+        f"limit {found.limit:.3g}, of {found.samples} samples."
+    )

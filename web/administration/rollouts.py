@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from parley.inference.v1 import rollout_pb2
 from parley.inference.v1.rollout_service_pb2 import CompareRolloutResponse, ListRolloutsRequest
+from parley_client.rollouts import share, state, why_rolled_back
 from web.administration.fields import Fields
 from web.administration.rollout_figures import figures, plots
 from web.administration.room import Action, Notice, Room
@@ -60,9 +60,9 @@ class RolloutsRoom(Room):
             "filter": Fields({"name": [self._chosen]}),
             "names": [(name, name) for name in self._names],
             "rollout": compared.rollout if compared is not None else None,
-            "state": _state(compared.rollout) if compared is not None else "",
-            "why": _why(compared.rollout) if compared is not None else "",
-            "share": _share,
+            "state": state(compared.rollout) if compared is not None else "",
+            "why": why_rolled_back(compared.rollout) if compared is not None else "",
+            "share": share,
             "figures": figures(measured),
             "plots": plots(measured, MINUTES),
             "minutes": MINUTES,
@@ -82,27 +82,3 @@ class RolloutsRoom(Room):
     async def _delete(self, fields: Fields) -> None:
         await self._rollouts.delete(fields.text("name"))
         self.notice = Notice(f"{fields.text('name')} stands for nothing any more.")
-
-
-def _state(rollout: rollout_pb2.Rollout) -> str:
-    name = rollout_pb2.RolloutState.Name(rollout.state).removeprefix("ROLLOUT_STATE_")
-    return name.lower().replace("_", " ")
-
-
-def _why(rollout: rollout_pb2.Rollout) -> str:
-    """Why it was rolled back by itself; nothing where it was not."""
-    if not rollout.HasField("breach"):
-        return ""
-    found = rollout.breach
-    name = rollout_pb2.Guardrail.Name(found.guardrail).removeprefix("GUARDRAIL_").lower().replace("_", " ")
-    return (
-        f"Rolled back by itself: {found.variant_name} had {name} {found.value:.3g}, "
-        f"limit {found.limit:.3g}, of {found.samples} samples."
-    )
-
-
-def _share(rollout: rollout_pb2.Rollout, variant: rollout_pb2.RolloutVariant) -> int:
-    """Percent of the callers who are given a variant now."""
-    if not rollout.serving_variant_name:
-        return variant.weight
-    return 100 if variant.name == rollout.serving_variant_name else 0
