@@ -6,22 +6,17 @@ waits for the database, and while that is away aliases stand as they stood.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-
-import structlog
+from functools import partial
 
 from parley.inference.v1 import rollout_pb2
 from services.inference.models import Models, permission
+from services.inference.rollouts.beat import beating
 from services.inference.rollouts.errors import VariantElsewhere
 from services.inference.rollouts.library import Key, RolloutLibrary
 from services.inference.rollouts.variants import Alias, Assignment
-from services.rpc.errors import ServiceError
 from services.rpc.principal import Principal
-from services.rpc.tasks import end_task
-
-BEAT_SECONDS = 1.0
 
 
 class Aliases:
@@ -38,7 +33,6 @@ class Aliases:
         self._can_chat = can_chat
         self._known: Mapping[tuple[str, str], Alias] = {}
         self._read: frozenset[Key] = frozenset()
-        self._log = structlog.get_logger("parley.inference")
 
     def running(self) -> list[Alias]:
         """The aliases, of all tenants, whose callers are shared out."""
@@ -78,25 +72,13 @@ class Aliases:
     @asynccontextmanager
     async def keeping(self, library: RolloutLibrary) -> AsyncIterator[None]:
         """Know what this library holds until the block's end, through any trouble of it."""
-        task = asyncio.create_task(self._keep(library), name="rollouts")
-        try:
+        async with beating(
+            partial(self.refresh, library),
+            "rollouts",
+            waits="rollouts stand as they stood",
+            failed="rollouts were not read",
+        ):
             yield
-        finally:
-            await end_task(task)
-
-    async def _keep(self, library: RolloutLibrary) -> None:
-        answers = True
-        while True:
-            try:
-                await self.refresh(library)
-                answers = True
-            except ServiceError as error:
-                if answers:
-                    self._log.warning("rollouts stand as they stood", reason=error.reason_name())
-                answers = False
-            except Exception:
-                self._log.exception("rollouts were not read")
-            await asyncio.sleep(BEAT_SECONDS)
 
     async def refresh(self, library: RolloutLibrary) -> None:
         """Read what there is, where anything was changed.

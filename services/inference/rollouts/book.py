@@ -10,16 +10,14 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 
-import structlog
-
+from services.inference.rollouts.beat import beating
 from services.inference.rollouts.counts import CountedRun, Counts
 from services.inference.rollouts.samples import Sample
 from services.inference.rollouts.tally import added, sums_of
 from services.rpc.errors import ServiceError
-from services.rpc.tasks import end_task
 
-BEAT_SECONDS = 1.0
 LAST_SECONDS = 2.0
 MOST_RUNS = 10_000
 MOST_ROLLOUTS = 1_000
@@ -33,7 +31,6 @@ class SampleBook:
     def __init__(self) -> None:
         self._pending: Pending = {}
         self._runs: deque[CountedRun] = deque(maxlen=MOST_RUNS)
-        self._log = structlog.get_logger("parley.inference")
 
     def began(self, run: CountedRun) -> None:
         """Note that a run began."""
@@ -49,28 +46,18 @@ class SampleBook:
     @asynccontextmanager
     async def keeping(self, counts: Counts) -> AsyncIterator[None]:
         """Bring to the store what is noted, until the block's end, through any trouble of it."""
-        task = asyncio.create_task(self._keep(counts), name="rollout-samples")
         try:
-            yield
+            async with beating(
+                partial(self.flush, counts),
+                "rollout-samples",
+                waits="samples of variants wait",
+                failed="samples of variants were not counted",
+            ):
+                yield
         finally:
-            await end_task(task)
             with suppress(ServiceError, TimeoutError):
                 async with asyncio.timeout(LAST_SECONDS):
                     await self.flush(counts)
-
-    async def _keep(self, counts: Counts) -> None:
-        answers = True
-        while True:
-            try:
-                await self.flush(counts)
-                answers = True
-            except ServiceError as error:
-                if answers:
-                    self._log.warning("samples of variants wait", reason=error.reason_name())
-                answers = False
-            except Exception:
-                self._log.exception("samples of variants were not counted")
-            await asyncio.sleep(BEAT_SECONDS)
 
     async def flush(self, counts: Counts) -> None:
         """Bring what is noted to the store, where there is anything.

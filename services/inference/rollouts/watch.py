@@ -6,7 +6,6 @@ database, and that one alone tells the audit. So there is nobody whose end would
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -16,16 +15,14 @@ from prometheus_client import Counter
 from parley.auth.v1 import audit_pb2
 from parley.inference.v1 import rollout_pb2
 from services.inference.rollouts.aliases import Aliases
+from services.inference.rollouts.beat import beating
 from services.inference.rollouts.counts import Counts
 from services.inference.rollouts.guardrails import breach, limits, window_minutes
 from services.inference.rollouts.library import RolloutLibrary
 from services.inference.rollouts.tally import Tally
 from services.inference.rollouts.variants import Alias
 from services.rpc.audit import AuditSink, stamped
-from services.rpc.errors import ServiceError
-from services.rpc.tasks import end_task
 
-BEAT_SECONDS = 1.0
 METHOD = "/parley.inference.v1.RolloutService/RollbackRollout"
 ROLLBACKS = Counter(
     "parley_inference_automatic_rollbacks_total",
@@ -57,25 +54,13 @@ class GuardrailWatch:
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
         """Watch until the block's end, through any trouble of the store and the database."""
-        task = asyncio.create_task(self._watch(), name="rollout-guardrails")
-        try:
+        async with beating(
+            self.look,
+            "rollout-guardrails",
+            waits="rollouts are not judged",
+            failed="rollouts were not judged",
+        ):
             yield
-        finally:
-            await end_task(task)
-
-    async def _watch(self) -> None:
-        answers = True
-        while True:
-            try:
-                await self.look()
-                answers = True
-            except ServiceError as error:
-                if answers:
-                    self._log.warning("rollouts are not judged", reason=error.reason_name())
-                answers = False
-            except Exception:
-                self._log.exception("rollouts were not judged")
-            await asyncio.sleep(BEAT_SECONDS)
 
     async def look(self) -> None:
         """Judge every rollout once.
