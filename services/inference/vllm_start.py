@@ -11,6 +11,7 @@ from services.inference import vllm_environment  # noqa: F401 - it stands before
 from services.inference.engine_status import EngineReadings
 from services.inference.preflight import StartError, check_memory, check_model
 from services.inference.settings import EngineSettings
+from services.inference.vllm_executor import CpuExecutor
 from services.inference.vllm_parsers import model_parsers
 from services.inference.vllm_stats import stat_logger
 
@@ -63,8 +64,6 @@ def engine_config(settings: EngineSettings) -> VllmConfig:
     if settings.max_context_length:
         more["max_model_len"] = settings.max_context_length
     if on_cpu and settings.tensor_parallel_size * settings.pipeline_parallel_size == 1:
-        from services.inference.vllm_executor import CpuExecutor
-
         more["distributed_executor_backend"] = CpuExecutor
     arguments = AsyncEngineArgs(
         model=settings.model,
@@ -85,7 +84,7 @@ def engine_config(settings: EngineSettings) -> VllmConfig:
 
 def _threads(config: VllmConfig) -> AbstractContextManager[None]:
     """The environment that gives an engine started in it vLLM's own choice of threads and processors."""
-    if not current_platform.is_cpu() or config.parallel_config.world_size > 1:
+    if config.parallel_config.distributed_executor_backend is not CpuExecutor:
         return nullcontext()
     from vllm.utils.ompmultiprocessing import OMPProcessManager
 
