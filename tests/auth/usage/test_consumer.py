@@ -171,6 +171,8 @@ async def test_a_running_consumer_survives_a_transaction_that_was_ended(
     finally:
         await end_task(running)
         await deadlocked.close()
+    assert deadlocked.ended
+    assert (await total(database)).requests == 1
 
 
 async def test_the_history_names_the_ledger_s_accounts(
