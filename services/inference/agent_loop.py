@@ -21,8 +21,10 @@ from services.inference.errors import ContextOverflow, EngineFailed
 from services.inference.events import CallResult, Finished, FinishReason, RunEvent, RunUsage, Started
 from services.inference.meter import Meter
 from services.inference.order import ChatOrder
+from services.inference.resume_errors import RunLost
 from services.inference.runs import Run, RunEnded
 from services.inference.spending import Purse
+from services.inference.takeovers.past import Past, PastTurn
 from services.inference.tool_calls import Offer, Toolbox
 from services.inference.tool_round import ToolRound
 from services.inference.transcript import RunTranscript, TurnRecord
@@ -36,15 +38,26 @@ class AgentLoop:
     """One run's loop. `prepare` does what may still fail as a call; `events` never raises."""
 
     def __init__(
-        self, run: Run, order: ChatOrder, engine: TurnSource, toolbox: Toolbox, purse: Purse
+        self,
+        run: Run,
+        order: ChatOrder,
+        engine: TurnSource,
+        toolbox: Toolbox,
+        purse: Purse,
+        past: Past | None = None,
     ) -> None:
-        """Answer this order with this engine and these tools, as far as the purse reaches."""
+        """Answer this order with this engine and these tools, as far as the purse reaches.
+
+        With a past, the run goes on where that ends.
+        """
         self._run = run
         self._order = order
         self._engine = engine
         self._toolbox = toolbox
         self._purse = purse
         self._offer = Offer()
+        self._past = past
+        self._cut: PastTurn | None = None
         self._transcript = RunTranscript(order.messages)
         self._corrections = Corrections(order.limits.max_tool_corrections)
         self._record = TurnRecord()
@@ -62,6 +75,7 @@ class AgentLoop:
             ServiceError: The chat cannot start: a tool is unknown, the messages
                 cannot be rendered, the prompt does not fit, a limit is in the way.
             RunEnded: The run's time was over before it began.
+            RunLost: The run began with another prompt.
         """
         self._run.check()
         self._offer = await self._run.wait(self._toolbox.offer(self._order.tools))
@@ -71,7 +85,26 @@ class AgentLoop:
         asked = sampling.max_output_tokens or sampling.min_output_tokens
         if self._prompt.tokens + asked > self._engine.card.context_length:
             raise ContextOverflow(self._prompt.tokens, asked, self._engine.card.context_length)
+        if self._past is not None:
+            await self._go_on(self._past)
         await self._run.wait(self._purse.open(self._prompt.tokens))
+
+    async def _go_on(self, past: Past) -> None:
+        """Be where a run was cut.
+
+        Raises:
+            RunLost: It began with another prompt: its messages or its model are others by now.
+            ToolArgumentsRejected: Its model did not learn what a tool takes.
+        """
+        if past.started is not None and past.started.prompt_tokens != self._prompt.tokens:
+            raise RunLost(past.run_id)
+        self._transcript, self._cut = past.transcript(self._order.messages), past.turn
+        self._meter = Meter(past.usage)
+        self._rounds, self._calls = len(past.rounds), past.calls
+        for turn in past.rounds:
+            self._corrections.note(tuple(turn.results.values()))
+        if past.rounds:
+            await self._render()
 
     @property
     def said(self) -> tuple[Message, ...]:
@@ -92,7 +125,8 @@ class AgentLoop:
         """What happens, from `Started` to `Finished`. Failures are in the last event."""
         finished = Finished(FinishReason.STOP)
         try:
-            yield await self._started()
+            if self._past is None or self._past.started is None:
+                yield await self._started()
             async with aclosing(self._turns()) as events:
                 async for event in events:
                     if isinstance(event, Finished):
@@ -119,13 +153,16 @@ class AgentLoop:
     async def _turns(self) -> AsyncGenerator[RunEvent, None]:
         """Turn after turn, up to and including `Finished`."""
         while True:
-            record = self._record = self._transcript.begin_turn(self._order.sampling.choice_count)
-            async with aclosing(self._generate(record)) as events:
-                async for event in events:
-                    yield event
-            reason = self._reason_to_end(record.end)
+            record = self._record = self._begin_turn()
+            reason = None
+            if record.end is None:
+                async with aclosing(self._generate(record)) as events:
+                    async for event in events:
+                        yield event
+                reason = self._reason_to_end(record.end)
+                if reason is None:
+                    yield self._meter.total
             if reason is None:
-                yield self._meter.total
                 async with aclosing(self._call_tools(record)) as updates:
                     async for update in updates:
                         yield update
@@ -134,6 +171,12 @@ class AgentLoop:
                 yield Finished(reason)
                 return
             await self._pay_for_turn()
+
+    def _begin_turn(self) -> TurnRecord:
+        """Another turn; of a run that was taken over, first the one in which it was cut."""
+        if self._cut is not None and (self._cut.is_over or self._cut.deltas):
+            return self._transcript.resume_turn(self._cut.record())
+        return self._transcript.begin_turn(self._order.sampling.choice_count)
 
     async def _generate(self, record: TurnRecord) -> AsyncGenerator[RunEvent, None]:
         """One turn of the model."""
@@ -144,9 +187,13 @@ class AgentLoop:
             ceiling=self._purse.ceiling(self._meter.total.completion_tokens),
         )
         self._meter.begin(self._prompt.tokens)
+        self._cut = None
+        turn = self._meter.total.turns - 1
         async with self._run.reading(steps) as reader:
             async for step in reader:
                 self._meter.note(step.usage)
+                if self._run.trail is not None and step.end is None:
+                    self._run.trail.note(turn, step)
                 if not self._order.parallel_calls:
                     step = first_call_only(step)
                 record.note(step)
@@ -202,10 +249,11 @@ class AgentLoop:
         """
         self._rounds += 1
         self._calls += len(record.calls)
-        results: list[CallResult] = []
+        cut, self._cut = self._cut, None
+        results: list[CallResult] = list(cut.results.values()) if cut is not None else []
         bytes_given = self._order.limits.result_bytes(self._engine.card.context_length)
         tool_round = ToolRound(
-            self._order, self._offer.tools, self._toolbox, self._run.waiting_calls, bytes_given
+            self._order, self._offer.tools, self._toolbox, self._run.waiting_calls, bytes_given, cut
         )
         async with self._run.reading(tool_round.events(record.calls, self._rounds)) as events:
             async for event in events:

@@ -7,6 +7,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 
+from ulid import ULID
+
 from parley.inference.v1 import chat_pb2
 from services.inference import translate
 from services.inference.agent_loop import AgentLoop
@@ -25,6 +27,9 @@ from services.inference.runs import Limit, Owner, Run, RunEnded, RunRegistry
 from services.inference.seats import Door
 from services.inference.slow_readers import PATIENCE_SECONDS, read_in_time
 from services.inference.spending import RunPurse
+from services.inference.takeovers.past import Past
+from services.inference.takeovers.rules import refuse_another
+from services.inference.takeovers.turns import TakenTurns
 from services.inference.tool_calls import Toolbox, ToolSelection
 from services.inference.turn_cache.cache import TurnCache
 from services.inference.turn_cache.source import SharedTurns
@@ -168,42 +173,59 @@ class Answering:
         caller = current_principal()
         return self._models.engine(self._rollouts.model(model, caller), caller)
 
+    def has(self, past: Past) -> bool:
+        """Whether the model of a run is here."""
+        return past.started is None or self._models.running(past.started.model) is not None
+
     @asynccontextmanager
-    async def begin(self, order: ChatOrder, opened: Callable[[Run], None]) -> AsyncIterator[ChatAnswer]:
+    async def begin(
+        self, order: ChatOrder, opened: Callable[[Run], None], past: Past | None = None
+    ) -> AsyncIterator[ChatAnswer]:
         """Open a run for the current caller; at the block's end it is over, and what it used is settled.
 
         Args:
             order: What is asked for.
             opened: Told of the run before anything can wait, so that it can be ended.
+            past: What a run was that goes on here; None for a new one.
 
         Raises:
             ServiceError: It cannot begin.
         """
         trial = self._rollouts.trial(order.model, current_principal())
         engine = self._models.engine(trial.model if trial else order.model, current_principal())
-        limit = _limit(order)
+        if past is not None:
+            refuse_another(past, engine.card, trial.variant if trial else "")
+        limit = _limit(order, past)
         self._door.refuse_hopeless(limit.at)
         # That of a run before, on the same stream, may be over.
         current_call().onward_token = ""
         async with self._continuing.continuation(order) as continuation:
             if order.raw is None:
                 check_order(continuation.order.messages)
-            with self._runs.open(Owner.of(current_principal()), limit) as run:
+            name, last = (past.run_id, past.last) if past is not None else ("", 0)
+            with self._runs.open(Owner.of(current_principal()), limit, name, last) as run:
                 opened(run)
-                async with self._answer(run, engine, continuation, trial) as answer:
+                async with self._answer(run, engine, continuation, trial, past) as answer:
                     yield answer
 
     @asynccontextmanager
     async def _answer(
-        self, run: Run, engine: Engine, continuation: Continuation, trial: Trial | None
+        self,
+        run: Run,
+        engine: Engine,
+        continuation: Continuation,
+        trial: Trial | None,
+        past: Past | None,
     ) -> AsyncIterator[ChatAnswer]:
         """The answer of a run that was opened."""
         order, nested = continuation.order, current_principal().actor != ""
         if trial is not None:
             order = trial.applied(order)
-        purse = RunPurse(self._admission, run.run_id, _payer(engine), nested=nested)
+        lease_id, before = (run.run_id, None) if past is None else (str(ULID()), past.spent)
+        purse = RunPurse(self._admission, lease_id, _payer(engine), nested=nested, before=before)
         turns = SharedTurns(engine, self._cache, run.owner.tenant_id, order.cache)
-        loop = AgentLoop(run, order, turns, self._toolbox, purse)
+        source = turns if past is None else TakenTurns(turns, past)
+        loop = AgentLoop(run, order, source, self._toolbox, purse, past)
         telling = self._coalescing, self.reader_seconds
         answer = ChatAnswer(run, engine, loop, purse, continuation, *telling, trial)
         try:
@@ -254,10 +276,11 @@ def _payer(engine: Engine) -> Payer:
     return Payer(principal.tenant_id, principal.user_id, principal.key_id, engine.card.name)
 
 
-def _limit(order: ChatOrder) -> Limit:
+def _limit(order: ChatOrder, past: Past | None) -> Limit:
     """Which comes first: the end of the run's time, or the call's deadline."""
     now = asyncio.get_running_loop().time()
-    time_limit = Limit(now + order.limits.max_seconds, FinishReason.TIME_LIMIT)
+    gone = 0.0 if past is None else past.seconds_since_its_beginning()
+    time_limit = Limit(now + order.limits.max_seconds - gone, FinishReason.TIME_LIMIT)
     last = last_moment()
     if last is None:
         return time_limit

@@ -235,6 +235,7 @@ class Step:
         end: Set in the choice's last step alone.
         choice: The choice, counted from 0.
         choice_tokens: The choice's tokens so far.
+        token_ids: The tokens that the step added; empty where they are not known.
     """
 
     deltas: tuple[Delta, ...]
@@ -242,6 +243,7 @@ class Step:
     end: TurnEnd | None = None
     choice: int = 0
     choice_tokens: int = 0
+    token_ids: tuple[int, ...] = ()
 
 
 class Capability(Enum):
@@ -346,6 +348,7 @@ class Engine(Protocol):
         max_output_tokens: int,
         request_id: str,
         ceiling: Callable[[], int | None] = no_ceiling,
+        said: Sequence[int] = (),
     ) -> AsyncGenerator[Step, None]:
         """Answer a prompt that `render` made. Closing the generator frees the slot at once.
 
@@ -358,6 +361,8 @@ class Engine(Protocol):
             ceiling: Tells how many tokens the turn may have by now. No step goes
                 beyond it: what the engine has beyond comes with the next one,
                 for which who reads asks only when it was raised.
+            said: Tokens of the answer that were said before, fewer than `max_output_tokens`:
+                the first step has their text, and the answer goes on after them.
 
         Raises:
             EngineFailed: The engine stopped or gave the request up.

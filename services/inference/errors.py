@@ -237,6 +237,17 @@ class ClientToolTimeout(InferenceError):
         )
 
 
+class CallLost(InferenceError):
+    """A call ran at a replica that was lost."""
+
+    reason = error_reason_pb2.ERROR_REASON_CALL_LOST
+
+    def __init__(self, tool: str) -> None:
+        super().__init__(
+            f"What the call of {tool!r} did is not known: who had it run was lost.", metadata={"tool": tool}
+        )
+
+
 class ClientToolFailed(InferenceError):
     """The client says that a call failed."""
 

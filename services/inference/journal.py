@@ -2,8 +2,9 @@
 
 A run has a stream with an entry for each batch of events: the entry's id is the
 number of its last event, its fields are the events under their numbers. Beside
-it lies a hash that says whose run it is. Only the run's own replica writes, in
-the background, so that the store holds up nobody; both expire by themselves.
+it lie a hash that says whose run it is, what was asked and who writes, and the
+tokens of the turn that it is in. Only the run's own replica writes, in the
+background, so that the store holds up nobody; all three expire by themselves.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import structlog
@@ -20,38 +22,89 @@ from redis.exceptions import RedisError
 
 from services.inference.runs import Owner
 from services.inference.tape import Tape
+from services.inference.token_trail import TokenTrail, unpack
 from services.rpc.errors import DependencyUnavailable
 
 STORE_SECONDS = 2.0
 BATCH_SECONDS = 0.02
 MAX_BATCH_BYTES = 256 * 1024
+# Lua takes a few thousand arguments, two an event.
+MAX_BATCH_EVENTS = 1000
 READ_ENTRIES = 8
 # A run may be silent for long; its journal is renewed meanwhile, and outlives a replica that was lost.
 RENEW_SECONDS = 10.0
 LIVE_SECONDS = 60.0
 RETRY_SECONDS = (0.1, 5.0)
 
+MOST_TAKEOVERS = 2
+"""A run whose replicas are lost one after the other may be why."""
+
 _FAILURES = (RedisError, OSError, TimeoutError)
+_SCRIPTS = Path(__file__).with_name("scripts")
 
 
-@dataclass(slots=True)
-class _Copy:
-    """A tape and how much of it is in the store.
+class TakenOver(Exception):
+    """Another replica has the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What is copied to the journal.
 
     Attributes:
         run_id: The run.
         owner: Whose it is.
-        tape: The tape.
+        writer: Who writes: no two replicas under one name.
+        request: What was asked for, as it came.
+        tape: What the run says.
+        trail: The tokens of its turn.
         seconds: How long it is kept after the run's end.
-        written: The last event that is there; None where that has to be looked up.
-        closed: Whether all is there, and the store was told how long to keep it.
+        inherited: The last event that was there when the run was taken over.
     """
 
     run_id: str
     owner: Owner
+    writer: str
+    request: bytes
     tape: Tape
+    trail: TokenTrail
     seconds: float
+    inherited: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What the journal knows of a run whose replica is lost.
+
+    Attributes:
+        writer: Who wrote it.
+        request: What was asked for.
+        events: All that it said, from the first event on, without a gap.
+        turn: The turn, counted from 0, that the tokens are of.
+        token_ids: Its tokens so far.
+    """
+
+    writer: str
+    request: bytes
+    events: tuple[bytes, ...]
+    turn: int
+    token_ids: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class _Copy:
+    """How much of a source is in the store.
+
+    Attributes:
+        source: The source.
+        written: The last event that is there; None where that has to be looked up.
+        mark: How far its tokens are there.
+        closed: Whether all is there, and the store was told how long to keep it.
+    """
+
+    source: Source
     written: int | None = 0
+    mark: tuple[int, int] = (-1, 0)
     closed: bool = False
 
 
@@ -61,6 +114,10 @@ class Journal:
     def __init__(self, store: Redis) -> None:
         """Use this store, whose client's waits are bounded."""
         self._store = store
+        self._write_run, self._claim_run = (
+            store.register_script((_SCRIPTS / f"journal_{name}.lua").read_text())
+            for name in ("write", "claim")
+        )
         self._log = structlog.get_logger("parley.inference")
 
     async def answers(self) -> bool:
@@ -71,16 +128,14 @@ class Journal:
         except _FAILURES:
             return False
 
-    async def keep(self, run_id: str, owner: Owner, tape: Tape, seconds: float) -> None:
+    async def keep(self, source: Source) -> None:
         """Copy a tape until it is over and all of it is there, through any trouble of the store.
 
-        Args:
-            run_id: The run.
-            owner: Whose it is.
-            tape: What it says.
-            seconds: How long it is kept after the run's end.
+        Raises:
+            TakenOver: Another replica goes on with the run.
         """
-        copy = _Copy(run_id, owner, tape, seconds)
+        tape = source.tape
+        copy = _Copy(source, written=source.inherited)
         pause, longest = RETRY_SECONDS
         while not copy.closed:
             await tape.wait_beyond(copy.written or 0, RENEW_SECONDS)
@@ -91,34 +146,78 @@ class Journal:
                     await self._write(copy)
                 pause = RETRY_SECONDS[0]
             except _FAILURES as error:
-                self._log.warning("journal not written", run_id=run_id, error=type(error).__name__)
+                self._log.warning("journal not written", run_id=source.run_id, error=type(error).__name__)
                 copy.written = None  # it may have been, and only the answer was lost
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, longest)
 
     async def _write(self, copy: _Copy) -> None:
-        """Write what is new, drop what the tape dropped, and say how long all is kept."""
+        """Write what is new, drop what the tape dropped, and say how long all is kept.
+
+        Raises:
+            TakenOver: Another replica goes on with the run.
+        """
+        source, tape = copy.source, copy.source.tape
         if copy.written is None:
-            copy.written = (await self._top(copy.run_id))[0]
-        batch = copy.tape.after(copy.written, MAX_BATCH_BYTES)
+            copy.written = (await self._top(source.run_id))[0]
+        batch = tape.after(copy.written, MAX_BATCH_BYTES)[:MAX_BATCH_EVENTS]
         last = batch[-1][0] if batch else copy.written
-        closing = copy.tape.over and last == copy.tape.last
-        seconds = copy.seconds if closing else copy.seconds + LIVE_SECONDS
-        events, about = _keys(copy.run_id)
-        async with self._store.pipeline(transaction=True) as pipeline:
-            pipeline.hset(about, mapping={"tenant_id": copy.owner.tenant_id, "user_id": copy.owner.user_id})
-            if batch:
-                pipeline.xadd(events, {str(number): event for number, event in batch}, id=f"{last}-0")
-            pipeline.xtrim(events, minid=f"{copy.tape.first}-0", approximate=False)
-            for key in (events, about):
-                pipeline.pexpire(key, int(seconds * 1000))
-            fresh, *_ = await pipeline.execute()
-        if fresh and copy.written:
+        closing = tape.over and last == tape.last
+        seconds = source.seconds if closing else source.seconds + LIVE_SECONDS
+        mark, stretch = source.trail.mark, source.trail.since(copy.mark)
+        about = source.writer, source.owner.tenant_id, source.owner.user_id, source.request
+        place = int(seconds * 1000), tape.first, last, stretch.offset, stretch.packed
+        events = (part for numbered in batch for part in numbered)
+        found = await self._write_run(keys=_keys(source.run_id), args=[*about, *place, *events])
+        if found < 0:
+            raise TakenOver(source.run_id)
+        if found and copy.written:
             # The store lost what it had: all that the tape still has is written again.
-            await self._store.delete(events)
-            copy.written = 0
+            await self._store.delete(_keys(source.run_id)[0])
+            copy.written, copy.mark = 0, (-1, 0)
             return
-        copy.written, copy.closed = last, closing
+        copy.written, copy.mark, copy.closed = last, mark, closing
+
+    async def recall(self, run_id: str) -> Memory | None:
+        """What is known of a run, to go on with it; None where its beginning is not.
+
+        Raises:
+            DependencyUnavailable: The store does not answer.
+        """
+        _, about, tokens = _keys(run_id)
+        async with self._asking():
+            found = await cast("Awaitable[Any]", self._store.hmget(about, ["holder", "request"]))
+            packed = await cast("Awaitable[Any]", self._store.get(tokens))
+        if None in found:
+            return None
+        said: list[bytes] = []
+        while batch := await self.after(run_id, len(said)):
+            for number, event in batch:
+                if number != len(said) + 1:
+                    return None
+                said.append(event)
+        return Memory(found[0].decode(), found[1], tuple(said), *unpack(packed or b""))
+
+    async def claim(self, run_id: str, writer: str, heir: str) -> bool:
+        """Make an heir the writer of a run.
+
+        Args:
+            run_id: The run.
+            writer: Whose it was when it was recalled.
+            heir: Whose it is to be.
+
+        Returns:
+            False where it was taken over too often.
+
+        Raises:
+            TakenOver: Somebody else was faster.
+            DependencyUnavailable: The store does not answer.
+        """
+        async with self._asking():
+            claimed = await self._claim_run(keys=[_keys(run_id)[1]], args=[writer, heir, MOST_TAKEOVERS])
+        if not claimed:
+            raise TakenOver(run_id)
+        return bool(claimed > 0)
 
     async def owner(self, run_id: str) -> Owner | None:
         """Whose run it is; None where nothing is kept of it.
@@ -126,7 +225,7 @@ class Journal:
         Raises:
             DependencyUnavailable: The store does not answer.
         """
-        _, about = _keys(run_id)
+        _, about, _ = _keys(run_id)
         async with self._asking():
             found = await cast("Awaitable[Any]", self._store.hmget(about, ["tenant_id", "user_id"]))
         tenant_id, user_id = found
@@ -138,8 +237,8 @@ class Journal:
         Raises:
             DependencyUnavailable: The store does not answer.
         """
-        events, _ = _keys(run_id)
         async with self._asking():
+            events = _keys(run_id)[0]
             entries: Any = await self._store.xrange(events, min=f"({sequence}-0", count=READ_ENTRIES)
         numbered = [event for _, fields in entries for event in _numbered(fields)]
         return [(number, event) for number, event in numbered if number > sequence]
@@ -167,10 +266,10 @@ class Journal:
             raise DependencyUnavailable("store") from error
 
 
-def _keys(run_id: str) -> tuple[str, str]:
-    """Where a run's events lie, and what is known of it; in one slot of a cluster."""
+def _keys(run_id: str) -> tuple[str, str, str]:
+    """Where a run's events lie, what is known of it, and its tokens; in one slot of a cluster."""
     prefix = f"parley:inference:{{{run_id}}}:"
-    return f"{prefix}events", f"{prefix}run"
+    return f"{prefix}events", f"{prefix}run", f"{prefix}tokens"
 
 
 def _numbered(fields: dict[bytes, bytes]) -> list[tuple[int, bytes]]:

@@ -6,10 +6,13 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from ulid import ULID
+
 from services.inference.events import FinishReason
 from services.inference.resume_errors import EventsGone
 from services.inference.runs import Owner, Run
 from services.inference.tape import BeginningGoneError, Tape
+from services.inference.token_trail import TokenTrail
 from services.rpc.errors import ServiceError
 
 ATTENDANCE_SECONDS = 6.0
@@ -28,15 +31,21 @@ class KeptRun:
         owner: Whose it is.
         seconds: Its window.
         tape: What it says.
+        request: What was asked for, as it came.
+        trail: The tokens of its turn.
+        writer: As whom its journal is written.
         run: The run; None before it is opened.
         writing: What copies it to the journal.
     """
 
-    def __init__(self, owner: Owner, seconds: float, tape: Tape) -> None:
+    def __init__(self, owner: Owner, seconds: float, tape: Tape, request: bytes) -> None:
         """Wait for the run; `Resumption.begin` starts it."""
         self.owner = owner
         self.seconds = seconds
         self.tape = tape
+        self.request = request
+        self.trail = TokenTrail()
+        self.writer = str(ULID())
         self.run: Run | None = None
         self.writing: asyncio.Task[None] | None = None
         self._ending: tuple[FinishReason, ServiceError | None] | None = None
@@ -52,6 +61,7 @@ class KeptRun:
         """The run is opened; it may still be refused."""
         self.run = run
         run.attended = self.attended
+        run.trail = self.trail
         if self._ending is not None:
             run.end(*self._ending)
 

@@ -11,9 +11,9 @@ from services.inference.events import RunUsage
 class Meter:
     """Counts a run's tokens; exact at every moment, an interrupted turn's included."""
 
-    def __init__(self) -> None:
-        """Begin at nothing."""
-        self.total = RunUsage()
+    def __init__(self, before: RunUsage | None = None) -> None:
+        """Begin at nothing, or at what was used before."""
+        self.total = before or RunUsage()
         self._before = self.total
 
     def begin(self, prompt_tokens: int) -> None:

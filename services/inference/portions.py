@@ -12,6 +12,8 @@ Decode = Callable[[Sequence[int]], str]
 
 # What decoders write for bytes that are no character yet.
 UNFINISHED = "\ufffd"
+# A character has at most four bytes, and a token at least one.
+MOST_CHARACTER_TOKENS = 4
 
 
 class RawOutput(Protocol):
@@ -79,6 +81,14 @@ def cut(output: RawOutput, room: int | None, decode: Decode) -> tuple[RawOutput,
         output.stop_reason,
     )
     return Portion(text, now, None, None if logprobs is None else logprobs[:room]), rest
+
+
+def whole_characters(token_ids: Sequence[int], decode: Decode) -> Sequence[int]:
+    """The tokens without those at their end that are only a part of a character."""
+    for end in range(len(token_ids), max(0, len(token_ids) - MOST_CHARACTER_TOKENS), -1):
+        if not decode(token_ids[:end]).endswith(UNFINISHED):
+            return token_ids[:end]
+    return token_ids
 
 
 class TokenByToken:

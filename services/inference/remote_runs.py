@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing, suppress
 
 from parley.inference.v1 import chat_pb2
 from services.inference import translate
 from services.inference.errors import RunNotFound
 from services.inference.events import Finished, FinishReason
-from services.inference.journal import Journal
+from services.inference.journal import Journal, TakenOver
+from services.inference.kept_runs import Reader
 from services.inference.mailbox import Mailbox
 from services.inference.resume_errors import EventsGone, RunLost
 from services.inference.runs import Owner
@@ -18,17 +19,25 @@ from services.rpc.errors import DependencyUnavailable, Draining
 
 ATTEND_SECONDS = 2.0
 MISSED_SECONDS = 0.5
-# A replica that is busy for a moment may miss one letter.
-MOST_MISSED = 2
+# A replica that is busy for a moment may miss a few letters; taken for lost, it would end its run.
+MOST_MISSED = 4
 PAUSE_SECONDS = (0.02, 0.2)
 FIND_SECONDS = 5.0
+
+Inherit = Callable[[str, Owner], Awaitable[Reader | None]]
 
 
 class RemoteReader:
     """One reader of a run that runs, or ran, elsewhere."""
 
     def __init__(
-        self, run_id: str, owner: Owner, journal: Journal, mailbox: Mailbox, stopping: asyncio.Event
+        self,
+        run_id: str,
+        owner: Owner,
+        journal: Journal,
+        mailbox: Mailbox,
+        stopping: asyncio.Event,
+        inherit: Inherit,
     ) -> None:
         """Read a run.
 
@@ -38,17 +47,22 @@ class RemoteReader:
             journal: Where its events are.
             mailbox: Reaches the replica that has it.
             stopping: Set when this replica stops.
+            inherit: Goes on with the run here if its replica is lost.
         """
         self._run_id = run_id
         self._owner = owner
         self._journal = journal
         self._mailbox = mailbox
         self._stopping = stopping
+        self._inherit = inherit
+        self._heir: Reader | None = None
         self._missed = 0
         self._attend_at = 0.0
 
     def leave(self) -> None:
         """Read no more; its replica notices that nothing is heard of this reader."""
+        if self._heir is not None:
+            self._heir.leave()
 
     async def events(self, after: int) -> AsyncGenerator[bytes, None]:
         """The events after this one, as they come.
@@ -76,8 +90,12 @@ class RemoteReader:
                     return
             if not batch and lost:
                 # Who asks after the last event may have done so before that was written.
-                if not await self._is_over(place):
-                    yield await self._farewell(place + 1)
+                if await self._is_over(place):
+                    return
+                if await self._is_succeeded():
+                    continue
+                async for event in self._rest(place):
+                    yield event
                 return
             pause = PAUSE_SECONDS[0] if batch else min(pause * 2, PAUSE_SECONDS[1])
             await self._pause(pause)
@@ -105,6 +123,24 @@ class RemoteReader:
             self._missed = 0 if there else self._missed + 1
             self._attend_at = now + (ATTEND_SECONDS if there else MISSED_SECONDS)
         return self._missed < MOST_MISSED
+
+    async def _is_succeeded(self) -> bool:
+        """Whether another replica goes on with the run; if none does, this one does if it can."""
+        try:
+            self._heir = await self._inherit(self._run_id, self._owner)
+        except TakenOver:
+            self._missed, self._attend_at = 0, 0.0
+            return True
+        return False
+
+    async def _rest(self, place: int) -> AsyncGenerator[bytes, None]:
+        """What there is after this event of a run that its replica says no longer."""
+        if self._heir is None:
+            yield await self._farewell(place + 1)
+            return
+        async with aclosing(self._heir.events(place)) as events:
+            async for event in events:
+                yield event
 
     async def _is_over(self, place: int) -> bool:
         """Whether the run's last event is there, and not after this one."""

@@ -14,17 +14,19 @@ from prometheus_client import Counter
 from parley.inference.v1 import chat_pb2
 from services.inference import translate
 from services.inference.answering import Answering, ChatAnswer
-from services.inference.events import FinishReason
-from services.inference.journal import Journal
+from services.inference.events import Finished, FinishReason
+from services.inference.journal import Journal, Source, TakenOver
 from services.inference.kept_runs import KeptRun, Reader
 from services.inference.mailbox import Mailbox
 from services.inference.order import ChatOrder
 from services.inference.remote_runs import RemoteReader
-from services.inference.resume_errors import ResumeFull
+from services.inference.resume_errors import ResumeFull, RunLost
 from services.inference.runs import Owner, Run
+from services.inference.takeovers.past import Past, read_past
+from services.inference.takeovers.rules import can_go_on
 from services.inference.tape import Bounds, Room, Tape
 from services.rpc.call import current_call, current_principal, enter_call
-from services.rpc.errors import DependencyUnavailable, Draining, ServiceError
+from services.rpc.errors import DependencyUnavailable, Draining, Internal, ServiceError
 from services.rpc.revocations import Revocations
 from services.rpc.tasks import end_task
 
@@ -80,24 +82,65 @@ class Resumption:
             return Draining()
         return None if await self._journal.answers() else DependencyUnavailable("store")
 
-    def begin(self, order: ChatOrder) -> KeptRun:
-        """Begin a run for the current caller that outlives this call."""
+    def begin(self, order: ChatOrder, request: bytes) -> KeptRun:
+        """Begin a run for the current caller that outlives this call, and perhaps this replica.
+
+        Args:
+            order: What is asked for.
+            request: The same as it came.
+        """
         owner = Owner.of(current_principal())
-        kept = KeptRun(owner, order.resume_seconds, Tape(self._room, self._bounds.run_bytes))
+        kept = KeptRun(owner, order.resume_seconds, Tape(self._room, self._bounds.run_bytes), request)
         self._spawn(self._live(kept, order))
         return kept
+
+    async def inherit(self, run_id: str, owner: Owner) -> Reader | None:
+        """Go on with a run of the current caller whose replica is lost.
+
+        Returns:
+            What reads it here; None where it cannot go on.
+
+        Raises:
+            TakenOver: Another replica goes on with it.
+            DependencyUnavailable: The store does not answer.
+        """
+        if (known := self._here(run_id, owner)) is not None:
+            return known
+        memory = await self._journal.recall(run_id)
+        if memory is None or not self._room.admits or self._stopping.is_set():
+            return None
+        order = translate.chat_order(chat_pb2.ChatRequest.FromString(memory.request))
+        past = read_past(run_id, memory.events, memory.turn, memory.token_ids)
+        if not can_go_on(order, past) or not self._answering.has(past):
+            return None
+        tape = Tape(self._room, self._bounds.run_bytes)
+        kept = KeptRun(owner, order.resume_seconds, tape, memory.request)
+        if not await self._journal.claim(run_id, memory.writer, kept.writer):
+            return None
+        kept.trail.begin(memory.turn, past.turn.token_ids)
+        for event in memory.events:
+            tape.add(event)
+        kept.begin(())
+        self._kept[run_id] = kept
+        self._spawn(self._live(kept, order, past))
+        RESUMES.labels("taken over").inc()
+        return kept.reader()
 
     def reader(self, run_id: str) -> Reader | RemoteReader:
         """Reads a run of the current caller, wherever it is."""
         owner = Owner.of(current_principal())
-        kept = self._kept.get(run_id)
-        if kept is not None and kept.owner == owner:
+        if (reader := self._here(run_id, owner)) is not None:
             RESUMES.labels("here").inc()
-            return kept.reader()
+            return reader
         RESUMES.labels("elsewhere").inc()
-        return RemoteReader(run_id, owner, self._journal, self._mailbox, self._stopping)
+        return RemoteReader(run_id, owner, self._journal, self._mailbox, self._stopping, self.inherit)
 
-    async def _live(self, kept: KeptRun, order: ChatOrder) -> None:
+    def _here(self, run_id: str, owner: Owner) -> Reader | None:
+        """Reads a run that this replica has."""
+        kept = self._kept.get(run_id)
+        return kept.reader() if kept is not None and kept.owner == owner else None
+
+    async def _live(self, kept: KeptRun, order: ChatOrder, past: Past | None = None) -> None:
         """A run from its beginning to its end, within a call of its own that no client can end."""
         enter_call(replace(current_call(), deadline=None, when_revoked=None))
 
@@ -108,22 +151,45 @@ class Resumption:
         failure: Exception | None = None
         try:
             with self._revocations.watching(current_principal(), kept.revoke):
-                async with self._answering.begin(order, opened) as answer:
-                    await self._record(kept, answer)
+                async with self._answering.begin(order, opened, past) as answer:
+                    await self._record(kept, answer, past)
         except ServiceError as error:
             failure = error
         except Exception as error:
             self._log.exception("run failed", request_id=current_call().request_id)
             failure = error
         finally:
+            if past is not None and failure is not None:
+                self._end_inherited(kept, past, failure)
+                failure = None
             kept.over(failure)
             seconds = kept.seconds if failure is None else 0
             asyncio.get_running_loop().call_later(seconds, self._forget, kept)
 
-    async def _record(self, kept: KeptRun, answer: ChatAnswer) -> None:
+    def _end_inherited(self, kept: KeptRun, past: Past, failure: Exception) -> None:
+        """Tell those who read a run that was begun elsewhere why it does not go on here."""
+        if kept.tape.last > past.last:
+            return
+        error = failure if isinstance(failure, ServiceError) else Internal(current_call().request_id)
+        finished = Finished(FinishReason.ERROR, error.to_status())
+        kept.tape.add(translate.chat_response(past.last + 1, past.run_id, finished).SerializeToString())
+        self._spawn(self._write(kept, past.run_id, past.last))
+
+    async def _write(self, kept: KeptRun, run_id: str, inherited: int) -> None:
+        """Copy what a run says to the journal, until another replica does."""
+        source = Source(
+            run_id, kept.owner, kept.writer, kept.request, kept.tape, kept.trail, kept.seconds, inherited
+        )
+        try:
+            await self._journal.keep(source)
+        except TakenOver:
+            # This replica was taken for lost.
+            kept.end(FinishReason.ERROR, RunLost(run_id))
+
+    async def _record(self, kept: KeptRun, answer: ChatAnswer, past: Past | None) -> None:
         """Put what the run says on its tape, and see it into the journal."""
         tape = kept.tape
-        writing = self._spawn(self._journal.keep(answer.run_id, kept.owner, tape, kept.seconds))
+        writing = self._spawn(self._write(kept, answer.run_id, past.last if past is not None else 0))
         kept.writing = writing
         kept.begin(answer.headers)
         try:

@@ -12,6 +12,7 @@ from ulid import ULID
 
 from services.inference.events import FinishReason
 from services.inference.metrics import RELEASE_SECONDS
+from services.inference.token_trail import TokenTrail
 from services.inference.waiting_calls import Answer, Delivery, Outcome, WaitingCalls
 from services.rpc.errors import ServiceError
 from services.rpc.principal import Principal
@@ -55,16 +56,18 @@ class Run:
     Attributes:
         waiting_calls: Its calls that wait for somebody outside.
         attended: Told when it is read at another replica; None where it cannot be.
+        trail: Where its tokens are noted for whoever may have to go on with it; None for nobody.
     """
 
-    def __init__(self, run_id: str, owner: Owner, limit: Limit) -> None:
-        """Name a run; `RunRegistry.open` does this."""
+    def __init__(self, run_id: str, owner: Owner, limit: Limit, last: int = 0) -> None:
+        """Name a run whose last event has this number; `RunRegistry.open` does this."""
         self.run_id = run_id
         self.owner = owner
         self.limit = limit
         self.waiting_calls = WaitingCalls()
         self.attended: Callable[[], None] | None = None
-        self._sequence = 0
+        self.trail: TokenTrail | None = None
+        self._sequence = last
         self._ended: FinishReason | None = None
         self._error: ServiceError | None = None
         self._end_time = 0.0
@@ -177,9 +180,16 @@ class RunRegistry:
         return len(self._runs)
 
     @contextmanager
-    def open(self, owner: Owner, limit: Limit) -> Iterator[Run]:
-        """Begin a run, and forget it at the block's end."""
-        run = Run(str(ULID()), owner, limit)
+    def open(self, owner: Owner, limit: Limit, run_id: str = "", last: int = 0) -> Iterator[Run]:
+        """Begin a run, and forget it at the block's end.
+
+        Args:
+            owner: Whose it is.
+            limit: When it ends by itself.
+            run_id: Names a run that is taken over from another replica.
+            last: The number of the last event that it had there.
+        """
+        run = Run(run_id or str(ULID()), owner, limit, last)
         self._runs[run.run_id] = run
         self._empty.clear()
         try:

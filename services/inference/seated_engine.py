@@ -69,6 +69,7 @@ class SeatedEngine:
         max_output_tokens: int,
         request_id: str,
         ceiling: Callable[[], int | None] = no_ceiling,
+        said: Sequence[int] = (),
     ) -> AsyncGenerator[Step, None]:
         """See `Engine.generate`.
 
@@ -79,7 +80,11 @@ class SeatedEngine:
             async with self._door.seat():
                 spans.seated()
                 steps = self._engine.generate(
-                    prompt, max_output_tokens=max_output_tokens, request_id=request_id, ceiling=ceiling
+                    prompt,
+                    max_output_tokens=max_output_tokens,
+                    request_id=request_id,
+                    ceiling=ceiling,
+                    said=said,
                 )
                 async with aclosing(steps):
                     async for step in steps:

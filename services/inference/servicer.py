@@ -92,7 +92,7 @@ class InferenceServicer(InferenceServiceServicer):
         order = translate.chat_order(request)
         hindrance = await self._resumption.hindrance() if order.resume_seconds else None
         if order.resume_seconds and hindrance is None:
-            async with self._kept(order, context) as events:
+            async with self._kept(order, request, context) as events:
                 async for event in events:
                     yield chat_pb2.ChatResponse.FromString(event)
             return
@@ -123,9 +123,11 @@ class InferenceServicer(InferenceServiceServicer):
                     yield response
 
     @asynccontextmanager
-    async def _kept(self, order: ChatOrder, context: Context) -> AsyncIterator[AsyncGenerator[bytes, None]]:
+    async def _kept(
+        self, order: ChatOrder, request: chat_pb2.ChatRequest, context: Context
+    ) -> AsyncIterator[AsyncGenerator[bytes, None]]:
         """The events of a run that outlives the call."""
-        kept = self._resumption.begin(order)
+        kept = self._resumption.begin(order, request.SerializeToString())
         current_call().when_revoked = kept.revoke
         async with self._reading(kept.reader(), context, after=0) as events:
             if headers := await kept.headers():

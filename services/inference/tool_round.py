@@ -8,6 +8,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from parley.tools.v1 import tool_pb2
 from services.inference.catalogue import ServerTool
 from services.inference.client_tools import is_object
 from services.inference.engine import ToolCall
@@ -15,6 +16,7 @@ from services.inference.errors import (
     ApprovalDenied,
     ApprovalLapsed,
     ApprovalRequired,
+    CallLost,
     ClientToolFailed,
     ClientToolTimeout,
     ToolArgumentsRejected,
@@ -32,6 +34,7 @@ from services.inference.events import (
 from services.inference.merging import merged
 from services.inference.order import ApprovalPolicy, ChatOrder
 from services.inference.results import cut
+from services.inference.takeovers.past import PastTurn
 from services.inference.tool_calls import Toolbox, error_text
 from services.inference.waiting_calls import Answer, ClientResult, Decision, WaitingCalls
 from services.rpc.call import tell_part
@@ -52,6 +55,7 @@ class ToolRound:
         toolbox: Toolbox,
         waiting: WaitingCalls,
         result_bytes: int,
+        past: PastTurn | None = None,
     ) -> None:
         """Run calls as this order says.
 
@@ -61,7 +65,9 @@ class ToolRound:
             toolbox: Runs them.
             waiting: Where answers from outside arrive.
             result_bytes: Bytes of a result that the model is given.
+            past: What became of the calls at a replica that was lost.
         """
+        self._past = past or PastTurn()
         self._order = order
         self._offered = {tool.spec.name: tool for tool in offered}
         self._toolbox = toolbox
@@ -74,9 +80,14 @@ class ToolRound:
         streams: list[AsyncGenerator[RunEvent, None]] = []
         at_once: list[ToolCall] = []
         for call in calls:
+            if call.id in self._past.results:
+                continue
             fault = self._fault(call)
             client_side = fault is None and call.name in self._order.client_tools.names
-            yield self._ready(call, number, client_side=client_side)
+            ready = self._ready(call, number, client_side=client_side)
+            if call.id not in self._past.calls:
+                yield ready
+            fault = fault or self._loss(call)
             if fault is not None:
                 yield _handed_back(call, fault)
             elif client_side and self._order.client_tools.waits:
@@ -106,6 +117,14 @@ class ToolRound:
             # Nobody outside is bothered with what cannot run.
             return ToolArgumentsRejected(call.name, f"The arguments of {call.name!r} are no JSON object.")
         return None
+
+    def _loss(self, call: ToolCall) -> ServiceError | None:
+        """Why a call that its client was told of is not run again; None where it may be."""
+        tool = self._offered.get(call.name)
+        if tool is None or tool.safety_level == tool_pb2.SAFETY_LEVEL_SAFE:
+            return None
+        waited = self._needs_approval(call.name) and call.id not in self._past.decided
+        return None if waited or call.id not in self._past.calls else CallLost(call.name)
 
     def _needs_approval(self, name: str) -> bool:
         tool = self._offered.get(name)

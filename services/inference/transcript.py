@@ -100,6 +100,11 @@ class RunTranscript:
         self._turn = TurnRecord(tuple(ChoiceRecord() for _ in range(choices)))
         return self._turn
 
+    def resume_turn(self, record: TurnRecord) -> TurnRecord:
+        """A turn goes on that was begun elsewhere."""
+        self._turn = record
+        return record
+
     def end_turn(self) -> None:
         """The turn and its calls are over."""
         self._added, self._turn = self.said, TurnRecord()

@@ -130,10 +130,10 @@ class TurnReader:
         try:
             self._hear(output, prompt_token_ids, deltas)
         except OutputUnparseable:
-            yield self._step(deltas, self._usage(cached_tokens))
+            yield self._step(output, deltas, self._usage(cached_tokens))
             raise
         if finish is None:
-            yield self._step(deltas, self._usage(cached_tokens))
+            yield self._step(output, deltas, self._usage(cached_tokens))
             return
         reason = STOP_REASONS[finish]
         if reason is StopReason.STOP:
@@ -142,7 +142,7 @@ class TurnReader:
         reasoning = self._parser.count_reasoning_tokens(tuple(self._tokens)) if self._parser else 0
         stopped = output.stop_reason
         end = TurnEnd(reason, calls, stopped if isinstance(stopped, str) else "")
-        yield self._step(deltas, self._usage(cached_tokens, reasoning), end)
+        yield self._step(output, deltas, self._usage(cached_tokens, reasoning), end)
 
     def _hear(self, output: RawOutput, prompt_token_ids: list[int] | None, deltas: list[Delta]) -> None:
         """Add what is said to the deltas.
@@ -159,9 +159,11 @@ class TurnReader:
             for portion in self._tokens_apart.split(output):
                 deltas.extend(self._split(self._parser, portion, prompt_token_ids))
 
-    def _step(self, deltas: list[Delta], usage: TurnUsage, end: TurnEnd | None = None) -> Step:
+    def _step(
+        self, output: RawOutput, deltas: list[Delta], usage: TurnUsage, end: TurnEnd | None = None
+    ) -> Step:
         told = self._tell_logprobs(joined(deltas), last=end is not None)
-        return Step(tuple(told), usage, end, self._choice, len(self._tokens))
+        return Step(tuple(told), usage, end, self._choice, len(self._tokens), tuple(output.token_ids))
 
     def _tell_logprobs(self, deltas: list[Delta], *, last: bool) -> list[Delta]:
         """The deltas, with the log-probabilities of the tokens since those before; calls have none."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Protocol
 
 from services.inference.engine import CacheState, ModelCard, Prompt, Step, Turn, no_ceiling
@@ -31,6 +31,7 @@ class TurnSource(Protocol):
         max_output_tokens: int,
         request_id: str,
         ceiling: Callable[[], int | None] = no_ceiling,
+        said: Sequence[int] = (),
     ) -> AsyncGenerator[Step, None]:
         """See `Engine.generate`."""
         ...

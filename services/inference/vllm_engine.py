@@ -34,7 +34,7 @@ from services.inference.forms import FIELD, Forms
 from services.inference.harmony import StrictHarmony
 from services.inference.options import Effort, RawPrompt
 from services.inference.parsers import Parsers
-from services.inference.portions import Decode, RawOutput, cut
+from services.inference.portions import Decode, Portion, RawOutput, cut, whole_characters
 from services.inference.preflight import StartError
 from services.inference.settings import EngineSettings
 from services.inference.token_texts import TokenTexts
@@ -229,14 +229,20 @@ class VllmEngine:
         max_output_tokens: int,
         request_id: str,
         ceiling: Callable[[], int | None] = no_ceiling,
+        said: Sequence[int] = (),
     ) -> AsyncGenerator[Step, None]:
         """See `Engine.generate`."""
         rendered = cast("Rendered", prompt.native)
         decode = partial(self._decode, skip_special=rendered.request.skip_special_tokens)
         choices = Choices(self._readers(rendered, prompt.tokens, decode))
-        outputs = self._outputs(rendered, max_output_tokens, request_id)
+        said = whole_characters(said, decode)
+        outputs = self._outputs(rendered, max_output_tokens, request_id, said)
+        prompt_ids: list[int] = rendered.inputs["prompt_token_ids"]
         echoed = rendered.turn.raw is None or not rendered.turn.raw.echo
         try:
+            if said:
+                for step in choices.read(0, Portion(decode(said), said, None), 0, prompt_ids):
+                    yield step
             async for output in outputs:
                 if not echoed:
                     echoed = True
@@ -247,8 +253,8 @@ class VllmEngine:
                     while left is not None:
                         room = choices.room(ceiling(), one=left.logprobs is not None)
                         now, left = cut(left, room, decode)
-                        cached = output.num_cached_tokens or 0
-                        for step in choices.read(completion.index, now, cached, output.prompt_token_ids):
+                        cached = min(output.num_cached_tokens or 0, prompt.tokens)
+                        for step in choices.read(completion.index, now, cached, prompt_ids):
                             yield step
         except (EngineDeadError, EngineGenerateError) as error:
             raise EngineFailed(self._card.name) from error
@@ -278,10 +284,13 @@ class VllmEngine:
         return str(self._llm.get_tokenizer().decode(list(token_ids), skip_special_tokens=skip_special))
 
     def _outputs(
-        self, rendered: Rendered, max_output_tokens: int, request_id: str
+        self, rendered: Rendered, max_output_tokens: int, request_id: str, said: Sequence[int]
     ) -> AsyncGenerator[Any, None]:
         request, inputs = rendered.request, rendered.inputs
-        sampling = sampling_params(request, max_output_tokens, self._defaults)
+        if said:
+            # To the engine, what was said belongs to the prompt.
+            inputs = {**inputs, "prompt_token_ids": [*inputs["prompt_token_ids"], *said]}
+        sampling = sampling_params(request, max_output_tokens - len(said), self._defaults)
         reasoning: dict[str, Any] = {}
         if sampling.structured_outputs is not None and rendered.turn.raw is None:
             reasoning = self._reasoning_of(request, inputs["prompt_token_ids"])

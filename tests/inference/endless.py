@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -79,15 +79,25 @@ class EndlessEngine:
         max_output_tokens: int,
         request_id: str,
         ceiling: Callable[[], int | None] = no_ceiling,
+        said: Sequence[int] = (),
     ) -> AsyncGenerator[Step, None]:
         self.running += 1
         try:
-            for spent in range(1, max_output_tokens + 1):
+            if said:
+                again = "word " * len(said)
+                yield Step(
+                    (ContentDelta(again),),
+                    TurnUsage(prompt.tokens, len(said)),
+                    choice_tokens=len(said),
+                    token_ids=tuple(said),
+                )
+            for spent in range(len(said) + 1, max_output_tokens + 1):
                 if spent > self._stalls_after:
                     await asyncio.Event().wait()
                 await asyncio.sleep(0)
                 self.most_beyond = max(self.most_beyond, spent - (ceiling() or spent))
-                yield Step((ContentDelta("word "),), TurnUsage(prompt.tokens, spent))
+                usage = TurnUsage(prompt.tokens, spent)
+                yield Step((ContentDelta("word "),), usage, choice_tokens=spent, token_ids=(spent,))
             usage = TurnUsage(prompt.tokens, max_output_tokens)
             yield Step((), usage, TurnEnd(StopReason.LENGTH))
         finally:

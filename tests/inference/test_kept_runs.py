@@ -15,7 +15,7 @@ OWNER = Owner("tenant-1", "user-1")
 
 def kept_run(seconds: float = 60.0) -> tuple[KeptRun, Run]:
     """A run that was prepared and has said something."""
-    kept = KeptRun(OWNER, seconds, Tape(Room(2**20), Bounds().run_bytes))
+    kept = KeptRun(OWNER, seconds, Tape(Room(2**20), Bounds().run_bytes), b"")
     run = Run("r", OWNER, Limit(asyncio.get_running_loop().time() + 60, FinishReason.TIME_LIMIT))
     kept.opened(run)
     kept.begin(())
@@ -91,7 +91,7 @@ async def test_a_client_that_was_told_nothing_cannot_come_back() -> None:
 
 
 async def test_an_end_before_the_run_is_opened_is_not_lost() -> None:
-    kept = KeptRun(OWNER, 60, Tape(Room(2**20), 2**20))
+    kept = KeptRun(OWNER, 60, Tape(Room(2**20), 2**20), b"")
     kept.revoke()
     run = Run("r", OWNER, Limit(asyncio.get_running_loop().time() + 60, FinishReason.TIME_LIMIT))
     kept.opened(run)
@@ -101,7 +101,7 @@ async def test_an_end_before_the_run_is_opened_is_not_lost() -> None:
 
 
 async def test_a_run_that_cannot_begin_says_why_to_its_reader() -> None:
-    kept = KeptRun(OWNER, 60, Tape(Room(2**20), 2**20))
+    kept = KeptRun(OWNER, 60, Tape(Room(2**20), 2**20), b"")
     reader = kept.reader()
     kept.over(ModelNotFound("m", []))
     with pytest.raises(ModelNotFound):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from services.inference.portions import Portion, TokenByToken, cut
+from services.inference.portions import Portion, TokenByToken, cut, whole_characters
 
 WORDS = {1: "It", 2: " is", 3: " 391", 4: "."}
 
@@ -62,3 +62,17 @@ def test_a_character_comes_with_its_last_token_in_whichever_output_it_is() -> No
 def test_text_that_is_held_back_leaves_an_output_whole() -> None:
     output = Portion("what came before", (1, 2), None)
     assert TokenByToken(decode).split(output) == [output]
+
+
+@pytest.mark.parametrize(("text", "whole"), [("né", 3), ("n", 1), ("n\u2713"[:2], 4), ("\U0001f600", 4)])
+def test_tokens_end_with_a_whole_character(text: str, whole: int) -> None:
+    """A token a byte: what is cut within a character loses that one."""
+    as_bytes = [*text.encode()]
+    assert len(as_bytes) == whole
+    assert whole_characters(as_bytes, of_bytes) == as_bytes
+    begun = [*as_bytes, *"\U0001f600".encode()[:3]]
+    assert whole_characters(begun, of_bytes) == as_bytes
+
+
+def of_bytes(token_ids: Sequence[int]) -> str:
+    return bytes(token_ids).decode(errors="replace")

@@ -18,6 +18,7 @@ from services.inference.mailbox import StoreMailbox
 from services.inference.remote_runs import RemoteReader
 from services.inference.runs import Limit, Owner, RunRegistry
 from services.inference.tape import Room, Tape
+from tests.inference.test_journal import of
 
 OWNER = Owner("tenant-1", "user-1")
 
@@ -44,8 +45,12 @@ def say(tape: Tape, event: ContentDelta | Finished) -> None:
     tape.add(translate.chat_response(tape.last + 1, "r", event).SerializeToString())
 
 
+async def nobody_goes_on(run_id: str, owner: Owner) -> None:
+    """No replica can go on with a run."""
+
+
 async def read(store: Redis, mailbox: StoreMailbox, run_id: str, after: int) -> list[chat_pb2.ChatEvent]:
-    reader = RemoteReader(run_id, OWNER, Journal(store), mailbox, asyncio.Event())
+    reader = RemoteReader(run_id, OWNER, Journal(store), mailbox, asyncio.Event(), nobody_goes_on)
     return [chat_pb2.ChatResponse.FromString(event).event async for event in reader.events(after)]
 
 
@@ -55,7 +60,7 @@ async def test_a_run_that_was_lost_is_finished_with_its_next_number(
     run_id = str(ULID())
     say(tape, ContentDelta("Once"))
     tape.end()
-    await Journal(store).keep(run_id, OWNER, tape, seconds=30)
+    await Journal(store).keep(of(run_id, tape))
     whole = await read(store, mailbox, run_id, 0)
     assert [(event.sequence, event.WhichOneof("event")) for event in whole] == [
         (1, "content_delta"),
@@ -73,7 +78,7 @@ async def test_who_has_the_last_event_before_the_journal_has_it_is_told_nothing_
     until = Limit(asyncio.get_running_loop().time() + 60, FinishReason.TIME_LIMIT)
     with runs.open(OWNER, until) as run:
         run.attended = heard.set
-        writing = asyncio.create_task(Journal(store).keep(run.run_id, OWNER, tape, seconds=30))
+        writing = asyncio.create_task(Journal(store).keep(of(run.run_id, tape)))
         say(tape, ContentDelta("Once"))
         async with asyncio.timeout(5):
             while (await Journal(store).last(run.run_id))[0] < 1:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -13,19 +12,16 @@ import pytest
 from google.protobuf import duration_pb2
 from ulid import ULID
 
-from cli.preflight import free_port
 from parley.auth.v1.revocation_service_pb2 import REVOCATION_KIND_KEY
 from parley.inference.v1 import chat_pb2, inference_service_pb2
-from parley.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
 from services.inference.engine import ContentDelta, ToolCall
 from services.inference.tape import EVENT_BYTES, TAPE_BYTES, Bounds
 from services.rpc.errors import error_info
 from services.rpc.revocations import Revocation, Revocations, Subject
 from tests.conftest import TokenMaker
-from tests.inference.conftest import Identity, InferenceProcess, Replica, as_edge
-from tests.inference.endless import FixedLimits, ReplicaOrder, terms
+from tests.inference.conftest import InferenceProcess, Replica
+from tests.inference.endless import FixedLimits, terms
 from tests.inference.scripted import Gate, ScriptedEngine, calls, says
-from tests.inference.test_quotas import killable
 from tests.inference.test_servicer import (
     PERMISSIONS,
     SUM,
@@ -364,39 +360,6 @@ async def test_a_replica_that_stops_lets_runs_end_and_ends_the_others(
     info = error_info(ends[1][-1].finished.error)
     assert info is not None
     assert info.reason == "DRAINING"
-
-
-async def test_of_a_killed_replica_all_that_was_kept_is_read_and_the_run_is_lost(
-    elsewhere: InferenceProcess,
-    identity: Identity,
-    tokens: TokenMaker,
-    metadata: Any,
-    store: Any,
-    store_url: str,
-    tmp_path: Path,
-) -> None:
-    await store.set("parley:{ledger}:ready", "1")
-    tls = identity("inference")
-    files = [str(tls.certificate), str(tls.private_key), str(tls.authority)]
-    keys = dict(tokens.keys.as_dict(private=False))
-    order = ReplicaOrder(free_port(), files, keys, store_url, f"user/{ULID()}", {}, stalls_after=20)
-    async with (
-        killable(order, tmp_path / "log") as process,
-        as_edge(identity("edge"), order.port) as channel,
-    ):
-        stub = InferenceServiceStub(channel)
-        call = stub.Chat(chat(**window()), metadata=metadata, wait_for_ready=True, timeout=60)
-        head = await cut_after(call, 6)
-        reader = resumed(elsewhere.stub, run_of(head), 6, metadata)
-        kept = [(await reader.read()).event for _ in range(15)]
-        process.kill()
-        tail = await read(reader)
-    assert [event.sequence for event in [*head, *kept, *tail]] == list(range(1, 23))
-    assert (kinds(tail), reason(tail)) == (["finished"], "ERROR")
-    info = error_info(tail[0].finished.error)
-    assert info is not None
-    assert (info.reason, dict(info.metadata)) == ("RUN_LOST", {"run_id": run_of(head)})
-    assert await rest(elsewhere.stub, run_of(head), 21, metadata) == tail
 
 
 async def test_waiting_calls_are_answered_while_the_stream_is_cut(

@@ -213,6 +213,24 @@ async def test_length_ends_the_turn(engine: Engine) -> None:
     assert steps[-1].usage.completion_tokens == 5
 
 
+async def test_a_turn_goes_on_after_the_tokens_that_another_engine_said(engine: Engine) -> None:
+    """Wherever it was cut: the same reasoning, call and usage."""
+    turn = user("17 * 23?", tools=(CALCULATOR,))
+    whole = await answer(engine, turn, "whole")
+    token_ids = [token for step in whole for token in step.token_ids]
+    assert len(token_ids) == whole[-1].usage.completion_tokens
+    prompt = await engine.render(turn)
+    for count in range(1, len(token_ids)):
+        name, before = f"after-{count}", token_ids[:count]
+        steps = engine.generate(prompt, max_output_tokens=64, request_id=name, said=before)
+        async with aclosing(steps):
+            again = [step async for step in steps]
+        assert text_of(again, ReasoningDelta) == text_of(whole, ReasoningDelta), count
+        assert [call.arguments for call in ending(again).calls] == ['{"expression": "17 * 23"}'], count
+        assert again[-1].usage.completion_tokens == len(token_ids)
+        assert again[-1].usage.prompt_tokens == prompt.tokens
+
+
 async def test_stop_text_ends_the_turn_and_is_not_said(engine: Engine) -> None:
     steps = await answer(engine, user("count", sampling=Sampling(temperature=0, stop=("three",))), "stop")
     assert text_of(steps, ContentDelta).strip() == "one two"

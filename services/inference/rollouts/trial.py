@@ -29,6 +29,11 @@ class Trial:
             book.take(self._alias.rollout_id, assignment.missed, FAILED)
 
     @property
+    def variant(self) -> str:
+        """The variant's name."""
+        return self._variant.name
+
+    @property
     def model(self) -> str:
         """The model that answers."""
         return self._variant.model

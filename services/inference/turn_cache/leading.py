@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.inference.engine import Engine, Prompt
 from services.inference.errors import EngineFailed
@@ -76,7 +76,8 @@ async def generate(flight: Flight, question: Question, request_id: str) -> None:
     try:
         async with aclosing(steps):
             async for step in steps:
-                flight.take(continuation.read(step))
+                # Whoever goes on with a turn that is shared says it from its beginning.
+                flight.take(continuation.read(replace(step, token_ids=())))
     finally:
         flight.freed.set()
     if not flight.finish():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 
 from services.inference.engine import CacheState, Engine, ModelCard, Prompt, Step, Turn, no_ceiling
 from services.inference.order import CacheMode
@@ -75,15 +75,25 @@ class SharedTurns:
         max_output_tokens: int,
         request_id: str,
         ceiling: Callable[[], int | None] = no_ceiling,
+        said: Sequence[int] = (),
     ) -> AsyncGenerator[Step, None]:
-        """See `Engine.generate`. A shared turn has one token a step, so that every ceiling is kept."""
+        """See `Engine.generate`. A shared turn has one token a step, so that every ceiling is kept.
+
+        One that was begun elsewhere (`said`) is shared with nobody.
+        """
+        if said:
+            self._foreseen = (prompt, max_output_tokens)
         if not self._has_foreseen(prompt, max_output_tokens):
             await self.foresee(prompt, max_output_tokens)
         steps = (
             self._listener.steps()
             if self._listener is not None
             else self._engine.generate(
-                prompt, max_output_tokens=max_output_tokens, request_id=request_id, ceiling=ceiling
+                prompt,
+                max_output_tokens=max_output_tokens,
+                request_id=request_id,
+                ceiling=ceiling,
+                said=said,
             )
         )
         try:

@@ -145,7 +145,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The model cannot do what a field asks for. Metadata: `model`, `field`."""
     ERROR_REASON_RUN_LOST: _ErrorReason.ValueType  # 49
     """The replica that had the run is lost, and the run with it; what it said is
-    all there is. In `finished`. Ask again. Metadata: `run_id`.
+    all there is. In `finished`. Ask again. At a replica that was only taken for
+    lost: the run may go on elsewhere, where `Resume` reads it. Metadata: `run_id`.
     """
     ERROR_REASON_EVENTS_GONE: _ErrorReason.ValueType  # 50
     """The events that are asked for are kept no longer: the run said more than is
@@ -193,6 +194,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_TOO_MANY_ROLLOUTS: _ErrorReason.ValueType  # 76
     """The tenant has as many aliases as one may have. Delete some. Metadata:
     `limit`.
+    """
+    ERROR_REASON_CALL_LOST: _ErrorReason.ValueType  # 77
+    """The replica that had the call run was lost, and whether the tool did anything is
+    not known; it was not called again. In `tool_result`. Metadata: `tool`.
     """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
@@ -321,7 +326,8 @@ ERROR_REASON_MODEL_LACKS: ErrorReason.ValueType  # 35
 """The model cannot do what a field asks for. Metadata: `model`, `field`."""
 ERROR_REASON_RUN_LOST: ErrorReason.ValueType  # 49
 """The replica that had the run is lost, and the run with it; what it said is
-all there is. In `finished`. Ask again. Metadata: `run_id`.
+all there is. In `finished`. Ask again. At a replica that was only taken for
+lost: the run may go on elsewhere, where `Resume` reads it. Metadata: `run_id`.
 """
 ERROR_REASON_EVENTS_GONE: ErrorReason.ValueType  # 50
 """The events that are asked for are kept no longer: the run said more than is
@@ -369,5 +375,9 @@ ERROR_REASON_ROLLOUTS_OFF: ErrorReason.ValueType  # 75
 ERROR_REASON_TOO_MANY_ROLLOUTS: ErrorReason.ValueType  # 76
 """The tenant has as many aliases as one may have. Delete some. Metadata:
 `limit`.
+"""
+ERROR_REASON_CALL_LOST: ErrorReason.ValueType  # 77
+"""The replica that had the call run was lost, and whether the tool did anything is
+not known; it was not called again. In `tool_result`. Metadata: `tool`.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

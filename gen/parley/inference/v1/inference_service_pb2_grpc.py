@@ -132,7 +132,8 @@ class InferenceServiceServicer:
         may read a run at once. The stream ends with `finished`, as that of `Chat`
         does, or with a status: EVENTS_GONE, also in mid-stream where a reader is
         too slow; DEPENDENCY_UNAVAILABLE, DRAINING and READER_TOO_SLOW, after which it
-        can be resumed again. A run whose replica was lost is finished with the error RUN_LOST.
+        can be resumed again. A run whose replica was lost goes on at the one that is
+        asked, after what was said; where it cannot, it is finished with the error RUN_LOST.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -50,7 +50,8 @@ class InferenceServiceStub:
     may read a run at once. The stream ends with `finished`, as that of `Chat`
     does, or with a status: EVENTS_GONE, also in mid-stream where a reader is
     too slow; DEPENDENCY_UNAVAILABLE, DRAINING and READER_TOO_SLOW, after which it
-    can be resumed again. A run whose replica was lost is finished with the error RUN_LOST.
+    can be resumed again. A run whose replica was lost goes on at the one that is
+    asked, after what was said; where it cannot, it is finished with the error RUN_LOST.
     """
     Converse: _grpc.StreamStreamMultiCallable[_converse_pb2.ConverseRequest, _converse_pb2.ConverseResponse]
     """Holds a conversation on one stream: a set-up first, then user turns, results
@@ -118,7 +119,8 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     may read a run at once. The stream ends with `finished`, as that of `Chat`
     does, or with a status: EVENTS_GONE, also in mid-stream where a reader is
     too slow; DEPENDENCY_UNAVAILABLE, DRAINING and READER_TOO_SLOW, after which it
-    can be resumed again. A run whose replica was lost is finished with the error RUN_LOST.
+    can be resumed again. A run whose replica was lost goes on at the one that is
+    asked, after what was said; where it cannot, it is finished with the error RUN_LOST.
     """
     Converse: _aio.StreamStreamMultiCallable[_converse_pb2.ConverseRequest, _converse_pb2.ConverseResponse]  # type: ignore[assignment]
     """Holds a conversation on one stream: a set-up first, then user turns, results
@@ -195,7 +197,8 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         may read a run at once. The stream ends with `finished`, as that of `Chat`
         does, or with a status: EVENTS_GONE, also in mid-stream where a reader is
         too slow; DEPENDENCY_UNAVAILABLE, DRAINING and READER_TOO_SLOW, after which it
-        can be resumed again. A run whose replica was lost is finished with the error RUN_LOST.
+        can be resumed again. A run whose replica was lost goes on at the one that is
+        asked, after what was said; where it cannot, it is finished with the error RUN_LOST.
         """
 
     @_abc_1.abstractmethod
