@@ -9,9 +9,10 @@ from parley.auth.v1 import quota_service_pb2 as pb2
 from parley.auth.v1.quota_service_pb2_grpc import QuotaServiceServicer
 from services.auth.clock import Clock
 from services.auth.quotas import Quotas
-from services.ledger.ledger import Ledger, LedgerUnavailable, Standing
+from services.ledger.ledger import Ledger, LedgerUnavailable
 from services.ledger.limits import Payer
 from services.ledger.quotas import DIMENSION_MESSAGES, subject_from, subject_text, terms_for
+from services.ledger.wire import Standing
 from services.rpc.call import current_principal
 from services.rpc.errors import DependencyUnavailable
 from services.rpc.interceptors.around import Context

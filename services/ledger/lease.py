@@ -6,9 +6,10 @@ import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
 
-from services.ledger.ledger import Grant, LeaseGone, Ledger, LedgerUnavailable, Standing
+from services.ledger.ledger import Grant, LeaseGone, Ledger, LedgerUnavailable
 from services.ledger.limits import Payer, Terms
 from services.ledger.metrics import STOPPED
+from services.ledger.wire import Standing
 from services.rpc.quota_errors import QuotaUnavailable
 
 

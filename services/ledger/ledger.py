@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
@@ -16,23 +15,12 @@ from cachetools import LRUCache
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError, ResponseError
 
-from services.ledger.limits import (
-    DIMENSIONS,
-    MOST_TOKENS,
-    NANOS_PER_MICRO,
-    Account,
-    Dimension,
-    Payer,
-    Price,
-    Rule,
-    Terms,
-)
+from services.ledger.limits import MOST_TOKENS, Payer, Terms
 from services.ledger.metrics import CALL_SECONDS, FAILURES, UP
 from services.ledger.traced_store import TracedStore
+from services.ledger.wire import PREFIX, Standing, Wire, decode, standing
 
 SCRIPTS = Path(__file__).with_name("scripts")
-# One tag for all: a settlement and its record are one step, so they lie in one slot of a cluster.
-PREFIX = "parley:{ledger}:"
 LEASES = f"{PREFIX}leases"
 READY = f"{PREFIX}ready"
 USAGE = f"{PREFIX}usage"
@@ -51,26 +39,6 @@ class LedgerUnavailable(Exception):
 
 class LeaseGone(Exception):
     """The lease is settled, expired or unknown."""
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """How a limit stands.
-
-    Attributes:
-        subject: Whose limit.
-        dimension: What it counts.
-        limit: How much may be used.
-        left: How much is left; negative where more was used.
-        reset: Until nothing of it is used; until it suffices, where it is in
-            the way; None where it never does.
-    """
-
-    subject: str
-    dimension: Dimension
-    limit: int
-    left: int
-    reset: timedelta | None
 
 
 class LimitReached(Exception):
@@ -135,7 +103,7 @@ class Ledger:
     def __init__(self, store: Redis) -> None:
         """Use this store; it must never evict."""
         self._store = store
-        self._wires: LRUCache[int, _Wire] = LRUCache(MOST_WIRES)
+        self._wires: LRUCache[int, Wire] = LRUCache(MOST_WIRES)
         self._scripts = {name: _Script(store, name) for name in ("reserve", "extend", "settle", "status")}
         self._restore = _Script(store, "restore")
 
@@ -164,9 +132,9 @@ class Ledger:
         answer = await self._run("reserve", keys, arguments)
         match answer[0]:
             case b"granted":
-                return Grant(prompt, int(answer[1]), _standing(terms, answer[2]))
+                return Grant(prompt, int(answer[1]), standing(terms, answer[2]))
             case b"refused":
-                raise LimitReached(cast("Standing", _standing(terms, answer[1])))
+                raise LimitReached(cast("Standing", standing(terms, answer[1])))
             case b"settled":
                 raise LeaseGone(lease_id)
         raise LedgerUnavailable("the ledger waits for its budgets to be restored")
@@ -196,7 +164,7 @@ class Ledger:
         answer = await self._run("extend", keys, arguments)
         if answer[0] == b"gone":
             raise LeaseGone(lease_id)
-        return Grant(int(answer[1]), int(answer[2]), _standing(terms, answer[3]))
+        return Grant(int(answer[1]), int(answer[2]), standing(terms, answer[3]))
 
     async def settle(
         self, lease_id: str, terms: Terms, *, prompt: int, completion: int, record: bytes
@@ -219,7 +187,7 @@ class Ledger:
             return []
         wire = self._wire(terms)
         answer = await self._run("status", wire.keys, wire.rules)
-        return [cast("Standing", _standing(terms, found)) for found in answer]
+        return [cast("Standing", standing(terms, found)) for found in answer]
 
     async def expired(self, most: int = 100) -> list[Expired]:
         """Leases that are over and unsettled, oldest first."""
@@ -238,7 +206,7 @@ class Ledger:
         if settled is not None or terms is None:
             await self._store.zrem(LEASES, lease_id)
             return None
-        return Expired(lease_id, *_decode(terms), Grant(int(prompt), int(completion)))
+        return Expired(lease_id, *decode(terms), Grant(int(prompt), int(completion)))
 
     async def is_ready(self) -> bool:
         """Whether budgets may be counted on: the store was not lost since they were last restored."""
@@ -262,11 +230,11 @@ class Ledger:
         async with self._asking("ready"):
             await self._store.set(READY, "1")
 
-    def _wire(self, terms: Terms) -> _Wire:
+    def _wire(self, terms: Terms) -> Wire:
         """The terms as they travel; made once for terms that many requests share."""
         known = self._wires.get(id(terms))
         if known is None or known.terms is not terms:
-            known = self._wires[id(terms)] = _Wire(terms)
+            known = self._wires[id(terms)] = Wire(terms)
         return known
 
     async def _run(self, script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
@@ -331,62 +299,3 @@ def _microseconds(seconds: float) -> int:
 
 def _lease_key(lease_id: str) -> str:
     return f"{PREFIX}lease:{lease_id}"
-
-
-class _Wire:
-    """Terms as the scripts read them.
-
-    Attributes:
-        terms: The terms.
-        keys: Every account's hash and leases; nested ones have places of their own.
-        price: Nanos of a token of a prompt and of an answer.
-        rules: Every account's seven limits as one text, money in nanos; nothing where there is none.
-    """
-
-    def __init__(self, terms: Terms) -> None:
-        self.terms = terms
-        kinds = ("account", "nested" if terms.nested else "running")
-        self.keys = [f"{PREFIX}{kind}:{account.name}" for account in terms.accounts for kind in kinds]
-        self.price = (terms.price.prompt_nanos, terms.price.completion_nanos)
-        self.rules = [
-            "".join(f"{_rule(account, each)}," for each in DIMENSIONS) for account in terms.accounts
-        ]
-        accounts = [
-            [account.name, {name.value: [rule.value, rule.subject] for name, rule in account.rules.items()}]
-            for account in terms.accounts
-        ]
-        self._kept = json.dumps([accounts, list(self.price), terms.nested])
-
-    def with_payer(self, payer: Payer) -> str:
-        """What a lease keeps, for whoever finds it expired."""
-        who = json.dumps([payer.tenant_id, payer.user_id, payer.key_id, payer.model])
-        return f"[{who},{self._kept}]"
-
-
-def _rule(account: Account, dimension: Dimension) -> int | str:
-    rule = account.rules.get(dimension)
-    return "" if rule is None else rule.value * _unit(dimension)
-
-
-def _unit(dimension: Dimension) -> int:
-    return NANOS_PER_MICRO if dimension.is_money else 1
-
-
-def _standing(terms: Terms, found: Sequence[bytes]) -> Standing | None:
-    """What a script says of a limit."""
-    if not found:
-        return None
-    account, dimension_number, _, left, wait = (int(part) for part in found)
-    dimension = DIMENSIONS[dimension_number - 1]
-    rule = terms.accounts[account - 1].rules[dimension]
-    reset = None if wait < 0 else timedelta(microseconds=wait)
-    return Standing(rule.subject, dimension, rule.value, left // _unit(dimension), reset)
-
-
-def _decode(text: bytes) -> tuple[Payer, Terms]:
-    payer, (accounts, price, nested) = json.loads(text)
-    read = tuple(
-        Account(name, {Dimension(kind): Rule(*rule) for kind, rule in rules.items()})
-        for name, rules in accounts
-    )
-    return Payer(*payer), Terms(read, Price(*price), nested)

@@ -8,8 +8,9 @@ from datetime import timedelta
 
 from cachetools import LRUCache
 
-from services.ledger.ledger import LimitReached, Standing
+from services.ledger.ledger import LimitReached
 from services.ledger.limits import Account, Dimension, Terms
+from services.ledger.wire import Standing
 
 MOST_ACCOUNTS = 10_000
 MINUTE_SECONDS = 60.0
