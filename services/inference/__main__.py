@@ -22,9 +22,9 @@ from parley.tools.v1.tool_service_pb2_grpc import ToolServiceStub
 from services.inference.answering import Answering
 from services.inference.catalogue import Catalogue
 from services.inference.coalescing import Coalescing
-from services.inference.conversation import Conversation
 from services.inference.conversations.continuing import Continuing
 from services.inference.conversations.servicer import ConversationServicer
+from services.inference.converse_stream import ConverseStream
 from services.inference.directory import ModelDirectory
 from services.inference.embedder import Embedder
 from services.inference.embedding import Embedding
@@ -78,7 +78,6 @@ async def main() -> None:
         stack.push_async_callback(store.aclose)
         mailbox = StoreMailbox(store, runs)
         await stack.enter_async_context(mailbox.listening())
-
         auth = await stack.enter_async_context(_channel(settings, "auth", settings.auth_address))
         tools = await stack.enter_async_context(_channel(settings, "tools", settings.tools_address))
 
@@ -102,7 +101,8 @@ async def main() -> None:
         journal, bounds = Journal(kept), settings.resume_bounds
         resumption = Resumption(answering, journal, mailbox, revocations, server.stopping, bounds)
         await stack.enter_async_context(resumption.keeping())
-        converse, embedding = partial(Conversation, answering, server.stopping), Embedding(models, admission)
+        converse = partial(ConverseStream, answering, server.stopping)
+        embedding = Embedding(models, admission)
         parts = models, directory, runs, mailbox, pages, embedding, cache
         inference = InferenceServicer(answering, resumption, converse, *parts)
         server.add(add_InferenceServiceServicer_to_server, inference)

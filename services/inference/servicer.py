@@ -21,7 +21,7 @@ from parley.inference.v1.inference_service_pb2_grpc import InferenceServiceServi
 from services.inference import token_methods, translate, translate_models
 from services.inference.answering import Answering
 from services.inference.call_end import at_the_end, cuts, ends_with
-from services.inference.conversation import Conversation
+from services.inference.converse_stream import ConverseStream
 from services.inference.directory import ModelDirectory
 from services.inference.embedding import Embedding
 from services.inference.errors import CallNotWaiting, ReaderTooSlow, RunNotFound
@@ -41,7 +41,7 @@ from services.rpc.errors import PermissionMissing
 from services.rpc.pages import PageTokens, page_size
 
 Context = grpc.aio.ServicerContext[Any, Any]
-Converse = Callable[[], Conversation]
+Converse = Callable[[], ConverseStream]
 
 
 class InferenceServicer(InferenceServiceServicer):

@@ -35,10 +35,10 @@ from parley.tools.v1.tool_service_pb2_grpc import (
 from services.inference.answering import Answering
 from services.inference.catalogue import Catalogue
 from services.inference.coalescing import Coalescing
-from services.inference.conversation import Conversation
 from services.inference.conversations.continuing import Continuing
 from services.inference.conversations.library import ConversationLibrary
 from services.inference.conversations.servicer import ConversationServicer
+from services.inference.converse_stream import ConverseStream
 from services.inference.directory import ModelDirectory
 from services.inference.embedder import Embedder
 from services.inference.embedding import Embedding
@@ -282,7 +282,7 @@ def replica(identity: Identity, tokens: TokenMaker, tools_stub: Any, store: Redi
             resumption = Resumption(
                 answering, Journal(kept), mailbox, heeded, server.stopping, bounds or Bounds(grace_seconds=1)
             )
-            converse = partial(Conversation, answering, server.stopping, idle_seconds=idle_seconds)
+            converse = partial(ConverseStream, answering, server.stopping, idle_seconds=idle_seconds)
             embedding = Embedding(models, admission)
             parts = models, directory, runs, mailbox, pages, embedding, cache
             servicer = InferenceServicer(answering, resumption, converse, *parts)

@@ -14,8 +14,8 @@ from joserfc.jwk import KeySet
 
 from parley.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
 from services.inference.answering import Answering
-from services.inference.conversation import Conversation
 from services.inference.conversations.continuing import Continuing
+from services.inference.converse_stream import ConverseStream
 from services.inference.directory import ModelDirectory
 from services.inference.embedding import Embedding
 from services.inference.engine import (
@@ -173,7 +173,7 @@ async def serve() -> None:
             resumption = Resumption(
                 answering, Journal(store), mailbox, Revocations(synchronized=True), server.stopping
             )
-            converse = partial(Conversation, answering, server.stopping)
+            converse = partial(ConverseStream, answering, server.stopping)
             servicer = InferenceServicer(
                 answering,
                 resumption,

@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from parley.inference.v1 import inference_service_pb2
-from services.inference.conversation import MAX_WAITING_TURNS
+from services.inference.converse_stream import MAX_WAITING_TURNS
 from services.inference.engine import ContentDelta, ToolCall
 from tests.conftest import TokenMaker
 from tests.inference.conftest import Replica, ToolsProcess

@@ -1,4 +1,4 @@
-"""A conversation on one stream: turns, results, decisions and interrupts in, events out."""
+"""One stream of `Converse`: turns, results, decisions and interrupts in, events out."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class _Turn:
     message: Message
 
 
-class Conversation:
+class ConverseStream:
     """One client's stream, from the set-up to its end.
 
     One task listens and one speaks; they meet in the turns that wait, and in
