@@ -36,6 +36,7 @@ def test_every_error_makes_a_status_in_our_domain() -> None:
         errors.ApprovalLapsed("t", 1),
         errors.ClientToolTimeout("t", 1),
         errors.ClientToolFailed("t", "no"),
+        errors.CallLost("t"),
         errors.ToolArgumentsRejected("t", "no"),
         errors.TurnQueueFull(8),
         errors.ConversationFull(1, 2),
