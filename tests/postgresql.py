@@ -73,7 +73,8 @@ def new_database(server: str, template: str = "template1") -> Iterator[str]:
         await connection.execute(statement)
         await connection.close()
 
-    asyncio.run(tell(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'))
+    # Several times as fast as by the log, which nothing here needs.
+    asyncio.run(tell(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY FILE_COPY'))
     try:
         url = make_url(server).set(drivername="postgresql+asyncpg", database=name)
         yield url.render_as_string(hide_password=False)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import make_url
 
 from parley.inference.v1 import conversation_service_pb2 as pb2
 from parley.inference.v1 import message_pb2
@@ -21,7 +23,7 @@ PERMISSIONS = ("inference.chat", "inference.conversations.*", "models.*")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of an empty database, once of each kind."""
     if request.param == "sqlite":
         yield sqlite_url(tmp_path / "conversations.db")
@@ -30,11 +32,37 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
         yield url
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database with the present schema and no rows, once of each kind; it is copied."""
+    if request.param == "sqlite":
+        template = request.getfixturevalue("sqlite_template")
+        yield sqlite_url(shutil.copy(template, tmp_path / "conversations.db"))
+        return
+    server, template = map(request.getfixturevalue, ("postgresql", "postgresql_template"))
+    with new_database(server, template) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with the present schema."""
+    path = tmp_path_factory.mktemp("template") / "conversations.db"
+    asyncio.run(migrate(parse_url(sqlite_url(path))))
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgresql_template(postgresql: str) -> Iterator[str]:
+    """The name of a database with the present schema."""
+    with new_database(postgresql) as url:
+        asyncio.run(migrate(parse_url(url)))
+        yield str(make_url(url).database)
+
+
 @pytest.fixture
 async def database(database_url: str) -> AsyncIterator[Database]:
-    url = parse_url(database_url)
-    await migrate(url)
-    database = Database(url)
+    database = Database(parse_url(database_url))
     yield database
     await database.close()
 

@@ -21,8 +21,8 @@ def differences(connection: Connection) -> list[object]:
     return list(compare_metadata(MigrationContext.configure(connection), Record.metadata))
 
 
-async def test_the_migrations_give_what_the_models_say_and_take_it_back(database_url: str) -> None:
-    url = parse_url(database_url)
+async def test_the_migrations_give_what_the_models_say_and_take_it_back(empty_database_url: str) -> None:
+    url = parse_url(empty_database_url)
     engine = open_engine(url)
     await migrate(url)
     async with engine.connect() as connection:
@@ -34,8 +34,8 @@ async def test_the_migrations_give_what_the_models_say_and_take_it_back(database
     assert (left, [each for each in found if SCHEMA.version_table not in str(each)]) == (set(), [])
 
 
-async def test_the_database_may_be_that_of_the_auth_service(database_url: str) -> None:
-    url = parse_url(database_url)
+async def test_the_database_may_be_that_of_the_auth_service(empty_database_url: str) -> None:
+    url = parse_url(empty_database_url)
     await migrate_auth(url)
     await migrate(url)
     await migrate(url, NONE)
