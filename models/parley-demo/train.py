@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from parley_demo.export import blend
 from parley_demo.judging import banned_runs
 from parley_demo.model import Shape
 from parley_demo.rendering import MODEL_FOLDER, RUN_FOLDER
@@ -28,6 +29,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=RUN_FOLDER, help="folder for checkpoints and logs")
     parser.add_argument("--resume", action="store_true", help="go on from the work folder's checkpoint")
     parser.add_argument("--weights", type=Path, help="exported weights to start from, not from nothing")
+    parser.add_argument("--keep", type=float, default=0.0, help="share of those in the finished weights")
     parser.add_argument("--rates", type=float, default=1.0, help="share of the usual learning rates")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
@@ -68,6 +70,8 @@ def main() -> None:
     tokenizer = Tokenizer.from_file(str(MODEL_FOLDER / "tokenizer.json"))
     run = Run(_plan(options), options.work, tokenizer, banned_runs(), options.weights, options.resume)
     run.train()
+    if options.weights and options.keep:
+        blend(options.weights, options.work / "model.safetensors", options.keep)
     if options.install:
         for name in ("model.safetensors", "config.json", "generation_config.json"):
             shutil.copy(options.work / name, MODEL_FOLDER / name)

@@ -4,10 +4,11 @@ from pathlib import Path
 import pytest
 import torch
 from parley_demo.batches import Batch, Stream, drills
-from parley_demo.export import load_weights
+from parley_demo.export import blend, load_weights
 from parley_demo.model import Llama, Shape
 from parley_demo.rendering import MODEL_FOLDER
 from parley_demo.trainer import Plan, Run
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
 TINY = Shape(width=96, inner=64, layers=2, heads=3)
@@ -68,3 +69,11 @@ def test_processes_that_make_batches_draw_different_dialogues(tokenizer: Tokeniz
     assert first
     assert second
     assert not first & second
+
+
+def test_finished_weights_keep_a_share_of_those_before(tmp_path: Path) -> None:
+    before, after = tmp_path / "before.safetensors", tmp_path / "after.safetensors"
+    for file, value in ((before, 1.0), (after, 2.0)):
+        save_file({"weight": torch.full((2,), value, dtype=torch.bfloat16)}, str(file))
+    blend(before, after, 0.25)
+    assert load_file(str(after))["weight"].tolist() == [1.75, 1.75]

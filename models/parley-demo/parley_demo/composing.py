@@ -81,15 +81,15 @@ KINDS = (
 # The mix of training; judging gives each kind of KINDS an equal share.
 MIX = {
     "calculator": 7,
-    "statistics": 5,
-    "time_now": 5,
+    "statistics": 6,
+    "time_now": 8,
     "file_read": 8,
     "file_list": 5,
     "greeting": 2,
-    "cannot answer": 3,
+    "cannot answer": 4,
     "not offered": 2,
     "tool error": 3,
-    "two calls": 11,
+    "two calls": 12,
     "second turn": 7,
     "repeat": 2,
 }

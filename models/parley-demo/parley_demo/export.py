@@ -55,3 +55,18 @@ def load_weights(model: Llama, file: Path) -> None:
     """Take over exported weights."""
     tensors = {name.removeprefix("model."): value.float() for name, value in load_file(str(file)).items()}
     model.load_state_dict(tensors)
+
+
+def blend(before: Path, after: Path, share: float) -> None:
+    """Move finished weights back towards those that training began with.
+
+    The middle of two models of one descent is often better than either ("Model soups", Wortsman et al. 2022).
+
+    Args:
+        before: Exported weights that training began with.
+        after: The finished ones, which are written anew.
+        share: How much of the former the result has, 0 to 1.
+    """
+    old, new = (load_file(str(file)) for file in (before, after))
+    mixed = {name: torch.lerp(new[name].float(), old[name].float(), share).to(torch.bfloat16) for name in new}
+    save_file(mixed, str(after), metadata={"format": "pt"})
