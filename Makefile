@@ -28,8 +28,9 @@ generated: ## send REQUESTS=5000 requests made from the descriptors, others each
 faults: ## kill and stop every process of a platform under load, and say what its clients saw (long)
 	@$(BIN)/python -m tests.faults
 
-gen: ## generate the stubs, the API reference, the guide's tables and the dashboards
+gen: ## generate the stubs, those of the clients too, the API reference, the guide's tables and the dashboards
 	@$(BIN)/python protos/generate.py
+	@$(BIN)/python -m protos.generate_clients
 	@$(BIN)/python docs/generate.py
 	@$(BIN)/python -m deploy.observability.dashboards
 

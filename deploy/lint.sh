@@ -27,11 +27,15 @@ check "ruff format" "$BIN/ruff" format --check
 check "mypy" "$BIN/mypy"
 check "import-linter" "$BIN/lint-imports" --no-cache
 check "stubs' drift" "$BIN/python" protos/generate.py --check
+check "clients' drift" "$BIN/python" -m protos.generate_clients --check
 check "docs' drift" "$BIN/python" docs/generate.py --check
 check "dashboards' drift" "$BIN/python" -m deploy.observability.dashboards --check
 check "contract image" "$BIN/python" protos/generate.py --image "$image"
 check "buf lint" "$BIN/buf" lint "$image" --config protos/buf.yaml
 check "buf breaking" "$BIN/buf" breaking "$image" --against protos/baseline.binpb --config protos/buf.yaml
+if [[ -d clients/typescript/node_modules ]]; then
+  check "tsc" clients/typescript/node_modules/.bin/tsc --project clients/typescript
+fi
 check "shell syntax" bash -n deploy/setup.sh deploy/lint.sh tests/run.sh deploy/docker/build.sh deploy/docker/lock.sh deploy/observability/check.sh
 # Bandit's low findings are ruff's S, with their exceptions at the line; here are those that ruff does not know.
 check "bandit" "$BIN/bandit" --quiet --severity-level medium --recursive services web cli deploy parley_client

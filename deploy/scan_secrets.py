@@ -26,7 +26,7 @@ WORKERS = 2
 # Generated, and checked for drift; or contracts and models; or tests, which make their secrets up; or locks,
 # hashes from end to end; or no text.
 LEFT_OUT = re.compile(
-    r"^(gen|models|protos|tests|docs/reference|docs/guide/tools|deploy/docker/requirements)/"
+    r"^(gen|models|protos|tests|docs/reference|docs/guide/tools|clients/[a-z]+/gen|deploy/docker/requirements)/"
     r"|(^|/)(package-lock|openapi)\.json$|\.(safetensors|binpb|png)$|^LICENSE$|^\.secrets\.baseline$"
 )
 

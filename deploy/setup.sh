@@ -37,6 +37,7 @@ main() {
   if [[ -n $dev ]]; then
     install_system chromium chromium "the page's tests are left out"
     install_javascript tests/edge/openai/javascript "the test of OpenAI's JavaScript client is left out"
+    install_javascript clients/typescript "the TypeScript client's checks are left out, and the tests of a page over gRPC-Web"
   fi
   say "ready after $((SECONDS - began)) s"
 }

@@ -76,11 +76,10 @@ def generate(scratch: Path, target: Path) -> None:
         (target / package / "py.typed").touch()
 
 
-def compile_image(scratch: Path, target: Path) -> None:
-    """Write the contracts with everything they import as one image for buf."""
-    run_protoc(
-        scratch, "--include_imports", "--include_source_info", f"--descriptor_set_out={target}", *contracts()
-    )
+def compile_image(scratch: Path, target: Path, *further: str) -> None:
+    """Write the contracts, and further files, with everything they import as one image for buf."""
+    options = ("--include_imports", "--include_source_info", f"--descriptor_set_out={target}")
+    run_protoc(scratch, *options, *contracts(), *further)
 
 
 def contracts() -> list[str]:
@@ -139,7 +138,8 @@ def report_drift(committed: Path, fresh: Path) -> int:
     names = {name for name in names if "__pycache__" not in name.parts}
     drifted = sorted(name for name in names if not same(committed / name, fresh / name))
     for name in drifted:
-        print(f"gen/{name} is not what protos/ gives; run `make gen`", file=sys.stderr)
+        place = committed.relative_to(PROTOS.parent) / name
+        print(f"{place} is not what protos/ gives; run `make gen`", file=sys.stderr)
     return 1 if drifted else 0
 
 

@@ -1,11 +1,12 @@
-"""gRPC-Web from a page in real Chromium."""
+"""gRPC-Web from a page in real Chromium: the example of the TypeScript client."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import functools
 import http.server
+import json
+import shutil
 import ssl
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -20,14 +21,13 @@ from cli.preflight import free_port
 from tests.conftest import TokenMaker
 from tests.edge.conftest import Identity, Mesh, edge_settings
 from tests.edge.front import Front, front
-from tests.edge.toys import GOOD_KEY, chat_request
+from tests.edge.toys import GOOD_KEY
+from tests.edge.typescript import TYPESCRIPT, bundle
 from web.server import tls_context
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
 
 CHROMIUM = "/usr/bin/chromium"
-CHAT = "/parley.inference.v1.InferenceService/Chat"
-FOLDER = Path(__file__).with_name("page")
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
@@ -36,9 +36,9 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def static_server(context: ssl.SSLContext | None = None) -> Iterator[str]:
+def static_server(folder: Path, context: ssl.SSLContext | None = None) -> Iterator[str]:
     """A server of the static page; gives its address."""
-    handler = functools.partial(_Quiet, directory=str(FOLDER))
+    handler = functools.partial(_Quiet, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         if context is not None:
             server.socket = context.wrap_socket(server.socket, server_side=True)
@@ -50,16 +50,25 @@ def static_server(context: ssl.SSLContext | None = None) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def page_address(identity: Identity) -> Iterator[str]:
+def page_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of the TypeScript client's example, as a server would have it."""
+    folder = tmp_path_factory.mktemp("page")
+    shutil.copy(TYPESCRIPT / "examples/page/index.html", folder)
+    bundle("examples/page/page.ts", folder / "page.js")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page_address(identity: Identity, page_folder: Path) -> Iterator[str]:
     """The page behind the edge; Gradio's stands here otherwise."""
-    with static_server(tls_context(identity("web"))) as address:
+    with static_server(page_folder, tls_context(identity("web"))) as address:
         yield address
 
 
 @pytest.fixture
-def foreign_address() -> Iterator[str]:
+def foreign_address(page_folder: Path) -> Iterator[str]:
     """The same page at somebody else's server."""
-    with static_server() as address:
+    with static_server(page_folder) as address:
         yield address
 
 
@@ -93,41 +102,55 @@ async def opened(browser: Browser, url: str) -> Page:
     context = await browser.new_context(ignore_https_errors=True)
     page = await context.new_page()
     await page.goto(url)
-    await page.wait_for_function("window.callMethod !== undefined")
+    await page.wait_for_function("document.forms[0].edge.value")
     return page
 
 
-def packed(text: str) -> str:
-    return base64.b64encode(chat_request(text).SerializeToString()).decode()
+async def ask(page: Page, question: str, credential: str = "") -> None:
+    """Fill the form in and send it."""
+    await page.get_by_label("Key or token").fill(credential)
+    await page.get_by_label("Question").fill(question)
+    await page.get_by_role("button", name="Ask").click()
 
 
-CALL = "([url, token, request, options]) => window.callMethod(url, token, request, options)"
+async def end_of(page: Page) -> str:
+    """What the page says of the call's end, once it has come."""
+    await page.locator("#end:not(:empty)").wait_for()
+    return await page.locator("#end").inner_text()
 
 
 async def test_a_page_of_the_edge_streams(paged_edge: Front, browser: Browser, tokens: TokenMaker) -> None:
     page = await opened(browser, paged_edge.url)
-    token = tokens.token(tokens.principal("*"))
-    ended = await page.evaluate(CALL, [CHAT, token, packed("alpha beta"), {}])
-    words = await page.locator("#words li").all_text_contents()
+    await ask(page, "alpha beta", tokens.token(tokens.principal("*")))
+    end = await end_of(page)
+    events = [json.loads(line) for line in await page.locator("#events li").all_text_contents()]
+    answer = await page.locator("#answer").inner_text()
+    request_id = await page.locator("#request").inner_text()
     await page.context.close()
-    assert ended["status"] == "0"
-    assert len(ended["requestId"]) == 36
-    assert ["alpha" in word for word in words] == [False, True, False, False]
+    assert (end, answer) == ("STOP", "alphabeta")
+    assert [set(event) - {"sequence"} for event in events] == [
+        {"started"},
+        {"contentDelta"},
+        {"contentDelta"},
+        {"finished"},
+    ]
+    assert len(request_id) == 36
 
 
 async def test_a_page_streams_with_an_api_key(paged_edge: Front, browser: Browser) -> None:
     page = await opened(browser, paged_edge.url)
-    options = {"headers": {"x-api-key": GOOD_KEY}}
-    ended = await page.evaluate(CALL, [CHAT, None, packed("alpha"), options])
+    await ask(page, "alpha", GOOD_KEY)
+    end = await end_of(page)
     await page.context.close()
-    assert ended["status"] == "0"
+    assert end == "STOP"
 
 
 async def test_a_page_reads_why_it_is_refused(paged_edge: Front, browser: Browser) -> None:
     page = await opened(browser, paged_edge.url)
-    ended = await page.evaluate(CALL, [CHAT, None, packed("alpha"), {}])
+    await ask(page, "alpha")
+    end = await end_of(page)
     await page.context.close()
-    assert ended["status"] == "16"
+    assert end.startswith("Unauthenticated TOKEN_MISSING: ")
 
 
 @pytest.mark.parametrize("how", ["stopped", "closed"])
@@ -136,10 +159,9 @@ async def test_a_page_that_is_left_cancels(
 ) -> None:
     seen = mesh.seen["demo"]
     page = await opened(browser, paged_edge.url)
-    call = [CHAT, tokens.token(tokens.principal("*")), packed("wait"), {}]
-    await page.evaluate(f"(call) => {{ ({CALL})(call).catch(() => null); }}", call)
+    await ask(page, "wait", tokens.token(tokens.principal("*")))
     await asyncio.wait_for(seen.waiting.wait(), 20)
-    await (page.evaluate("window.stopCall()") if how == "stopped" else page.close())
+    await (page.get_by_role("button", name="Stop").click() if how == "stopped" else page.close())
     await asyncio.wait_for(seen.cancelled.wait(), 20)
     await page.context.close()
     assert seen.cancelled.is_set()
@@ -150,13 +172,11 @@ async def test_a_foreign_page_executes_nothing(
 ) -> None:
     before = mesh.seen["demo"].calls
     page = await opened(browser, f"http://{foreign_address}")
-    token = tokens.token(tokens.principal("*"))
-    outcome = await page.evaluate(
-        f"(call) => ({CALL})(call).then(() => 'called', (error) => error.name)",
-        [f"{paged_edge.url}{CHAT}", token, packed("alpha"), {}],
-    )
+    await page.get_by_label("Edge").fill(paged_edge.url)
+    await ask(page, "alpha", tokens.token(tokens.principal("*")))
+    end = await end_of(page)
     simple = "(url) => fetch(url, {method: 'POST', mode: 'no-cors', body: '{}'}).then(() => 'sent')"
     assert await page.evaluate(simple, f"{paged_edge.url}/api/v1/chat") == "sent"
     await page.context.close()
-    assert outcome == "TypeError"
+    assert end.endswith("Failed to fetch")
     assert mesh.seen["demo"].calls == before
