@@ -127,12 +127,14 @@ class Prompt:
         identity: Digest of all of it that the model is given; empty where the
             engine cannot tell, and then its answer is not shared.
         token_ids: Its tokens.
+        choices: How many answers to it are generated at once.
     """
 
     tokens: int
     native: object = field(default=None, repr=False)
     identity: bytes = field(default=b"", repr=False)
     token_ids: Sequence[int] = field(default=(), repr=False)
+    choices: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -344,14 +344,14 @@ class StructuredOutputInvalid(InferenceError):
 
 
 class StructuredOutputTooComplex(InferenceError):
-    """A form for the answer takes too much to compile."""
+    """A form for the answer takes too much to compile, or to hold an answer to."""
 
     reason = error_reason_pb2.ERROR_REASON_STRUCTURED_OUTPUT_TOO_COMPLEX
 
     def __init__(self, field: str, seconds: float) -> None:
         super().__init__(
-            f"{field} takes more than the {seconds:g} s, or the memory, that there is to compile it. "
-            "Ask for less, or for fewer and smaller repetitions.",
+            f"{field} takes more than the {seconds:g} s, or the memory, that there is to compile it, "
+            "or too long for each token. Ask for less, or for fewer repetitions and alternatives.",
             metadata={"field": field, "limit_seconds": f"{seconds:g}"},
         )
 

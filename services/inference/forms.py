@@ -30,8 +30,10 @@ COMPILED = frozenset({"json_schema", "regex", "grammar", "structural_tag"})
 MOST_SECONDS = 10.0
 # The process imports torch.
 START_SECONDS = 180.0
-# The engine's client reads a form once more, on the event loop, where it holds up every stream.
-READING_SECONDS = 0.25
+# What a form may take of the engine, in seconds: its client reads it once more on the
+# event loop, where that holds up every stream, and no request makes a step while the
+# engine looks for what the form allows next.
+MOST_OF_THE_ENGINE = {"reading_seconds": 0.25, "step_seconds": 0.05}
 MOST_WAITING = 16
 KNOWN_FORMS = 1024
 # A line has a form, or the tokens of a model.
@@ -84,7 +86,7 @@ class Forms:
         field = f"{field}.{kind}" if field == FIELD else field
         if "fault" in answer:
             raise StructuredOutputInvalid(field, answer["fault"])
-        if answer.get("reading_seconds", READING_SECONDS) >= READING_SECONDS:
+        if any(answer.get(name, most) >= most for name, most in MOST_OF_THE_ENGINE.items()):
             raise StructuredOutputTooComplex(field, self._seconds)
 
     async def _ask(self, question: dict[str, str]) -> dict[str, Any]:

@@ -48,7 +48,7 @@ class SeatedEngine:
 
     async def render(self, turn: Turn) -> Prompt:
         """See `Engine.render`."""
-        return await self._engine.render(turn)
+        return replace(await self._engine.render(turn), choices=turn.sampling.choice_count)
 
     async def tokenize(self, text: str, *, special: bool) -> tuple[int, ...]:
         """See `Engine.tokenize`."""
@@ -77,7 +77,8 @@ class SeatedEngine:
             Overloaded: Too many requests wait.
         """
         with traced_turn(self.card.name, prompt, max_output_tokens, request_id) as spans:
-            async with self._door.seat():
+            # Each choice has a slot of its own in the engine.
+            async with self._door.seat(prompt.choices):
                 spans.seated()
                 steps = self._engine.generate(
                     prompt,

@@ -56,6 +56,14 @@ class Share:
         return cls(caller, max((weights[role] for role in principal.roles if role in weights), default=1.0))
 
 
+@dataclass(eq=False, slots=True)
+class _Waiting:
+    """A request that waits, until it is its turn."""
+
+    turn: asyncio.Future[None]
+    places: int
+
+
 class Seats:
     """Seats at one engine, for one event loop."""
 
@@ -72,7 +80,7 @@ class Seats:
         self._max_waiting = max_waiting
         self._callers_most = -(-max_waiting // CALLERS_SHARE)
         self._taken: Counter[str] = Counter()
-        self._queues: dict[str, deque[asyncio.Future[None]]] = {}
+        self._queues: dict[str, deque[_Waiting]] = {}
         self._weights: dict[str, float] = {}
         self._held_seconds = 0.0
 
@@ -128,66 +136,78 @@ class Seats:
             raise _overloaded("Too many requests of yours wait for the model.", self.expected_seconds())
 
     @asynccontextmanager
-    async def seat(self, share: Share) -> AsyncIterator[None]:
+    async def seat(self, share: Share, places: int = 1) -> AsyncIterator[None]:
         """A seat until the block ends, as soon as it is the caller's turn.
+
+        Args:
+            share: Who asks.
+            places: How many seats it takes, as many as there are at most.
 
         Raises:
             Overloaded: The queue is full.
         """
-        asked = self._clock()
-        await self._sit_down(share)
+        asked, places = self._clock(), min(places, self._seats)
+        await self._sit_down(share, places)
         began = self._clock()
         WAIT_SECONDS.observe(began - asked)
         try:
             yield
         finally:
             self._note(self._clock() - began)
-            self._stand_up(share.caller)
+            self._stand_up(share.caller, places)
 
-    async def _sit_down(self, share: Share) -> None:
-        if self.taken < self._seats and not self._queues:
-            self._taken[share.caller] += 1
+    async def _sit_down(self, share: Share, places: int) -> None:
+        if self.taken + places <= self._seats and not self._queues:
+            self._taken[share.caller] += places
             return
         self._refuse_full(share)
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queues.setdefault(share.caller, deque()).append(turn)
+        waiting = _Waiting(asyncio.get_running_loop().create_future(), places)
+        self._queues.setdefault(share.caller, deque()).append(waiting)
         self._weights[share.caller] = share.weight
         WAITING.inc()
         try:
-            await turn
+            await waiting.turn
         except asyncio.CancelledError:
-            if turn.cancelled():
-                self._leave(share.caller, turn)
+            if waiting.turn.cancelled():
+                self._leave(share.caller, waiting)
             else:
-                self._stand_up(share.caller)  # it was seated and left in the same moment
+                self._stand_up(share.caller, places)  # it was seated and left in the same moment
             raise
         finally:
             WAITING.dec()
 
-    def _leave(self, caller: str, turn: asyncio.Future[None]) -> None:
+    def _leave(self, caller: str, waiting: _Waiting) -> None:
         """Take a request that goes away out of the queue, if it was not passed over before."""
-        if turn in self._queues.get(caller, ()):
-            self._queues[caller].remove(turn)
+        if waiting in self._queues.get(caller, ()):
+            self._queues[caller].remove(waiting)
             self._forget_if_empty(caller)
+            self._seat_next()  # seats may have been kept free for it
 
-    def _stand_up(self, caller: str) -> None:
-        """Free a seat for whoever is next."""
-        self._taken[caller] -= 1
+    def _stand_up(self, caller: str, places: int) -> None:
+        """Free seats for whoever is next."""
+        self._taken[caller] -= places
         if not self._taken[caller]:
             del self._taken[caller]
         self._seat_next()
 
     def _seat_next(self) -> None:
-        """Give free seats to those who hold the least for their weight; among equals, who came first."""
+        """Give free seats to those who hold the least for their weight; among equals, who came first.
+
+        Whoever is next and needs several keeps the free ones until there are enough,
+        or the requests that need one would go ahead for ever.
+        """
         while self._queues and self.taken < self._seats:
             caller = min(self._queues, key=lambda each: self._taken[each] / self._weights[each])
-            turn = self._queues[caller].popleft()
+            first = self._queues[caller][0]
+            if not first.turn.cancelled() and self.taken and self.taken + first.places > self._seats:
+                return
+            self._queues[caller].popleft()
             # To the end of its equals.
             self._queues[caller] = self._queues.pop(caller)
             self._forget_if_empty(caller)
-            if not turn.cancelled():
-                self._taken[caller] += 1
-                turn.set_result(None)
+            if not first.turn.cancelled():
+                self._taken[caller] += first.places
+                first.turn.set_result(None)
 
     def _forget_if_empty(self, caller: str) -> None:
         if not self._queues[caller]:
@@ -223,9 +243,9 @@ class Door:
         """
         self._seats.refuse_hopeless(self._share(), until - asyncio.get_running_loop().time())
 
-    def seat(self) -> AbstractAsyncContextManager[None]:
+    def seat(self, places: int = 1) -> AbstractAsyncContextManager[None]:
         """A seat for the current caller; see `Seats.seat`."""
-        return self._seats.seat(self._share())
+        return self._seats.seat(self._share(), places)
 
     @property
     def waiting(self) -> int:

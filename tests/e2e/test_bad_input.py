@@ -33,6 +33,11 @@ BAD_CHATS: dict[str, tuple[Callable[[], chat_pb2.ChatRequest], grpc.StatusCode, 
         INVALID,
         "CONTEXT_OVERFLOW",
     ),
+    "a million tiny messages": (
+        lambda: chat_pb2.ChatRequest.FromString(b"\x12\x00" * 1_000_000),
+        INVALID,
+        "INVALID_REQUEST",
+    ),
     "a field out of range": (lambda: request(sampling={"temperature": 3}), INVALID, "INVALID_REQUEST"),
     "an unspecified role": (lambda: request(messages=[{}]), INVALID, "INVALID_REQUEST"),
     "an unknown tool": (

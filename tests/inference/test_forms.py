@@ -21,6 +21,8 @@ pytestmark = [
 
 # A repetition around nested groups multiplies them; the compiler would never come to an end.
 ENDLESS = json.dumps({"type": "string", "pattern": "(" * 100 + "a" + ")" * 100 + "{1,9999}"})
+# It compiles at once; each token then can be read in more ways than the one before.
+SLOW = "(a*b?)" * 300
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -67,6 +69,12 @@ async def test_what_does_not_compile_is_refused_with_its_fault(
         await forms.check(kind, text, FIELD)
     assert refused.value.metadata == {"field": f"structured_output.{kind}"}
     assert told in str(refused.value)
+
+
+async def test_what_holds_the_engine_up_at_each_token_is_refused(forms: Forms) -> None:
+    with pytest.raises(StructuredOutputTooComplex) as refused:
+        await forms.check("regex", SLOW, FIELD)
+    assert "each token" in str(refused.value)
 
 
 async def test_what_never_ends_is_ended(forms: Forms) -> None:

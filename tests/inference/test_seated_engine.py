@@ -16,6 +16,7 @@ from services.rpc.errors import status_of
 from tests.conftest import TokenMaker
 from tests.inference.conftest import Replica, ToolsProcess
 from tests.inference.scripted import Gate, ScriptedEngine, calls, says
+from tests.inference.test_generation import two_choices
 from tests.inference.test_servicer import PERMISSIONS, chat, kinds, read, refusal, with_tools
 
 
@@ -54,6 +55,16 @@ async def test_a_chat_waits_for_its_slot_and_others_go_first(replica: Replica, a
         await until(seats, 0, 0)
     assert [kinds(events)[-1] for events in answers] == ["finished"] * 3
     assert engine.running == 0
+
+
+async def test_each_choice_of_a_chat_takes_a_seat(replica: Replica, ada: Any) -> None:
+    gate, seats = Gate(), Seats(4, max_waiting=0)
+    async with replica(ScriptedEngine([gate, *two_choices()]), seats=seats) as process:
+        ahead = process.stub.Chat(chat(sampling={"choice_count": 2, "temperature": 1}), metadata=ada)
+        await until(seats, 2, 0)
+        gate.open.set()
+        await read(ahead)
+        await until(seats, 0, 0)
 
 
 async def test_a_client_that_leaves_the_queue_is_not_generated_for(replica: Replica, ada: Any) -> None:

@@ -24,16 +24,16 @@ class Room:
         self._leaving: dict[int, asyncio.Event] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def ask(self, share: Share) -> int:
-        """Have a caller ask for a seat; gives the visit's number."""
+    async def ask(self, share: Share, places: int = 1) -> int:
+        """Have a caller ask for seats; gives the visit's number."""
         number = len(self._tasks)
         self._leaving[number] = asyncio.Event()
-        self._tasks.append(asyncio.create_task(self._visit(share, number)))
+        self._tasks.append(asyncio.create_task(self._visit(share, number, places)))
         await self.settle()
         return number
 
-    async def _visit(self, share: Share, number: int) -> None:
-        async with self.seats.seat(share):
+    async def _visit(self, share: Share, number: int, places: int) -> None:
+        async with self.seats.seat(share, places):
             self.seated.append(share.caller)
             await self._leaving[number].wait()
 
@@ -127,6 +127,45 @@ async def test_more_seats_let_in_who_waits(room: Room) -> None:
     room.seats.resize(3)
     await room.settle()
     assert room.seated == ["ada", "bob", "eve"]
+
+
+async def test_a_request_for_several_answers_takes_a_seat_for_each(room: Room) -> None:
+    room.seats.resize(4)
+    first = await room.ask(ADA, 3)
+    second = await room.ask(BOB, 2)
+    assert (room.seats.taken, room.seats.waiting) == (3, 1)
+    await room.leave(first)
+    assert (room.seated, room.seats.taken) == (["ada", "bob"], 2)
+    await room.leave(second)
+    assert room.seats.taken == 0
+
+
+async def test_requests_for_one_answer_do_not_go_ahead_of_one_for_several_for_ever(room: Room) -> None:
+    room.seats.resize(2)
+    numbers = [await room.ask(ADA), await room.ask(ADA)]
+    await room.ask(BOB, 2)
+    await room.ask(EVE)
+    await room.leave(numbers[0])
+    assert (room.seats.taken, room.seats.waiting) == (1, 2)
+    await room.leave(numbers[1])
+    assert room.seated == ["ada", "ada", "bob"]
+
+
+async def test_seats_that_were_kept_for_who_goes_away_are_given_to_others(room: Room) -> None:
+    room.seats.resize(2)
+    await room.ask(ADA)
+    several = await room.ask(BOB, 2)
+    await room.ask(EVE)
+    assert room.seated == ["ada"]
+    await room.cancel(several)
+    assert room.seated == ["ada", "eve"]
+
+
+async def test_more_answers_than_there_are_seats_take_all_of_them(room: Room) -> None:
+    number = await room.ask(ADA, 16)
+    assert (room.seated, room.seats.taken) == (["ada"], 1)
+    await room.leave(number)
+    assert room.seats.taken == 0
 
 
 async def test_the_queue_ends_somewhere() -> None:

@@ -11,8 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from services.inference.errors import ParameterUnsupported
+from google.protobuf.descriptor import Descriptor
+
+from parley.inference.v1 import chat_pb2, completion_pb2, embed_pb2
+from services.inference.errors import ParameterInvalid, ParameterUnsupported
 from services.inference.openai_compat.sampling import FIELDS
+from services.rpc.interceptors.oversize import most_items
 
 EXTENSION = "parley"
 
@@ -37,18 +41,26 @@ class Served:
     Attributes:
         fields: The fields that it reads.
         only: Values of fields that change nothing; others are refused.
+        longest: How long lists may be. The contract would refuse longer ones, too,
+            but not before all that is in them was read.
     """
 
     fields: frozenset[str]
     only: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    longest: Mapping[str, float] = field(default_factory=dict)
 
     def of(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """The fields of a body that are to be read. A null stands for a field that is not there.
 
         Raises:
+            ParameterInvalid: A list is too long.
             ParameterUnsupported: It asks for what is not served.
         """
-        return {name: value for name, value in body.items() if self._is_read(name, value)}
+        served = {name: value for name, value in body.items() if self._is_read(name, value)}
+        for name, most in self.longest.items():
+            if isinstance(value := served.get(name), list) and len(value) > most:
+                raise ParameterInvalid(name, f"it has more than {most} items")
+        return served
 
     def _is_read(self, name: str, value: Any) -> bool:
         if value is None or name in PASSED_OVER:
@@ -59,6 +71,14 @@ class Served:
             return False
         raise ParameterUnsupported(name)
 
+
+def _most(descriptor: Descriptor, name: str) -> float:
+    """How long a list of the contract may be."""
+    return most_items(descriptor.fields_by_name[name])
+
+
+MOST_MESSAGES = _most(chat_pb2.ChatRequest.DESCRIPTOR, "messages")
+MOST_TOOLS = _most(chat_pb2.ClientTools.DESCRIPTOR, "tools")
 
 CHAT_COMPLETION = Served(
     fields=FIELDS
@@ -79,15 +99,18 @@ CHAT_COMPLETION = Served(
         "top_logprobs",
     },
     only={"modalities": (["text"],), "verbosity": ("medium",)},
+    longest={"messages": MOST_MESSAGES, "tools": MOST_TOOLS},
 )
 
 COMPLETION = Served(
     fields=FIELDS | {"echo", "logprobs", "max_tokens", "model", "prompt", "stream", "stream_options"},
     only={"best_of": (1,), "suffix": ("",)},
+    longest={"prompt": _most(completion_pb2.TokenIds.DESCRIPTOR, "ids")},
 )
 
 EMBEDDING = Served(
     fields=frozenset({"dimensions", "encoding_format", "input", "model"}),
+    longest={"input": _most(embed_pb2.EmbedRequest.DESCRIPTOR, "texts")},
 )
 
 RESPONSE = Served(
@@ -109,4 +132,5 @@ RESPONSE = Served(
         "top_logprobs",
     },
     only={"background": (False,), "truncation": ("disabled",), "stream_options": ({},)},
+    longest={"input": MOST_MESSAGES, "tools": MOST_TOOLS},
 )

@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 
 from services.rpc.errors import FieldViolation, InvalidRequest
 from services.rpc.interceptors.around import CallInterceptor
+from services.rpc.interceptors.oversize import oversize
 from services.rpc.times import unreadable_times
 
 SHOWN_VIOLATIONS = 32
@@ -37,7 +38,14 @@ class Validation(CallInterceptor):
             )
 
     def _violations(self, message: Message) -> Iterator[FieldViolation]:
-        """What is wrong with a message. The rules are not asked about times that they could not read."""
+        """What is wrong with a message.
+
+        The rules are not asked about lists that are too long to be read, nor about
+        times that they could not read.
+        """
+        if (too_long := oversize(message)) is not None:
+            yield too_long
+            return
         unreadable = list(unreadable_times(message))
         yield from (FieldViolation(path, NO_TIME) for path in unreadable)
         if not unreadable:

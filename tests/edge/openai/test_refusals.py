@@ -131,8 +131,9 @@ async def test_an_engine_that_fails_is_told_in_place_or_in_the_stream(
         '{"model": "a", "model": "b"}',
         '{"model": "\\ud800"}',
         b'{"model": "\xff"}',
+        '{"messages": [' + "{}," * 1_000_000 + "{}]}",
     ],
-    ids=["empty", "half", "null", "list", "text", "deep", "nan", "twice", "surrogate", "bytes"],
+    ids=["empty", "half", "null", "list", "text", "deep", "nan", "twice", "surrogate", "bytes", "million"],
 )
 async def test_a_body_that_is_no_json_object_is_refused(surface: Surface, body: bytes | str) -> None:
     answer = await surface.post(CHAT, body)
@@ -147,6 +148,7 @@ async def test_a_body_that_is_no_json_object_is_refused(surface: Surface, body: 
         ({"messages": []}, "messages", "invalid_value"),
         ({"messages": "Hello?"}, "messages", "invalid_value"),
         ({"messages": [1]}, "messages[0]", "invalid_value"),
+        ({"messages": QUESTION * 4097}, "messages", "invalid_value"),
         ({"messages": [{"role": "user"}]}, "messages[0]", "invalid_value"),
         ({"messages": [{"role": "oracle", "content": "x"}]}, "messages[0].role", "invalid_value"),
         ({"messages": [{"role": "user", "content": [1]}]}, "messages[0]", "invalid_value"),

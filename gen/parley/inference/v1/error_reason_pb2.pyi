@@ -95,7 +95,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_BODY_INVALID: _ErrorReason.ValueType  # 41
     """A body that should be JSON is none, repeats a key, has NaN or Infinity, nests
-    deeper than 200 levels, or is no object. The message says where.
+    deeper than 200 levels, is no object, or has more than 65,536 objects and
+    lists. The message says where.
     """
     ERROR_REASON_PARAMETER_INVALID: _ErrorReason.ValueType  # 42
     """A field of an OpenAI request has a value that it does not take. Metadata:
@@ -135,7 +136,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_STRUCTURED_OUTPUT_TOO_COMPLEX: _ErrorReason.ValueType  # 33
     """A form for the answer takes more time or memory to compile than there is
-    for one. Metadata: `field`, `limit_seconds`.
+    for one, or too long for each token of an answer. Metadata: `field`, `limit_seconds`.
     """
     ERROR_REASON_NO_TOOL_TO_CALL: _ErrorReason.ValueType  # 34
     """A call of a tool is asked for, and the run has no tools: the tools service
@@ -276,7 +277,8 @@ of it still matters. Metadata: `limit_messages`, `limit_bytes`.
 """
 ERROR_REASON_BODY_INVALID: ErrorReason.ValueType  # 41
 """A body that should be JSON is none, repeats a key, has NaN or Infinity, nests
-deeper than 200 levels, or is no object. The message says where.
+deeper than 200 levels, is no object, or has more than 65,536 objects and
+lists. The message says where.
 """
 ERROR_REASON_PARAMETER_INVALID: ErrorReason.ValueType  # 42
 """A field of an OpenAI request has a value that it does not take. Metadata:
@@ -316,7 +318,7 @@ hold an answer to. The message says what. Metadata: `field`.
 """
 ERROR_REASON_STRUCTURED_OUTPUT_TOO_COMPLEX: ErrorReason.ValueType  # 33
 """A form for the answer takes more time or memory to compile than there is
-for one. Metadata: `field`, `limit_seconds`.
+for one, or too long for each token of an answer. Metadata: `field`, `limit_seconds`.
 """
 ERROR_REASON_NO_TOOL_TO_CALL: ErrorReason.ValueType  # 34
 """A call of a tool is asked for, and the run has no tools: the tools service
