@@ -91,6 +91,7 @@ def completion_order(request: completion_pb2.CompleteRequest) -> ChatOrder:
         sampling=translate_options.sampling(request.sampling),
         limits=limits,
         form=translate_options.form(request.structured_output),
+        cache=CACHE_MODES[request.cache.mode],
         raw=RawPrompt(request.text, tuple(request.tokens.ids), request.echo),
         event_delay_seconds=_event_delay(request),
     )

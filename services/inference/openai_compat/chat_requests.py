@@ -84,6 +84,7 @@ def chat_request(read: Any, request: chat_pb2.ChatRequest) -> chat_pb2.ChatReque
         put(request.sampling, "top_logprobs", read.top_logprobs, "top_logprobs")
     hold_to_form(read, request.structured_output)
     tools.reason(read.reasoning_effort, request, "reasoning_effort")
+    tools.think(read.chat_template_kwargs, request, "chat_template_kwargs")
     if read.tools and read.tool_choice != "none":
         _bring_tools(read, request)
     return request

@@ -24,6 +24,7 @@ _PLACES = (
     (re.compile(r"^client_tools\.tools(\[\d+\])\."), r"tools\1.function."),
     (re.compile(r"^client_tools\.?"), "tools"),
     (re.compile(r"^structured_output\b.*"), "response_format"),
+    (re.compile(r"^reasoning\b.*"), "reasoning_effort"),
     (re.compile(r"^(text|tokens)\b.*"), "prompt"),
     (re.compile(r"^texts\b"), "input"),
     (

@@ -8,7 +8,8 @@ from typing import Any
 from parley.inference.v1 import completion_pb2
 from services.inference.errors import ParameterInvalid, ParameterUnsupported
 from services.inference.openai_compat.checking import Checker, put, reading
-from services.inference.openai_compat.parameters import COMPLETION
+from services.inference.openai_compat.extension import OF_COMPLETIONS, extended
+from services.inference.openai_compat.parameters import COMPLETION, EXTENSION
 from services.inference.openai_compat.request_models import RequestModels
 from services.inference.openai_compat.sampling import Sampled, hold_to_form, sample
 
@@ -46,8 +47,11 @@ class CompletionReader:
             ParameterUnsupported: It asks for what is not served.
         """
         served = COMPLETION.of(body)
+        extension = extended(served.pop(EXTENSION, None), OF_COMPLETIONS)
         read = (await self._models.get()).completion(served)
         request = completion_request(read)
+        for field, value in extension.ListFields():
+            getattr(request, field.name).CopyFrom(value)
         self._checker.check(request, _NAMED)
         options = read.stream_options
         return CompletionAsked(

@@ -1,7 +1,8 @@
-"""The extension `parley` of a body: what `Chat` takes and OpenAI has no word for."""
+"""The extension `parley` of a body: what `Chat` and `Complete` take and OpenAI has no word for."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from google.protobuf import json_format
@@ -19,10 +20,15 @@ FIELDS = (
     "max_event_delay",
     "server_tools",
 )
+OF_COMPLETIONS = ("cache", "max_event_delay")
 
 
-def extended(given: Any) -> chat_pb2.ChatRequest:
+def extended(given: Any, fields: Collection[str] = FIELDS) -> chat_pb2.ChatRequest:
     """A chat with what the extension says; its fields are those of `ChatRequest`, as JSON.
+
+    Args:
+        given: The extension.
+        fields: Those that it may have.
 
     Raises:
         ParameterInvalid: It is no object, or a field of it is not what the contract says.
@@ -34,7 +40,7 @@ def extended(given: Any) -> chat_pb2.ChatRequest:
     if not isinstance(given, dict):
         raise ParameterInvalid(EXTENSION, "it is no object")
     for name in given:
-        if name not in FIELDS:
+        if name not in fields:
             raise ParameterUnsupported(f"{EXTENSION}.{name}")
     try:
         json_format.ParseDict(given, request)

@@ -84,6 +84,7 @@ CHAT_COMPLETION = Served(
     fields=FIELDS
     | {
         EXTENSION,
+        "chat_template_kwargs",
         "include_reasoning",
         "logprobs",
         "max_completion_tokens",
@@ -103,7 +104,8 @@ CHAT_COMPLETION = Served(
 )
 
 COMPLETION = Served(
-    fields=FIELDS | {"echo", "logprobs", "max_tokens", "model", "prompt", "stream", "stream_options"},
+    fields=FIELDS
+    | {EXTENSION, "echo", "logprobs", "max_tokens", "model", "prompt", "stream", "stream_options"},
     only={"best_of": (1,), "suffix": ("",)},
     longest={"prompt": _most(completion_pb2.TokenIds.DESCRIPTOR, "ids")},
 )

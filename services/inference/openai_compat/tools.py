@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from parley.inference.v1 import chat_pb2, tool_choice_pb2
-from services.inference.errors import ParameterUnsupported
+from services.inference.errors import ParameterInvalid, ParameterUnsupported
 from services.inference.openai_compat.bodies import write
 from services.inference.openai_compat.checking import reading
+
+# What families' templates call the switch for reasoning.
+THINKING = frozenset({"enable_thinking", "thinking"})
 
 
 def bring(function: Any, request: chat_pb2.ChatRequest, parameter: str) -> None:
@@ -30,6 +33,23 @@ def choose(choice: str | None, name: str, request: chat_pb2.ChatRequest) -> None
         request.tool_choice.name = name
     elif choice == "required":
         request.tool_choice.mode = tool_choice_pb2.TOOL_CHOICE_MODE_REQUIRED
+
+
+def think(switches: Any, request: chat_pb2.ChatRequest, parameter: str) -> None:
+    """Take over whether the model reasons, as vLLM's clients tell its template.
+
+    Raises:
+        ParameterInvalid: A switch is neither on nor off, or two contradict each other.
+        ParameterUnsupported: It is another variable of the template's.
+    """
+    for name, value in (switches or {}).items():
+        if name not in THINKING:
+            raise ParameterUnsupported(f"{parameter}.{name}")
+        if not isinstance(value, bool):
+            raise ParameterInvalid(f"{parameter}.{name}", "it is neither true nor false")
+        if request.reasoning.HasField("enabled") and request.reasoning.enabled != value:
+            raise ParameterInvalid(f"{parameter}.{name}", "another switch contradicts it")
+        request.reasoning.enabled = value
 
 
 def reason(effort: str | None, request: chat_pb2.ChatRequest, parameter: str) -> None:

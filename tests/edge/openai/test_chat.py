@@ -196,14 +196,17 @@ async def test_reasoning_comes_beside_the_answer_unless_it_is_left_out(
     surface: Surface, client: AsyncOpenAI
 ) -> None:
     turn = [ReasoningDelta("Hm."), ContentDelta("Yes."), TurnEnd(StopReason.STOP)]
-    surface.script(turn, turn)
+    surface.script(turn, turn, turn)
     shown = await client.chat.completions.create(model=MODEL, messages=QUESTION, reasoning_effort="none")
     hidden = await client.chat.completions.create(
         model=MODEL, messages=QUESTION, extra_body={"include_reasoning": False}
     )
+    await client.chat.completions.create(
+        model=MODEL, messages=QUESTION, extra_body={"chat_template_kwargs": {"enable_thinking": True}}
+    )
     assert (shown.choices[0].message.model_extra or {})["reasoning"] == "Hm."
     assert "reasoning" not in (hidden.choices[0].message.model_extra or {})
-    assert [turn.reasoning for turn in surface.engine.rendered] == [False, None]
+    assert [turn.reasoning for turn in surface.engine.rendered] == [False, None, True]
 
 
 async def test_an_answer_that_a_limit_cuts_says_so(surface: Surface, client: AsyncOpenAI) -> None:

@@ -22,12 +22,13 @@ from tests.inference.scripted import says
 pytestmark = MARKS
 
 PROMPT = "Once upon"
+EXTRA = {"best_of": 1, "parley": {"cache": {"mode": "CACHE_MODE_OFF"}, "max_event_delay": "0s"}}
 
 
 async def test_a_text_goes_on(surface: Surface, client: AsyncOpenAI) -> None:
     engine = surface.script(says(" a", " time."))
     answer = await client.completions.create(
-        model=MODEL, prompt=PROMPT, max_tokens=20, stop=["\n"], temperature=0, extra_body={"best_of": 1}
+        model=MODEL, prompt=PROMPT, max_tokens=20, stop=["\n"], temperature=0, extra_body=EXTRA
     )
     [choice] = answer.choices
     assert (choice.text, choice.finish_reason, answer.object) == (" a time.", "stop", "text_completion")
@@ -98,6 +99,8 @@ async def test_an_engine_that_fails_ends_the_stream_with_its_error(
         ({"prompt": [2**40]}, "prompt", "invalid_value"),
         ({"prompt": ["a", "b"]}, "prompt[1]", "unsupported_parameter"),
         ({"logprobs": 21}, "logprobs", "invalid_value"),
+        ({"parley": {"limits": {}}}, "parley.limits", "unsupported_parameter"),
+        ({"parley": 5}, "parley", "invalid_value"),
         ({"best_of": 2}, "best_of", "unsupported_parameter"),
         ({"suffix": "end"}, "suffix", "unsupported_parameter"),
         ({"prompt_embeds": "AAAA"}, "prompt_embeds", "unsupported_parameter"),

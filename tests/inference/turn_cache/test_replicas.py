@@ -14,7 +14,7 @@ import pytest
 from google.protobuf import duration_pb2
 from redis.asyncio import Redis
 
-from parley.inference.v1 import chat_pb2, inference_service_pb2
+from parley.inference.v1 import chat_pb2, completion_pb2, inference_service_pb2
 from services.inference.turn_cache.cache import TurnCache
 from services.inference.turn_cache.metrics import TURNS
 from services.ledger.ledger import Ledger
@@ -178,6 +178,15 @@ async def test_a_request_says_whether_it_wants_the_cache(pair: Pair, metadata: A
     wishes = ((GREEDY, OFF), (GREEDY, OFF), (warm, None), (warm, ON), (warm, ON), (warm, None))
     answers = [await pair.ask(0, metadata, sampling=sampling, cache=cache) for sampling, cache in wishes]
     assert [cache_of(events) for events in answers] == ["UNUSED"] * 3 + ["MISS", "HIT", "UNUSED"]
+
+
+async def test_a_completion_says_so_too(pair: Pair, metadata: Any) -> None:
+    states = []
+    for cache in (None, None, OFF):
+        asked = completion_pb2.CompleteRequest(text="Once", sampling=GREEDY, cache=cache)
+        states += [cache_of(await read(pair.processes[0].stub.Complete(asked, metadata=metadata)))]
+        await pair.landed()
+    assert states == ["MISS", "HIT", "UNUSED"]
 
 
 async def test_tenants_share_nothing_and_users_of_one_do(pair: Pair, tokens: TokenMaker) -> None:

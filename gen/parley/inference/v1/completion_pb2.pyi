@@ -35,6 +35,7 @@ class CompleteRequest(_message.Message):
     STRUCTURED_OUTPUT_FIELD_NUMBER: _builtins.int
     MAX_DURATION_FIELD_NUMBER: _builtins.int
     MAX_EVENT_DELAY_FIELD_NUMBER: _builtins.int
+    CACHE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name. 0 to 256 characters. Default: the deployment's default
     model. Clients repeat it as the metadata `parley-model`.
@@ -72,6 +73,12 @@ class CompleteRequest(_message.Message):
         second. Default: what the deployment allows.
         """
 
+    @_builtins.property
+    def cache(self) -> _chat_pb2.CacheOptions:
+        """Whether the cache may answer, and keep the answer. Default: where it would be
+        the same again.
+        """
+
     def __init__(
         self,
         *,
@@ -83,10 +90,11 @@ class CompleteRequest(_message.Message):
         structured_output: _structured_output_pb2.StructuredOutput | None = ...,
         max_duration: _duration_pb2.Duration | None = ...,
         max_event_delay: _duration_pb2.Duration | None = ...,
+        cache: _chat_pb2.CacheOptions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["max_duration", b"max_duration", "max_event_delay", b"max_event_delay", "prompt", b"prompt", "sampling", b"sampling", "structured_output", b"structured_output", "text", b"text", "tokens", b"tokens"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "max_duration", b"max_duration", "max_event_delay", b"max_event_delay", "prompt", b"prompt", "sampling", b"sampling", "structured_output", b"structured_output", "text", b"text", "tokens", b"tokens"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["echo", b"echo", "max_duration", b"max_duration", "max_event_delay", b"max_event_delay", "model", b"model", "prompt", b"prompt", "sampling", b"sampling", "structured_output", b"structured_output", "text", b"text", "tokens", b"tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "echo", b"echo", "max_duration", b"max_duration", "max_event_delay", b"max_event_delay", "model", b"model", "prompt", b"prompt", "sampling", b"sampling", "structured_output", b"structured_output", "text", b"text", "tokens", b"tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_prompt: _TypeAlias = _typing.Literal["text", "tokens"]  # noqa: Y015
     _WhichOneofArgType_prompt: _TypeAlias = _typing.Literal["prompt", b"prompt"]  # noqa: Y015

@@ -31,6 +31,22 @@ seen.call = called.choices[0].message.tool_calls[0].function;
 const runner = client.chat.completions.stream({ model, messages, tools });
 seen.accumulated = (await runner.finalChatCompletion()).choices[0].message.tool_calls[0].function.arguments;
 
+const said = await client.chat.completions.create({
+  model,
+  messages,
+  n: 2,
+  temperature: 1,
+  logprobs: true,
+  top_logprobs: 1,
+  response_format: { type: "json_schema", json_schema: { name: "answer", schema: { type: "object" }, strict: true } },
+});
+seen.choices = said.choices.map((each) => [each.message.content, each.finish_reason]);
+seen.logprob = said.choices[0].logprobs.content[0].top_logprobs[0].token;
+
+seen.vectors = (await client.embeddings.create({ model: process.env.EMBEDDER, input: ["one", "two"] })).data.map(
+  (each) => each.embedding.length,
+);
+
 seen.completed = (await client.completions.create({ model, prompt: "Once" })).choices[0].text;
 
 seen.response = (await client.responses.create({ model, input: "Hello?" })).output_text;

@@ -4,7 +4,7 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
-import type { ChatEvent, SamplingOptions } from "./chat_pb.js";
+import type { CacheOptions, ChatEvent, SamplingOptions } from "./chat_pb.js";
 import type { StructuredOutput } from "./structured_output_pb.js";
 import type { Duration } from "@bufbuild/protobuf/wkt";
 
@@ -89,6 +89,14 @@ export declare type CompleteRequest = Message<"parley.inference.v1.CompleteReque
    * @generated from field: google.protobuf.Duration max_event_delay = 8;
    */
   maxEventDelay?: Duration | undefined;
+
+  /**
+   * Whether the cache may answer, and keep the answer. Default: where it would be
+   * the same again.
+   *
+   * @generated from field: parley.inference.v1.CacheOptions cache = 9;
+   */
+  cache?: CacheOptions | undefined;
 };
 
 /**

@@ -173,7 +173,8 @@ export enum ErrorReason {
 
   /**
    * A body that should be JSON is none, repeats a key, has NaN or Infinity, nests
-   * deeper than 200 levels, or is no object. The message says where.
+   * deeper than 200 levels, is no object, or has more than 65,536 objects and
+   * lists. The message says where.
    *
    * @generated from enum value: ERROR_REASON_BODY_INVALID = 41;
    */
@@ -259,7 +260,7 @@ export enum ErrorReason {
 
   /**
    * A form for the answer takes more time or memory to compile than there is
-   * for one. Metadata: `field`, `limit_seconds`.
+   * for one, or too long for each token of an answer. Metadata: `field`, `limit_seconds`.
    *
    * @generated from enum value: ERROR_REASON_STRUCTURED_OUTPUT_TOO_COMPLEX = 33;
    */

@@ -13,7 +13,8 @@ export declare const file_parley_inference_v1_structured_output: GenFile;
 /**
  * The form that an answer is held to, token by token. What cannot be compiled
  * fails the request with STRUCTURED_OUTPUT_INVALID, what takes too much to
- * compile with STRUCTURED_OUTPUT_TOO_COMPLEX; neither reaches the engine.
+ * compile, or for each token, with STRUCTURED_OUTPUT_TOO_COMPLEX; neither
+ * reaches the engine.
  * Reasoning that comes before an answer is free, and so are calls of tools. An
  * answer that ends with FINISH_REASON_LENGTH may be a part of the form only.
  *
