@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +16,16 @@ import uvloop
 
 from cli.bench_auth import auth
 from cli.bench_cache import cache
+from cli.bench_cancel import cancel
+from cli.bench_memory import memory
 from cli.bench_prompts import endless_copy
+from cli.bench_server import VllmServer
 from cli.bench_sides import EngineAlone, Side, WholePath
+from cli.bench_slow_readers import slow_readers
 from cli.bench_tools import tools
 from cli.console import errors, print_json, print_table
 from cli.failures import CommandError, told
-from cli.load import Comparison
+from cli.load import Comparison, Round
 from cli.model import choose_local_model
 from cli.resources import KV_BYTES, runs_on_cpu, share_cores
 
@@ -35,6 +39,9 @@ def bench() -> None:
 
 app.command()(auth)
 app.command()(cache)
+app.command()(cancel)
+app.command()(memory)
+app.command()(slow_readers)
 app.command()(tools)
 
 
@@ -46,19 +53,20 @@ def chat(
         int, typer.Option(help="Rounds of each; 5 or more for a figure to rely on.", min=1)
     ] = 5,
     tokens: Annotated[int, typer.Option(help="Tokens of each answer.", min=2, max=100_000)] = 128,
+    server: Annotated[bool, typer.Option(help="Measure vLLM's own HTTP server, too.")] = True,
     model: Annotated[str, typer.Option(help="A model's folder.", metavar="PATH")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON for scripts.")] = False,
 ) -> None:
-    """Compare the whole path through the edge with the engine alone.
+    """Compare the whole path through the edge with the engine alone and with vLLM's own HTTP server.
 
-    Both sides run the same model on the same settings and cores, in turn:
-    tokens per second and time to the first token. Starts a stack of its own.
+    All run the same model on the same settings and cores, in turn: tokens
+    per second and time to the first token. Starts a stack of its own.
     """
     numbers = parse_streams(streams)
     chosen = choose_local_model(model or os.environ.get("PARLEY_INFERENCE_MODEL"))
     with tempfile.TemporaryDirectory(prefix="parley-bench-") as scratch:
         folder = endless_copy(Path(chosen.source), Path(scratch) / chosen.name)
-        workload = Workload(folder, Path(scratch), numbers, rounds, tokens)
+        workload = Workload(folder, Path(scratch), numbers, rounds, tokens, server)
         uvloop.run(_compare(workload, _show_json if as_json else _show))
 
 
@@ -86,33 +94,39 @@ class Workload:
     numbers: list[int]
     rounds: int
     tokens: int
+    server: bool
 
 
 async def _compare(workload: Workload, report: Callable[[list[dict[str, Any]]], None]) -> None:
-    """Measures both sides in turn (the machine drifts), and reports before it cleans up."""
+    """Measures the sides in turn (the machine drifts), and reports before it cleans up."""
     model, scratch = workload.model, workload.scratch
     on_cpu = runs_on_cpu()
     kv_bytes = KV_BYTES if on_cpu else None
     engine_settings = {"model": str(model), "name": model.name, "kv_cache_bytes": kv_bytes}
     threads = share_cores(1)[0].environment() if on_cpu else {}
     async with AsyncExitStack() as stack:
-        errors().print("starting the engine alone, then the whole path; this takes a while")
-        engine = await stack.enter_async_context(EngineAlone.started(engine_settings, threads, scratch))
-        path = await stack.enter_async_context(WholePath.started(model, scratch))
-        report([(await _rounds(number, engine, path, workload)).fields() for number in workload.numbers])
+        errors().print("starting one side after the other; this takes a while")
+        sides: dict[str, Side] = {
+            "engine": await stack.enter_async_context(EngineAlone.started(engine_settings, threads, scratch)),
+            "path": await stack.enter_async_context(WholePath.started(model, scratch)),
+        }
+        if workload.server:
+            starting = VllmServer.started(model, kv_bytes, threads, scratch)
+            sides["server"] = await stack.enter_async_context(starting)
+        report([(await _rounds(number, sides, workload)).fields() for number in workload.numbers])
 
 
-async def _rounds(number: int, engine: Side, path: Side, workload: Workload) -> Comparison:
-    """Measures both sides at one number of streams, after a warm-up."""
-    await engine.measure(number, workload.tokens)
-    await path.measure(number, workload.tokens)
-    comparison = Comparison()
+async def _rounds(number: int, sides: Mapping[str, Side], workload: Workload) -> Comparison:
+    """Measures the sides at one number of streams, after a warm-up; who is first changes."""
+    for side in sides.values():
+        await side.measure(number, workload.tokens)
+    found: dict[str, list[Round]] = {name: [] for name in sides}
     for turn in range(workload.rounds):
         errors().print(f"{number} streams, round {turn + 1} of {workload.rounds}")
-        sides = [(engine, comparison.engine), (path, comparison.path)]
-        for side, found in sides if turn % 2 == 0 else reversed(sides):
-            found.append(await side.measure(number, workload.tokens))
-    return comparison
+        order = list(sides.items())
+        for name, side in order if turn % 2 == 0 else reversed(order):
+            found[name].append(await side.measure(number, workload.tokens))
+    return Comparison(**found)
 
 
 def _show_json(results: list[dict[str, Any]]) -> None:
@@ -120,15 +134,17 @@ def _show_json(results: list[dict[str, Any]]) -> None:
 
 
 def _show(results: list[dict[str, Any]]) -> None:
-    columns = ["streams", "side", "tokens/s", "TTFT p50", "TTFT p99", "gap p99", "tokens each", "ratio"]
+    columns = ["streams", "side", "tokens/s", "TTFT p50", "TTFT p99", "gap p99", "tokens each", "path to it"]
     rows = []
     for result in results:
-        for side in ("engine", "path"):
+        for side, ratio in (("engine", "ratio"), ("server", "ratio_to_server"), ("path", "")):
+            if side not in result:
+                continue
             figures = result[side]
             times = (f"{figures[name]:.1f} ms" for name in ("ttft_p50_ms", "ttft_p99_ms", "gap_p99_ms"))
-            ratio = f"{result['ratio']:.2f}" if side == "path" else ""
-            each = f"{figures['tokens_per_stream']:.1f}"
-            rows.append([result["streams"], side, f"{figures['tokens_per_second']:.0f}", *times, each, ratio])
+            each, of = f"{figures['tokens_per_stream']:.1f}", f"{result[ratio]:.2f}" if ratio else ""
+            rows.append([result["streams"], side, f"{figures['tokens_per_second']:.0f}", *times, each, of])
     print_table(columns, rows)
     if sys.stdout.isatty():
-        errors().print("path: TLS edge, token check, inference service; engine: AsyncLLM alone.", style="dim")
+        sides = "path: TLS edge, token check, inference service; engine: AsyncLLM alone"
+        errors().print(f"{sides}; server: vLLM's own, over HTTP in the clear.", style="dim")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -14,9 +14,9 @@ import uvloop
 
 from cli.bench_prompts import bench_question, endless_copy
 from cli.bench_sides import WholePath
-from cli.console import errors, print_json, print_table
+from cli.console import errors
 from cli.failures import CommandError, told
-from cli.figures import Figure
+from cli.figures import Figure, show_figures
 from cli.load import percentile
 from cli.model import choose_local_model
 from parley.inference.v1 import chat_pb2
@@ -47,10 +47,7 @@ def cache(
     with tempfile.TemporaryDirectory(prefix="parley-bench-") as scratch:
         folder = endless_copy(Path(chosen.source), Path(scratch) / chosen.name)
         figures = uvloop.run(_measure(folder, Path(scratch), requests, tokens))
-    if as_json:
-        print_json({"figures": [asdict(figure) for figure in figures]})
-    else:
-        print_table(["figure", "measured", "target"], (figure.cells() for figure in figures))
+    show_figures(figures, as_json=as_json)
 
 
 async def _measure(model: Path, scratch: Path, requests: int, tokens: int) -> list[Figure]:

@@ -65,7 +65,7 @@ class EngineAlone:
             await side._order(settings, START_SECONDS)
             yield side
         finally:
-            await _end(process)
+            await end_process(process)
 
     async def measure(self, streams: int, tokens: int) -> Round:
         """See `Side.measure`."""
@@ -93,8 +93,9 @@ class EngineAlone:
 class WholePath:
     """A stack of its own, called as any client would."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, pids: Mapping[str, int]) -> None:
         self._client = client
+        self.pids = pids
 
     @property
     def client(self) -> Client:
@@ -103,8 +104,15 @@ class WholePath:
 
     @classmethod
     @asynccontextmanager
-    async def started(cls, model: Path, scratch: Path) -> AsyncIterator[WholePath]:
+    async def started(
+        cls, model: Path, scratch: Path, settings: Mapping[str, str] | None = None
+    ) -> AsyncIterator[WholePath]:
         """Starts the stack, and ends it afterwards.
+
+        Args:
+            model: The model's folder.
+            scratch: A folder for all that the stack keeps.
+            settings: Variables of its processes, beside those of this one.
 
         Raises:
             CommandError: It did not start.
@@ -113,6 +121,7 @@ class WholePath:
         address = f"127.0.0.1:{free_port()}"
         environment = {
             **os.environ,
+            **(settings or {}),
             "PARLEY_HOME": str(home.path),
             "PARLEY_EDGE_LISTEN_ADDRESS": address,
         }
@@ -128,27 +137,31 @@ class WholePath:
             await _until_answering(process, scratch / "up.log")
             async with Client(open_channel(address, authority=home.authority_path)) as client:
                 client.credentials = await local_login(home, client)
-                yield cls(client)
+                state = home.read_state()
+                processes = state.processes if state is not None else {}
+                yield cls(client, {name: each.pid for name, each in processes.items()})
         finally:
-            await _end(process)
+            await end_process(process)
 
     async def measure(self, streams: int, tokens: int) -> Round:
         """See `Side.measure`."""
         async with asyncio.timeout(ROUND_SECONDS):
-            return await measure(streams, lambda number: self._stream(number, tokens))
+            return await measure(streams, lambda number: answer(self._client, number, tokens))
 
-    async def _stream(self, number: int, tokens: int) -> AsyncIterator[Chunk]:
-        request = question(bench_question(number), all_tools=False)
-        request.sampling.max_output_tokens = tokens
-        generated = 0
-        async with self._client.chat(request) as events:
-            async for event in events:
-                kind = event.WhichOneof("event")
-                if kind in ("content_delta", "reasoning_delta"):
-                    yield Chunk(0)
-                elif kind == "usage":
-                    generated = event.usage.completion_tokens
-        yield Chunk(generated, is_text=False)
+
+async def answer(client: Client, number: int, tokens: int) -> AsyncIterator[Chunk]:
+    """The answer to a stream's question, in so many tokens."""
+    request = question(bench_question(number), all_tools=False)
+    request.sampling.max_output_tokens = tokens
+    generated = 0
+    async with client.chat(request) as events:
+        async for event in events:
+            kind = event.WhichOneof("event")
+            if kind in ("content_delta", "reasoning_delta"):
+                yield Chunk(0)
+            elif kind == "usage":
+                generated = event.usage.completion_tokens
+    yield Chunk(generated, is_text=False)
 
 
 async def _until_answering(process: asyncio.subprocess.Process, log: Path) -> None:
@@ -160,15 +173,16 @@ async def _until_answering(process: asyncio.subprocess.Process, log: Path) -> No
     assert process.stdout is not None  # noqa: S101 - a pipe
     async with asyncio.timeout(START_SECONDS):
         if not await process.stdout.readline():
-            raise CommandError(f"The stack did not start: {_last_line(log)}", "", ExitCode.MACHINE)
+            raise CommandError(f"The stack did not start: {last_line(log)}", "", ExitCode.MACHINE)
 
 
-def _last_line(log: Path) -> str:
+def last_line(log: Path) -> str:
+    """What a process said last."""
     lines = log.read_text(errors="replace").splitlines()
     return lines[-1] if lines else "no reason given"
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
+async def end_process(process: asyncio.subprocess.Process) -> None:
     """Ends a process in order, or else by force."""
     if process.returncode is None:
         if process.stdin is not None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from cli.console import print_json, print_table
 
 
 @dataclass(frozen=True)
@@ -26,3 +29,11 @@ class Figure:
         target = "" if self.target is None else f"{self.target:g} {self.unit}"
         value = f"{self.value:.2f} {self.unit}" if self.unit else f"{self.value:.4g}"
         return [self.name, value, target.strip()]
+
+
+def show_figures(figures: Sequence[Figure], *, as_json: bool) -> None:
+    """Writes figures as a table, or as JSON for scripts."""
+    if as_json:
+        print_json({"figures": [asdict(figure) for figure in figures]})
+    else:
+        print_table(["figure", "measured", "target"], (figure.cells() for figure in figures))

@@ -92,23 +92,34 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The whole path against the engine alone, at one number of streams."""
+    """The whole path against the engine alone and, where it ran, vLLM's own server; at some streams."""
 
     engine: list[Round] = field(default_factory=list)
     path: list[Round] = field(default_factory=list)
+    server: list[Round] = field(default_factory=list)
 
     def fields(self) -> dict[str, Any]:
         """The figures. Rates are medians over rounds; the ratio is the median of the rounds' ratios."""
-        pairs = zip(self.path, self.engine, strict=True)
-        ratios = [path.tokens_per_second / engine.tokens_per_second for path, engine in pairs]
-        figures = {"streams": self.engine[0].streams, "rounds": len(self.engine)}
-        return {
-            **figures,
+        ratios = _ratios(self.path, self.engine)
+        figures = {
+            "streams": self.engine[0].streams,
+            "rounds": len(self.engine),
             "ratio": statistics.median(ratios),
             "ratios": ratios,
             "engine": _figures(self.engine),
             "path": _figures(self.path),
         }
+        if self.server:
+            ratios = _ratios(self.path, self.server)
+            figures["server"] = _figures(self.server)
+            figures |= {"ratio_to_server": statistics.median(ratios), "ratios_to_server": ratios}
+        return figures
+
+
+def _ratios(path: Sequence[Round], other: Sequence[Round]) -> list[float]:
+    """The path's rate against another's, round by round."""
+    pairs = zip(path, other, strict=True)
+    return [ours.tokens_per_second / theirs.tokens_per_second for ours, theirs in pairs]
 
 
 def _figures(rounds: Sequence[Round]) -> dict[str, float]:

@@ -4,9 +4,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from aiohttp import ClientSession, web
+from aiohttp.test_utils import TestServer
 
 from cli.bench_cache import Answered, figures_of
 from cli.bench_prompts import bench_question, endless_copy
+from cli.bench_server import VllmServer
 from cli.failures import CommandError
 from cli.load import Chunk, Comparison, Round, measure, percentile
 from parley.inference.v1 import chat_pb2
@@ -46,6 +49,39 @@ def test_the_ratio_is_the_median_of_the_rounds_ratios() -> None:
     assert figures["engine"]["tokens_per_stream"] == pytest.approx(250 / 3 / 2, abs=1)
 
 
+def test_the_server_has_a_ratio_of_its_own_where_it_ran() -> None:
+    sides = {"engine": rounds(100, 100, 100), "path": rounds(90, 80, 50)}
+    assert "server" not in Comparison(**sides).fields()
+    figures = Comparison(**sides, server=rounds(60, 40, 50)).fields()
+    assert (figures["ratio"], figures["ratio_to_server"]) == (0.8, 1.5)
+    assert figures["server"]["tokens_per_second"] == 50
+
+
+async def serve_chunks(request: web.Request) -> web.StreamResponse:
+    """Answers as vLLM's server does."""
+    asked = await request.json()
+    answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+    await answer.prepare(request)
+    deltas = [
+        {"role": "assistant", "content": ""},
+        *({"content": "word "} for _ in range(asked["max_tokens"])),
+    ]
+    for delta in deltas:
+        await answer.write(f"data: {json.dumps({'choices': [{'delta': delta}]})}\n\n".encode())
+    usage = {"choices": [], "usage": {"completion_tokens": asked["max_tokens"]}}
+    await answer.write(f"data: {json.dumps(usage)}\n\ndata: [DONE]\n\n".encode())
+    return answer
+
+
+async def test_the_server_is_measured_by_what_it_streams() -> None:
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", serve_chunks)
+    async with TestServer(app) as running, ClientSession(running.make_url("/")) as session:
+        done = await VllmServer(session, "demo").measure(2, 3)
+    assert (done.streams, done.tokens) == (2, 6)
+    assert (len(done.first_seconds), len(done.gap_seconds)) == (2, 4)
+
+
 def test_every_stream_has_a_question_of_its_own() -> None:
     assert len({bench_question(number) for number in range(1000)}) == 1000
 
@@ -77,7 +113,7 @@ def test_a_model_that_is_not_here_is_refused(alone: Run) -> None:
 @pytest.mark.timeout(900)
 def test_the_bench_compares_both_sides(alone: Run) -> None:
     result = alone(
-        *("bench", "chat", "--streams", "2", "--rounds", "1", "--tokens", "8", "--json"),
+        *("bench", "chat", "--streams", "2", "--rounds", "1", "--tokens", "8", "--no-server", "--json"),
         PARLEY_PASS_VARIABLES=os.environ.get("PARLEY_PASS_VARIABLES", ""),
     )
     assert result.exit_code == 0, result.output

@@ -10,8 +10,10 @@ from functools import partial
 from typing import Any
 
 import grpc
+import httpx
 import pytest
 from google.rpc import code_pb2, status_pb2
+from opentelemetry.trace import Tracer
 from redis.asyncio import Redis
 
 from parley.inference.v1.conversation_service_pb2_grpc import (
@@ -103,7 +105,7 @@ def settings_for(tls: TlsFiles, **changes: Any) -> InferenceSettings:
 class ScriptedToolService(ToolServiceServicer):
     """Answers on the real contract: `slow` never, `broken` with an error, others at once.
 
-    `danger` is dangerous, the others are safe.
+    `danger` is dangerous, the others are safe. Meanwhile `slow` asks the server at `dials`, if that is set.
     """
 
     def __init__(self) -> None:
@@ -114,6 +116,7 @@ class ScriptedToolService(ToolServiceServicer):
         self.arguments: list[str] = []
         self.calls: list[execution_pb2.ToolInvocation] = []
         self.breaks_off = False
+        self.dials = ""
         self.lists = asyncio.Event()
         self.lists.set()
 
@@ -149,13 +152,17 @@ class ScriptedToolService(ToolServiceServicer):
             self.running -= 1
             self.ended.set()
 
+    async def _look(self) -> None:
+        async with httpx.AsyncClient(timeout=60) as http:
+            await http.get(self.dials)
+
     async def _run(self, call: execution_pb2.ToolInvocation) -> AsyncIterator[execution_pb2.ToolEvent]:
         yield execution_pb2.ToolEvent(call_id=call.call_id, sequence=1, started={"tool": call.tool})
         self.started.set()
         if self.breaks_off:
             return
         if call.tool == "slow":
-            await asyncio.Event().wait()
+            await (self._look() if self.dials else asyncio.Event().wait())
         progress = execution_pb2.ToolProgress(fraction=0.5, message="half")
         yield execution_pb2.ToolEvent(call_id=call.call_id, sequence=2, progress=progress)
         if call.tool == "broken":
@@ -242,6 +249,7 @@ def replica(identity: Identity, tokens: TokenMaker, tools_stub: Any, store: Redi
         coalescing: Coalescing | None = None,
         reader_seconds: float = 60.0,
         rollouts: RolloutLibrary | None = None,
+        tracer: Tracer | None = None,
     ) -> AsyncIterator[InferenceProcess]:
         models, runs = Models("scripted", "another"), RunRegistry()
         heeded = Revocations(synchronized=True) if revocations is None else revocations
@@ -256,6 +264,7 @@ def replica(identity: Identity, tokens: TokenMaker, tools_stub: Any, store: Redi
             verifier or tokens.verifier(),
             revocations=heeded,
             audit=audit,
+            tracer=tracer,
         )
         toolbox = RemoteToolbox(tools_stub, catalogue)
         counts = open_store(ledger_url) if ledger_url else store

@@ -1,0 +1,203 @@
+"""Ends runs from outside: waiting for a seat, reading their prompt, speaking, and while a tool runs."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from enum import Enum
+
+import grpc
+
+from cli.bench_prompts import bench_question
+from cli.failures import CommandError
+from parley.inference.v1 import chat_pb2
+from parley_client.client import Client, question
+from parley_client.errors import ParleyError
+from parley_client.stream import EventStream
+
+SPOKEN = frozenset({"content_delta", "reasoning_delta"})
+STARTED = frozenset({"started"})
+TIMED_RUNS = 3
+SPEAKER_NUMBERS = 1_000_000
+"""The speakers' questions are none of those that are cut."""
+
+
+class Way(Enum):
+    """How a run is ended."""
+
+    GONE = "client gone"
+    CANCEL = "Cancel"
+    DEADLINE = "deadline"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """The runs that are cut at one moment.
+
+    Attributes:
+        request: Makes the request of a number.
+        after: The events of which the first tells that the moment is near.
+        pause: Seconds from there.
+        deadline: What a run is given that its deadline ends then, in seconds.
+    """
+
+    request: Callable[[int], chat_pb2.ChatRequest]
+    after: Collection[str]
+    pause: float
+    deadline: float
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A run that was ended.
+
+    Attributes:
+        run_id: The run; empty where it was refused.
+        seconds: When it was ended, in Unix time.
+    """
+
+    run_id: str
+    seconds: float
+
+
+def endless(text: str) -> chat_pb2.ChatRequest:
+    """A question whose answer goes on for as long as the context lasts, each token as it comes."""
+    request = question(text, all_tools=False)
+    request.sampling.ignore_eos = True
+    request.max_event_delay.FromMilliseconds(0)
+    return request
+
+
+async def cut(client: Client, kind: Kind, number: int, way: Way) -> Cut:
+    """Ask, and end the run in this way."""
+    request = kind.request(number)
+    if way is Way.DEADLINE:
+        return await outlived(client, request, kind.deadline)
+    async with client.chat(request) as events:
+        run_id = await _until(events, kind.after)
+        await asyncio.sleep(kind.pause)
+        return await end(client, events, run_id, way)
+
+
+async def end(client: Client, events: EventStream[chat_pb2.ChatEvent], run_id: str, way: Way) -> Cut:
+    """End a run as its client does."""
+    seconds = time.time()
+    if way is Way.GONE:
+        await events.aclose()
+    else:
+        await client.cancel(run_id)
+        async for _ in events:
+            pass
+    return Cut(run_id, seconds)
+
+
+async def outlived(client: Client, request: chat_pb2.ChatRequest, deadline: float) -> Cut:
+    """Ask with a deadline that comes before the answer's end.
+
+    Raises:
+        ParleyError: The call failed otherwise.
+    """
+    seconds, run_id = time.time() + deadline, ""
+    try:
+        async with client.chat(request, timeout_seconds=deadline) as events:
+            async for event in events:
+                run_id = run_id or event.started.run_id
+    except ParleyError as error:
+        # A run that cannot begin in time is refused, and never held anything.
+        if error.code is not grpc.StatusCode.DEADLINE_EXCEEDED and error.reason != "OVERLOADED":
+            raise
+    return Cut(run_id, seconds)
+
+
+async def _until(events: EventStream[chat_pb2.ChatEvent], kinds: Collection[str]) -> str:
+    """Read up to the first event of these kinds; gives the run."""
+    run_id = ""
+    async for event in events:
+        run_id = run_id or event.started.run_id
+        if event.WhichOneof("event") in kinds:
+            break
+    return run_id
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What a run takes that nobody cuts, in seconds: to its first event, and to its first text."""
+
+    started: float
+    spoken: float
+
+
+async def pace_of(client: Client, request: Callable[[int], chat_pb2.ChatRequest]) -> Pace:
+    """The quickest of some runs."""
+    paces = []
+    for number in range(TIMED_RUNS):
+        began = time.monotonic()
+        async with client.chat(request(-1 - number)) as events:
+            await _until(events, STARTED)
+            started = time.monotonic() - began
+            await _until(events, SPOKEN)
+        paces.append(Pace(started, time.monotonic() - began))
+    return min(paces, key=lambda pace: pace.spoken)
+
+
+@dataclass
+class Speakers:
+    """Streams that speak on beside what is measured.
+
+    Attributes:
+        gaps: Seconds between their texts: the engine's steps, as they come to a client.
+    """
+
+    gaps: list[float] = field(default_factory=list)
+
+    async def speak(self, client: Client, number: int, spoken: asyncio.Event) -> None:
+        """Ask anew whenever the answer is over.
+
+        Raises:
+            CommandError: There was none.
+        """
+        while True:
+            last = 0.0
+            async with client.chat(endless(bench_question(number))) as events:
+                async for event in events:
+                    if event.WhichOneof("event") not in SPOKEN:
+                        continue
+                    now = time.monotonic()
+                    self.gaps += [now - last] if last else []
+                    last = now
+                    spoken.set()
+            if not last:
+                raise CommandError("The model says nothing.", "`parley up` shows why in its logs.")
+
+
+@asynccontextmanager
+async def speaking(client: Client, streams: int) -> AsyncIterator[Speakers]:
+    """So many streams that speak until the block's end.
+
+    Raises:
+        CommandError: One of them says nothing.
+        ParleyError: One of them failed.
+    """
+    speakers, begun = Speakers(), [asyncio.Event() for _ in range(streams)]
+    tasks = [
+        asyncio.create_task(speakers.speak(client, SPEAKER_NUMBERS + number, spoken))
+        for number, spoken in enumerate(begun)
+    ]
+    try:
+        for task, spoken in zip(tasks, begun, strict=True):
+            waiting = asyncio.ensure_future(spoken.wait())
+            await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            waiting.cancel()
+            if task.done():
+                await task
+        yield speakers
+    finally:
+        ended = [task for task in tasks if task.done()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in ended:
+        task.result()

@@ -1,0 +1,177 @@
+"""What `parley bench` measures of a running platform, on a replica whose engine takes its time by script."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from cli import bench_memory, bench_slow_readers
+from cli.bench_cancel import Workload, cancel_figures
+from cli.bench_cancel import figures_of as figures_of_cuts
+from cli.bench_cuts import Speakers, Way
+from cli.bench_spans import turn_ends
+from cli.bench_visits import endless_server
+from cli.figures import Figure
+from parley_client.client import Client
+from services.inference.engine import (
+    Capability,
+    ContentDelta,
+    ModelCard,
+    Prompt,
+    Step,
+    StopReason,
+    ToolCall,
+    Turn,
+    TurnEnd,
+    TurnUsage,
+    no_ceiling,
+)
+from services.inference.seats import Seats
+from services.inference.slow_readers import GIVEN_UP
+from services.rpc.trace_export import tracing
+from tests.conftest import TokenMaker
+from tests.inference.conftest import Identity, InferenceProcess, Replica, ToolsProcess, as_edge, settings_for
+
+STREAMS = 2
+LONG_PROMPT, PREFILL_SECONDS, STEP_SECONDS = 50, 0.5, 0.05
+WAIT_SECONDS = 30.0
+PERMISSIONS = ("inference.chat", "inference.models", "models.*", "tools.list", "tools.execute")
+
+
+class TimedEngine:
+    """Reads a long prompt slowly, then says a text for each step; calls a tool where it is told to.
+
+    A choice more than one makes a step as long as all that lies between it and a reader.
+    """
+
+    def __init__(self, step_seconds: float = STEP_SECONDS) -> None:
+        capabilities = frozenset(Capability)
+        self.card = ModelCard("scripted", context_length=4000, supports_tools=True, capabilities=capabilities)
+        self.running, self.slots = 0, 1000
+        self._step_seconds = step_seconds
+
+    async def render(self, turn: Turn) -> Prompt:
+        return Prompt(sum(len(each.content.split()) for each in turn.messages), native=turn)
+
+    async def generate(
+        self,
+        prompt: Prompt,
+        *,
+        max_output_tokens: int,
+        request_id: str,
+        ceiling: Callable[[], int | None] = no_ceiling,
+        said: Sequence[int] = (),
+    ) -> AsyncGenerator[Step, None]:
+        turn = prompt.native
+        assert isinstance(turn, Turn)
+        text = "word " * (2**13 if turn.sampling.choice_count > 1 else 1)
+        self.running += 1
+        try:
+            if turn.tools:
+                call = ToolCall("call-1", turn.tools[0].name, "{}")
+                yield Step(
+                    (), TurnUsage(prompt.tokens, 1), TurnEnd(StopReason.STOP, (call,)), choice_tokens=1
+                )
+                return
+            await asyncio.sleep(PREFILL_SECONDS if prompt.tokens > LONG_PROMPT else 0)
+            for spent in range(1, max_output_tokens + 1):
+                await asyncio.sleep(self._step_seconds)
+                yield Step((ContentDelta(text),), TurnUsage(prompt.tokens, spent), choice_tokens=spent)
+            usage = TurnUsage(prompt.tokens, max_output_tokens)
+            yield Step((), usage, TurnEnd(StopReason.LENGTH), choice_tokens=max_output_tokens)
+        finally:
+            self.running -= 1
+
+    async def failed(self) -> None:
+        await asyncio.Event().wait()
+
+    async def close(self) -> None:
+        pass
+
+
+class Caller:
+    """One who may do all that a bench does."""
+
+    def __init__(self, tokens: TokenMaker) -> None:
+        self._metadata = tokens.metadata(*PERMISSIONS)
+
+    async def metadata(self) -> Any:
+        return self._metadata
+
+
+@asynccontextmanager
+async def calling(process: InferenceProcess, identity: Identity, tokens: TokenMaker) -> AsyncIterator[Client]:
+    async with Client(as_edge(identity("edge"), process.port), Caller(tokens)) as client:
+        yield client
+
+
+def by_name(figures: list[Figure]) -> dict[str, Figure]:
+    return {figure.name: figure for figure in figures}
+
+
+async def test_runs_are_cut_at_each_moment_in_each_way_and_all_let_go(
+    replica: Replica, identity: Identity, tokens: TokenMaker, tools_process: ToolsProcess
+) -> None:
+    async with turn_ends() as ends, endless_server() as server:
+        tools_process.service.dials = server.url
+        told = settings_for(identity("inference"), otlp_endpoint=ends.endpoint, trace_ratio=1)
+        seats = Seats(STREAMS + 1, max_waiting=100)
+        async with (
+            tracing(told, "inference") as tracer,
+            replica(TimedEngine(), seats=seats, tracer=tracer) as process,
+            calling(process, identity, tokens) as client,
+        ):
+            figures = by_name(await cancel_figures(client, ends, server, Workload(1, STREAMS), "slow"))
+            assert await process.runs.wait_until_empty(WAIT_SECONDS)
+    assert all(f"tool, {way.value}, 1 times: p99" in figures for way in Way)
+    # On a machine that is busy a run may have gone further than was meant: its trace tells.
+    moments = {name.partition(",")[0] for name in figures if " times: " in name}
+    assert moments == {"queue", "prefill", "decode", "tool"}
+
+
+def test_the_limit_is_two_steps_of_the_engine_where_those_are_longer() -> None:
+    times = {("decode", Way.GONE): [1.0, 9.0]}
+    for step, limit in ((0.010, 50), (0.040, 80)):
+        figures = by_name(figures_of_cuts(times, Speakers([step, step])))
+        assert figures["all 2: p99"].target == pytest.approx(limit)
+        assert figures["decode, client gone, 2 times: p99"].value == 9
+
+
+async def test_idle_conversations_are_held_and_those_that_are_lost_are_counted(
+    replica: Replica, identity: Identity, tokens: TokenMaker
+) -> None:
+    workload = bench_memory.Workload(streams=3, seconds=0)
+    async with replica(TimedEngine()) as process, calling(process, identity, tokens) as client:
+        figures = by_name(await bench_memory.memory_figures(client, {"all": os.getpid()}, workload))
+    assert figures["of 3 streams lost in 0 s"].value == 0
+    assert figures["an idle stream in all processes"].target == 60
+    kib = 1024
+    grown = {"edge": 10 * kib, "inference": 90 * kib}
+    figures = by_name(bench_memory.figures_of(workload, {"edge": 0, "inference": 30 * kib}, [grown], alive=2))
+    assert figures["an idle stream in inference"].value == 20
+    assert figures["an idle stream in all processes"].value == pytest.approx(70 / 3)
+    assert figures["of 3 streams lost in 0 s"].value == 1
+
+
+async def test_readers_that_do_not_read_are_given_up_for_a_reason_that_they_learn(
+    replica: Replica, identity: Identity, tokens: TokenMaker
+) -> None:
+    async def given_up() -> int:
+        return int(GIVEN_UP._value.get())
+
+    workload = bench_slow_readers.Workload(streams=1, readers=2, rounds=1, tokens=4)
+    async with (
+        replica(TimedEngine(step_seconds=0.01), reader_seconds=0.2) as process,
+        calling(process, identity, tokens) as client,
+    ):
+        measuring = bench_slow_readers.slow_reader_figures(client, {"all": os.getpid()}, given_up, workload)
+        figures = by_name(await measuring)
+        assert await process.runs.wait_until_empty(WAIT_SECONDS)
+    assert figures["of 2 of them ended otherwise than typed"].value == 0
+    assert figures["1 streams beside 2 readers that do not"].value > 0
+    assert figures["the streams are slower beside those that do not read, times"].value > 0
