@@ -1,4 +1,4 @@
-"""Generates the committed stubs of the clients in other languages, `clients/<language>/gen/`.
+"""Generates the stubs of the clients in other languages, `clients/<language>/gen/`.
 
 Usage: generate_clients.py [--check]
 
@@ -35,15 +35,17 @@ class Language:
         folder: Where its client lies.
         plugins: The programs that make the stubs; they must be installed.
         messages: Messages of Google's that no package of the language brings.
+        committed: Whether the stubs are, and so can differ from the contracts.
     """
 
     folder: Path
     plugins: tuple[Path, ...]
     messages: tuple[str, ...] = ()
+    committed: bool = True
 
     @property
     def stubs(self) -> Path:
-        """Where its stubs are committed."""
+        """Where its stubs lie."""
         return self.folder / "gen"
 
 
@@ -52,7 +54,10 @@ TYPESCRIPT = Language(
     (ROOT / "clients/typescript/node_modules/.bin/protoc-gen-es",),
     ("google/api/httpbody.proto", "google/rpc"),
 )
-LANGUAGES = (TYPESCRIPT,)
+GO = Language(
+    ROOT / "clients/go", (Path("protoc-gen-go"), Path("protoc-gen-go-grpc")), committed=False
+)  # docs/decisions/0266
+LANGUAGES = (TYPESCRIPT, GO)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -65,7 +70,8 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         image = Path(scratch) / "image.binpb"
         compile_image(Path(scratch), image, "google/rpc/error_details.proto")
-        return max(settle(language, image, Path(scratch), check=options.check) for language in LANGUAGES)
+        languages = [language for language in LANGUAGES if language.committed or not options.check]
+        return max(settle(language, image, Path(scratch), check=options.check) for language in languages)
 
 
 def settle(language: Language, image: Path, scratch: Path, *, check: bool) -> int:

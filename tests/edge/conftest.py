@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import pytest_asyncio
 
 from cli.preflight import free_port
 from deploy.envoy.settings import EdgeSettings
+from protos.generate_clients import GO
 from services.rpc.server import RpcServer
 from services.rpc.settings import ServiceSettings
 from services.rpc.tls import TlsFiles
@@ -33,6 +35,8 @@ Identity = Callable[[str], TlsFiles]
 
 # The set-up installs what they need where npm is, and says so where it is not.
 collect_ignore = [] if INSTALLED else ["test_browser.py", "test_node.py"]
+if any(shutil.which(program) is None for program in ("go", *GO.plugins)):
+    collect_ignore.append("test_go.py")  # no set-up installs them (docs/decisions/0266)
 
 
 def edge_settings(files: TlsFiles, folder: Path, **changes: Any) -> EdgeSettings:

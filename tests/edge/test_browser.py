@@ -49,12 +49,12 @@ def static_server(folder: Path, context: ssl.SSLContext | None = None) -> Iterat
         thread.join()
 
 
-@pytest.fixture(scope="module")
-def page_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def page_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of the TypeScript client's example, as a server would have it."""
     folder = tmp_path_factory.mktemp("page")
     shutil.copy(TYPESCRIPT / "examples/page/index.html", folder)
-    bundle("examples/page/page.ts", folder / "page.js")
+    await bundle("examples/page/page.ts", folder / "page.js")
     return folder
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
+
+from tests.edge.program import build
 
 TYPESCRIPT = Path(__file__).parents[2] / "clients/typescript"
 INSTALLED = (TYPESCRIPT / "node_modules").is_dir()
 """The set-up installs what it needs where npm is, and says so where it is not."""
 
 
-def bundle(program: str, target: Path, *options: str) -> None:
+async def bundle(program: str, target: Path, *options: str) -> None:
     """Make one file of JavaScript of a program and all that it imports."""
     command = [TYPESCRIPT / "node_modules/.bin/esbuild", program, "--bundle", "--format=esm", *options]
-    subprocess.run([*command, f"--outfile={target}", "--log-level=warning"], cwd=TYPESCRIPT, check=True)
+    await build([*command, f"--outfile={target}", "--log-level=warning"], TYPESCRIPT)
