@@ -20,16 +20,28 @@ _FOLLOWED = frozenset({"reasoning_delta", "content_delta", "tool_call_delta"})
 
 @dataclass
 class Reasoning:
-    """What the model thought before it spoke. Times are seconds of a steady clock."""
+    """What the model thought before it spoke. Times are seconds of a steady clock.
+
+    Attributes:
+        started_at: When its first word came; None where it was read from what is stored.
+        ended_at: When something else came; None until then.
+    """
 
     text: str
-    started_at: float
+    started_at: float | None
     ended_at: float | None = None
 
 
 @dataclass
 class Saying:
     """A piece of the answer itself."""
+
+    text: str
+
+
+@dataclass
+class Instructions:
+    """What stands above a conversation that did not begin in the page."""
 
     text: str
 
@@ -85,7 +97,7 @@ class Call:
     approval: Approval | None = None
 
 
-Part = Reasoning | Saying | Call
+Part = Reasoning | Saying | Call | Instructions
 
 
 @dataclass
@@ -126,6 +138,7 @@ class Answer:
         finish: Why the run ended; None while it runs.
         stopped: True when the person stopped it.
         error: What went wrong; None when nothing did.
+        not_stored: Why the platform could not add it to its conversation; None where it did or need not.
     """
 
     pace: Pace
@@ -138,6 +151,7 @@ class Answer:
     finish: chat_pb2.FinishReason.ValueType | None = None
     stopped: bool = False
     error: ParleyError | None = None
+    not_stored: ParleyError | None = None
     size: int = 0
 
     @property
@@ -287,6 +301,7 @@ class Answer:
 
     def _finished(self, event: chat_pb2.ChatEvent, at: float) -> None:
         self.finish, self.error = event.finished.reason, _error(event.finished, "error")
+        self.not_stored = _error(event.finished, "conversation_error")
         self._settle(at)
 
 
@@ -294,7 +309,7 @@ def _error(message: chat_pb2.ToolCallResult | chat_pb2.ChatFinished, name: str) 
     """The typed error that an event carries, if it does."""
     if not message.HasField(name):  # type: ignore[arg-type]  # both have an `error`
         return None
-    status: status_pb2.Status = message.error
+    status: status_pb2.Status = getattr(message, name)
     return from_status(status)
 
 

@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from web.administration.export import export_router
+from web.conversations.export import conversations_router
 from web.edge import Edge
 from web.gate import Gate
 from web.login import login_router
@@ -26,6 +27,7 @@ def build_app(edge: Edge, store: SessionStore) -> FastAPI:
     app.include_router(login_router(edge, store))
     app.include_router(password_router(store))
     app.include_router(export_router(store))
+    app.include_router(conversations_router(store))
     mounted: FastAPI = gr.mount_gradio_app(
         app,
         build_page(Seats(store)),

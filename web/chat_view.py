@@ -8,13 +8,16 @@ from typing import Any
 
 from parley.inference.v1 import chat_pb2
 from web.advice import alert
-from web.answer import Answer, Call, Part, Reasoning, Saying
+from web.answer import Answer, Call, Instructions, Part, Reasoning, Saying
 from web.card import CallState, card, outcome, progress, seconds, section
 from web.conversation import Conversation, Turn
 from web.markup import from_json, from_markdown, from_text
 
 ChatMessage = dict[str, Any]
 """A message as `gr.Chatbot` takes it."""
+
+NAMED_CHARACTERS = 60
+"""Characters of a question by which screen readers tell what branches after it."""
 
 _NOTES = {
     chat_pb2.FINISH_REASON_LENGTH: "Cut short: the answer reached its length limit.",
@@ -39,15 +42,38 @@ _OUTCOMES = {
 
 def conversation_messages(conversation: Conversation) -> list[ChatMessage]:
     """Everything that was asked and answered, oldest first."""
-    return [message for turn in conversation.turns for message in turn_messages(turn)]
+    shown = list(_earlier(conversation.earlier))
+    for number, turn in enumerate(conversation.turns):
+        shown.extend(turn_messages(turn))
+        if conversation.stored and turn.answer.parts and not turn.answer.running:
+            shown.append(_message("assistant", _branch(number, turn)))
+    return shown
 
 
 def turn_messages(turn: Turn) -> Iterator[ChatMessage]:
     """A question and its answer so far."""
-    yield _message("user", from_text(turn.question))
+    if turn.question:
+        yield _message("user", from_text(turn.question))
     for part in turn.answer.parts:
         yield _part(part)
     yield from _ending(turn.answer)
+
+
+def _earlier(count: int) -> Iterator[ChatMessage]:
+    """That more was said than is shown."""
+    if count:
+        questions = "question is" if count == 1 else "questions are"
+        note = f"{count:,} earlier {questions} not shown. Export the conversation to read everything."
+        yield _message("assistant", f'<p class="p-note">{note}</p>')
+
+
+def _branch(number: int, turn: Turn) -> str:
+    """The way to go on otherwise from here. Gradio leaves no attribute but the class, which says where."""
+    words = escape(" ".join(turn.question.split())[:NAMED_CHARACTERS])
+    return (
+        f'<button type="button" class="p-branch p-turn-{number}">Branch from here'
+        f'<span class="a-unseen"> after: {words}</span></button>'
+    )
 
 
 def _part(part: Part) -> ChatMessage:
@@ -55,7 +81,14 @@ def _part(part: Part) -> ChatMessage:
         return _reasoning(part)
     if isinstance(part, Saying):
         return _message("assistant", from_markdown(part.text))
-    return _message("assistant", _card(part))
+    return _message("assistant", _card(part) if isinstance(part, Call) else _instructions(part))
+
+
+def _instructions(part: Instructions) -> str:
+    return (
+        '<details class="p-tool"><summary><span class="p-label">Instructions</span></summary>'
+        f'<div class="p-section">{from_text(part.text)}</div></details>'
+    )
 
 
 def _message(role: str, html: str) -> ChatMessage:
@@ -64,7 +97,9 @@ def _message(role: str, html: str) -> ChatMessage:
 
 def _reasoning(part: Reasoning) -> ChatMessage:
     """Reasoning, folded away under the time it took."""
-    if part.ended_at is None:
+    if part.started_at is None:
+        title = "Thought"
+    elif part.ended_at is None:
         title = "Thinking…"
     else:
         title = f"Thought for {seconds(part.ended_at - part.started_at)}"
@@ -104,6 +139,8 @@ def _ending(answer: Answer) -> Iterator[ChatMessage]:
         yield _message(
             "assistant", '<div class="p-waiting" role="status"><span>Waiting for the model</span></div>'
         )
+    if answer.not_stored is not None:
+        yield _message("assistant", f'<p class="p-note">This was not stored.</p>{alert(answer.not_stored)}')
     if answer.error is not None:
         yield _message("assistant", alert(answer.error))
         return

@@ -12,8 +12,8 @@ from parley.inference.v1 import chat_pb2, message_pb2
 from web.answer import Answer, Call, Part, Saying
 
 MAX_TURNS = 200
-"""Questions that a conversation may hold. The contract takes 4,096 messages, and one answer
-with tools is a handful of them."""
+"""Questions that a conversation may hold which the platform does not store, and that the page shows of
+one which it does. The contract takes 4,096 messages, and one answer with tools is a handful of them."""
 
 MAX_QUESTION_CHARACTERS = 32_768
 TITLE_CHARACTERS = 48
@@ -24,44 +24,82 @@ UNTITLED = "New conversation"
 
 @dataclass
 class Turn:
-    """A question and its answer."""
+    """A question and its answer.
+
+    Attributes:
+        question: What was asked; empty for what was said before anything was.
+        message_id: The last message of it that the platform stores; empty where the page does not know.
+    """
 
     question: str
     answer: Answer
+    message_id: str = ""
 
 
 @dataclass
 class Conversation:
-    """Turns under one title, which the first question gives."""
+    """Turns under one title, which the first question gives unless somebody did.
+
+    Attributes:
+        id: A ULID, which is also its name at the platform.
+        stored: Whether the platform keeps it; else it lives as long as its login.
+        at_platform: Whether the platform has it already.
+        name: The title that it was given; empty where nobody did.
+        earlier: How many turns it has before those that the page shows.
+    """
 
     id: str
     turns: list[Turn] = field(default_factory=list)
+    stored: bool = False
+    at_platform: bool = False
+    name: str = ""
+    earlier: int = 0
 
     @property
     def title(self) -> str:
-        """The first question, shortened."""
-        if not self.turns:
-            return UNTITLED
+        """What people call it; else the first question, shortened."""
+        if self.name or not self.turns:
+            return self.name or UNTITLED
         line = " ".join(self.turns[0].question.split())
         return line if len(line) <= TITLE_CHARACTERS else line[: TITLE_CHARACTERS - 1].rstrip() + "…"
 
     @property
+    def is_new(self) -> bool:
+        """Whether nothing was asked in it, here or elsewhere."""
+        return not self.turns and not self.at_platform
+
+    @property
+    def newest(self) -> Answer | None:
+        """The answer that was given, or is being given, last."""
+        return self.turns[-1].answer if self.turns else None
+
+    @property
     def full(self) -> bool:
-        """Whether it takes no more questions."""
-        return len(self.turns) >= MAX_TURNS
+        """Whether it takes no more questions. Of one that it stores the platform says so itself."""
+        return not self.stored and len(self.turns) >= MAX_TURNS
+
+    def ask(self, question: str, answer: Answer) -> None:
+        """Add a question that is about to be answered."""
+        self.turns.append(Turn(question, answer))
+        if self.stored:
+            self.earlier += len(self.turns[:-MAX_TURNS])
+            del self.turns[:-MAX_TURNS]
 
     def request(self, model: str) -> chat_pb2.ChatRequest:
-        """What asks the last question, with everything before it and all of the person's tools.
+        """What asks the last question, with all of the person's tools.
 
-        The person is asked about calls of dangerous ones.
+        The person is asked about calls of dangerous ones. What was said before
+        goes along, unless the platform stores it.
         """
-        messages = [message for turn in self.turns for message in _told(turn)]
+        told = self.turns[-1:] if self.stored else self.turns
         return chat_pb2.ChatRequest(
             model=model,
-            messages=messages,
+            messages=[message for turn in told for message in _told(turn)],
             server_tools=chat_pb2.ServerTools(all=True),
             approvals=chat_pb2.ApprovalOptions(policy=chat_pb2.APPROVAL_POLICY_ASK),
             resume_window=duration_pb2.Duration(seconds=RESUME_SECONDS),
+            conversation_id=self.id if self.stored else "",
+            continue_conversation=self.stored,
         )
 
 

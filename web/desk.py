@@ -9,7 +9,6 @@ from typing import Any
 
 import gradio as gr
 
-from parley.inference.v1 import model_pb2
 from parley_client.client import Client
 from parley_client.errors import ParleyError
 from web.administration.fields import Fields
@@ -18,7 +17,8 @@ from web.answer import Answer, Pace
 from web.approval_view import approvals
 from web.catalogue_view import catalogue
 from web.chat_view import conversation_messages
-from web.conversation import MAX_QUESTION_CHARACTERS, Conversation, Turn
+from web.conversation import MAX_QUESTION_CHARACTERS, Conversation
+from web.conversations.desk import ConversationsDesk
 from web.feedback_view import feedback
 from web.run import Run
 from web.seats import Seat, Seats
@@ -34,38 +34,39 @@ _THUMBS = {"up": True, "down": False}
 
 
 class Desk:
-    """The handlers of the page."""
+    """The handlers of the chat."""
 
-    def __init__(self, seats: Seats, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """Serve those who sit there; `clock` gives seconds of a steady clock."""
+    def __init__(
+        self, seats: Seats, conversations: ConversationsDesk, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Serve those who sit there, beside their conversations; `clock` gives seconds of a steady clock."""
         self._seats = seats
+        self._conversations = conversations
         self._clock = clock
 
     async def open(self, request: gr.Request) -> tuple[Update, ...]:
-        """Fill a page that was just loaded: chat, history, models, status, catalogue, account, approvals."""
+        """Fill a page that was just loaded: chat, models, status, catalogue, account, approvals."""
         seat = await self._seats.seat(request)
-        session = seat.session
-        conversation = session.conversation(seat.tab.viewing or None)
-        seat.tab.viewing = conversation.id
+        session, conversation = seat.session, seat.showing()
         trouble = await _learn_models(session)
         await self._seats.let_go(session, trouble)
-        model = _default_model(session)
+        model = session.default_model
         return (
             conversation_messages(conversation),
-            _history(session, conversation),
             gr.Dropdown(choices=list(session.models), value=model),
             _status(session, model, conversation) if trouble is None else alert(trouble),
             await _catalogue(session.client),
             escape(session.username),
-            _feedback(conversation),
+            feedback(conversation.newest),
         )
 
     async def ask(
         self, question: str, model: str | None, request: gr.Request
     ) -> AsyncIterator[tuple[Update, ...]]:
-        """Ask in the conversation that the tab shows; gives chat, composer, history, status and approvals."""
+        """Ask in the conversation that the tab shows; gives chat, composer, side, status and approvals."""
         seat = await self._seats.seat(request)
-        conversation = seat.session.conversation(seat.tab.viewing or None)
+        await self._conversations.meet(seat)
+        conversation = seat.showing()
         refusal = _refusal(question, seat.session, conversation)
         if refusal:
             if question.strip():
@@ -77,7 +78,7 @@ class Desk:
             yield (
                 conversation_messages(conversation),
                 _composer(busy=True),
-                _history(seat.session, conversation),
+                self._conversations.picture(seat),
                 gr.skip(),
                 "",
             )
@@ -101,22 +102,31 @@ class Desk:
 
     def _start(self, seat: Seat, conversation: Conversation, question: str, model: str | None) -> Run[Answer]:
         """Put the question into the conversation and begin its answer."""
-        answer = Answer(Pace(asked_at=self._clock()))
-        conversation.turns.append(Turn(question.strip(), answer))
-        stream = seat.session.client.chat(conversation.request(model or ""))
-        seat.tab.viewing = conversation.id
-        seat.tab.run = Run(conversation.id, answer, stream, clock=self._clock)
+        answer, client = Answer(Pace(asked_at=self._clock())), seat.session.client
+        conversation.ask(question.strip(), answer)
+
+        async def make() -> None:
+            """Have the conversation at the platform before anything is said in it."""
+            if conversation.stored and not conversation.at_platform:
+                await client.conversations.create(conversation_id=conversation.id)
+                conversation.at_platform = True
+
+        stream = client.chat(conversation.request(model or ""))
+        seat.tab.run = Run(conversation.id, answer, stream, before=make, clock=self._clock)
         return seat.tab.run
 
     async def _ended(self, seat: Seat, conversation: Conversation, model: str | None) -> tuple[Update, ...]:
         """The last picture of an answer, and the composer ready again."""
-        error = conversation.turns[-1].answer.error if conversation.turns else None
+        error = conversation.newest.error if conversation.newest is not None else None
         if error is not None:
             await self._seats.let_go(seat.session, error)
             await _learn_models(seat.session)
+        side = await self._conversations.refreshed(seat)
+        if seat.tab.viewing != conversation.id:
+            return gr.skip(), _composer(busy=False), side, gr.skip(), gr.skip()
         status = _status(seat.session, model, conversation)
-        asked = _feedback(conversation) if seat.tab.viewing == conversation.id else gr.skip()
-        return _shown(seat, conversation), _composer(busy=False), gr.skip(), status, asked
+        asked = feedback(conversation.newest)
+        return conversation_messages(conversation), _composer(busy=False), side, status, asked
 
     async def stop(self, request: gr.Request) -> None:
         """End the answer that the tab is being given."""
@@ -139,8 +149,7 @@ class Desk:
 
     async def _rate(self, seat: Seat, run_id: str, *, good: bool) -> Update:
         """Say what the person thinks of the newest answer on show."""
-        conversation = seat.session.conversation(seat.tab.viewing or None)
-        answer = conversation.turns[-1].answer if conversation.turns else None
+        answer = seat.showing().newest
         if answer is None or answer.run_id != run_id or answer.running:
             return gr.skip()
         try:
@@ -165,42 +174,10 @@ class Desk:
             run.changed()
             await self._seats.let_go(seat.session, error)
 
-    async def begin(self, model: str | None, request: gr.Request) -> tuple[Update, ...]:
-        """Show a new conversation; gives chat, history, status and approvals."""
-        seat = await self._seats.seat(request)
-        return await self._show(seat, seat.session.begin(), model)
-
-    async def choose(
-        self, conversation_id: str | None, model: str | None, request: gr.Request
-    ) -> tuple[Update, ...]:
-        """Show another conversation; gives chat, history, status and approvals."""
-        seat = await self._seats.seat(request)
-        return await self._show(seat, seat.session.conversation(conversation_id), model)
-
-    async def clear(self, model: str | None, request: gr.Request) -> tuple[Update, ...]:
-        """Forget what the conversation on show holds; gives chat, history, status and approvals."""
-        seat = await self._seats.seat(request)
-        conversation = seat.session.conversation(seat.tab.viewing or None)
-        await _stop_all(seat.session, conversation)
-        conversation.turns.clear()
-        return await self._show(seat, conversation, model)
-
-    async def _show(self, seat: Seat, conversation: Conversation, model: str | None) -> tuple[Update, ...]:
-        """Turn a tab to a conversation. Leaving one ends the answer that it is being given."""
-        left, seat.tab.viewing = seat.tab.viewing, conversation.id
-        if seat.tab.run is not None and left != conversation.id:
-            await seat.tab.run.stop()
-        return (
-            conversation_messages(conversation),
-            _history(seat.session, conversation),
-            _status(seat.session, model, conversation),
-            _feedback(conversation),
-        )
-
     async def tell_status(self, model: str | None, request: gr.Request) -> Update:
         """The status line for another choice of model."""
         seat = await self._seats.seat(request)
-        return _status(seat.session, model, seat.session.conversation(seat.tab.viewing or None))
+        return _status(seat.session, model, seat.showing())
 
 
 async def _learn_models(session: Session) -> ParleyError | None:
@@ -219,13 +196,6 @@ async def _catalogue(client: Client) -> str:
         return alert(error)
 
 
-async def _stop_all(session: Session, conversation: Conversation) -> None:
-    """End every answer in a conversation, whichever tab it is for."""
-    for tab in session.tabs.values():
-        if tab.run is not None and tab.run.about == conversation.id:
-            await tab.run.stop()
-
-
 def _refusal(question: str, session: Session, conversation: Conversation) -> str:
     """Why a question cannot be asked now; empty when it can."""
     if not question.strip():
@@ -239,28 +209,8 @@ def _refusal(question: str, session: Session, conversation: Conversation) -> str
     return ""
 
 
-def _default_model(session: Session) -> str | None:
-    names = [name for name, model in session.models.items() if model.is_default]
-    return next(iter([*names, *session.models]), None)
-
-
 def _status(session: Session, model: str | None, conversation: Conversation) -> str:
-    # A question that is quicker than the choice of models is answered by the default.
-    known: model_pb2.Model | None = session.models.get(model or _default_model(session) or "")
-    return status_line(known, conversation.turns[-1].answer if conversation.turns else None)
-
-
-def _feedback(conversation: Conversation) -> str:
-    """Thumbs for the newest answer, where a variant gave it."""
-    return feedback(conversation.turns[-1].answer if conversation.turns else None)
-
-
-def _history(session: Session, shown: Conversation) -> Update:
-    """The list of conversations, newest first."""
-    choices = [
-        (conversation.title, conversation.id) for conversation in reversed(session.conversations.values())
-    ]
-    return gr.Radio(choices=choices, value=shown.id)
+    return status_line(session.model(model), conversation.newest)
 
 
 def _composer(*, busy: bool) -> Update:

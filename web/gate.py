@@ -31,6 +31,7 @@ MAX_BODY_BYTES = 2**20
 LOGIN_PATH = "/login"
 PASSWORD_PATH = "/password"  # noqa: S105  # where it is changed
 USAGE_PATH = "/usage.csv"
+CONVERSATIONS_PATHS = ("/conversations.jsonl", "/conversations.md")
 _OPEN = frozenset({LOGIN_PATH, "/healthz"})
 _EXACT = frozenset(
     {
@@ -40,6 +41,7 @@ _EXACT = frozenset(
         ("GET", "/theme.css"),
         ("GET", "/favicon.ico"),
         ("GET", USAGE_PATH),
+        *(("GET", path) for path in CONVERSATIONS_PATHS),
         ("GET", PASSWORD_PATH),
         ("POST", PASSWORD_PATH),
         ("POST", "/logout"),

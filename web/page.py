@@ -12,6 +12,7 @@ import gradio as gr
 from web.administration.desk import AdministrationDesk
 from web.administration.layout import build_rooms, room_html
 from web.conversation import MAX_QUESTION_CHARACTERS
+from web.conversations.desk import ConversationsDesk
 from web.desk import Desk
 from web.playground.desk import PlaygroundDesk
 from web.playground.layout import build_playground
@@ -41,7 +42,7 @@ class Controls:
 
     chat: gr.Chatbot
     composer: gr.Textbox
-    history: gr.Radio
+    conversations: gr.HTML
     model: gr.Dropdown
     begin: gr.Button
     clear: gr.Button
@@ -64,11 +65,13 @@ def build_page(seats: Seats) -> gr.Blocks:
                 gr.HTML('<h1 class="p-title">What the model may use for you</h1>')
                 catalogue = gr.HTML(elem_id="catalogue", apply_default_css=False)
             administration = AdministrationDesk(seats)
+            conversations = ConversationsDesk(seats, administration)
             playground = build_playground(PlaygroundDesk(seats, administration))
             tabs = build_rooms(administration, playground)
-        controls, desk = Controls(**side, **main, catalogue=catalogue), Desk(seats)
-        _load(page, controls, tabs, desk, administration)
+        controls, desk = Controls(**side, **main, catalogue=catalogue), Desk(seats, conversations)
+        _load(page, controls, tabs, desk, conversations, administration)
         _connect(controls, desk)
+        _connect_side(controls, conversations)
         page.unload(seats.leave)
     page.queue(default_concurrency_limit=None, max_size=1024, api_open=False)
     return page
@@ -78,9 +81,9 @@ def _side() -> dict[str, Any]:
     """The column of conversations."""
     gr.HTML('<div class="p-brand">Parley</div>', apply_default_css=False)
     begin = gr.Button("New conversation", elem_id="begin", size="md")
-    history = gr.Radio([], label="Conversations", elem_id="history", interactive=True)
+    conversations = room_html("conversations", classes=None)
     account = gr.HTML(html_template=_account_template(), elem_id="account", apply_default_css=False)
-    return {"begin": begin, "history": history, "account": account}
+    return {"begin": begin, "conversations": conversations, "account": account}
 
 
 def _account_template() -> str:
@@ -142,7 +145,12 @@ def _chat() -> dict[str, Any]:
 
 
 def _load(
-    page: gr.Blocks, on: Controls, tabs: list[gr.Tab], desk: Desk, administration: AdministrationDesk
+    page: gr.Blocks,
+    on: Controls,
+    tabs: list[gr.Tab],
+    desk: Desk,
+    conversations: ConversationsDesk,
+    administration: AdministrationDesk,
 ) -> None:
     """Fill a page that was just loaded, by one event.
 
@@ -150,24 +158,36 @@ def _load(
     to one of them for as long as anybody looked.
     """
 
-    async def fill(request: gr.Request) -> tuple[Any, ...]:
-        shown, seen = await asyncio.gather(desk.open(request), administration.open(request))
-        return (*shown, *seen)
+    async def known(request: gr.Request) -> tuple[Any, ...]:
+        """What depends on who the person is."""
+        seen = await administration.open(request)
+        return (*await conversations.open(request), *seen)
 
-    filled = [on.chat, on.history, on.model, on.status, on.catalogue, on.account, on.approvals]
-    page.load(fill, None, [*filled, *tabs], show_progress="hidden", api_visibility="private")
+    async def fill(request: gr.Request) -> tuple[Any, ...]:
+        shown, theirs = await asyncio.gather(desk.open(request), known(request))
+        return (*shown, *theirs)
+
+    filled = [on.chat, on.model, on.status, on.catalogue, on.account, on.approvals, on.conversations]
+    page.load(fill, None, [*filled, on.clear, *tabs], show_progress="hidden", api_visibility="private")
+
+
+_QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+"""Of every event: none of them is an API of its own."""
 
 
 def _connect(on: Controls, desk: Desk) -> None:
-    """Tie controls to handlers. None of them is an API of its own."""
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    shown = [on.chat, on.history, on.status, on.approvals]
-    answered = [on.chat, on.composer, on.history, on.status, on.approvals]
-    on.composer.submit(desk.ask, [on.composer, on.model], answered, **quiet)
-    on.composer.stop(desk.stop, None, None, queue=False, **quiet)
-    on.chat.example_select(desk.ask_example, [on.model], answered, **quiet)
-    on.approvals.submit(desk.decide, None, [on.approvals], trigger_mode="multiple", **quiet)
-    on.begin.click(desk.begin, [on.model], shown, **quiet)
-    on.history.input(desk.choose, [on.history, on.model], shown, **quiet)
-    on.clear.click(desk.clear, [on.model], shown, **quiet)
-    on.model.input(desk.tell_status, [on.model], [on.status], **quiet)
+    """Tie the controls of the chat to their handlers."""
+    answered = [on.chat, on.composer, on.conversations, on.status, on.approvals]
+    on.composer.submit(desk.ask, [on.composer, on.model], answered, **_QUIET)
+    on.composer.stop(desk.stop, None, None, queue=False, **_QUIET)
+    on.chat.example_select(desk.ask_example, [on.model], answered, **_QUIET)
+    on.approvals.submit(desk.decide, None, [on.approvals], trigger_mode="multiple", **_QUIET)
+    on.model.input(desk.tell_status, [on.model], [on.status], **_QUIET)
+
+
+def _connect_side(on: Controls, desk: ConversationsDesk) -> None:
+    """Tie the conversations, and what begins and clears them, to their handlers."""
+    turned = [on.chat, on.conversations, on.status, on.approvals, on.clear]
+    on.begin.click(desk.begin, [on.model], turned, **_QUIET)
+    on.clear.click(desk.clear, [on.model], turned, **_QUIET)
+    on.conversations.submit(desk.act, [on.model], turned, **_QUIET)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Generic, Protocol, TypeVar
 
 import grpc
@@ -41,6 +41,10 @@ class Growing(Protocol):
 Answered = TypeVar("Answered", bound=Growing)
 
 
+async def nothing() -> None:
+    """Nothing has to be done before."""
+
+
 class Run(Generic[Answered]):
     """Reads a stream of events into an answer until it ends or is stopped.
 
@@ -54,6 +58,7 @@ class Run(Generic[Answered]):
         answer: Answered,
         stream: EventStream[Any],
         *,
+        before: Callable[[], Awaitable[None]] = nothing,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Start reading.
@@ -62,17 +67,20 @@ class Run(Generic[Answered]):
             about: The conversation that the answer belongs to, or the tool that was called.
             answer: Where the events go.
             stream: Closed by this run, whatever happens.
+            before: Awaited before the stream is opened; what it fails with, the answer does.
             clock: Seconds of a steady clock.
         """
         self.about = about
         self.answer = answer
         self._stream = stream
+        self._before = before
         self._clock = clock
         self._changed = asyncio.Event()
         self._reader = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
         try:
+            await self._before()
             async with self._stream as events:
                 async for event in events:
                     self.answer.apply(event, self._clock())

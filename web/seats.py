@@ -8,6 +8,7 @@ import gradio as gr
 
 from parley_client.errors import ParleyError
 from web.advice import advise
+from web.conversation import Conversation
 from web.gate import session_of
 from web.session import Session, SessionStore, Tab
 
@@ -20,6 +21,12 @@ class Seat:
 
     session: Session
     tab: Tab
+
+    def showing(self) -> Conversation:
+        """The conversation that the tab shows; from now on the newest, where it showed none."""
+        conversation = self.session.conversation(self.tab.viewing or None)
+        self.tab.viewing = conversation.id
+        return conversation
 
 
 class Seats:

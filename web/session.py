@@ -8,6 +8,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from ulid import ULID
+
 from parley.inference.v1 import model_pb2
 from parley_client.client import Client
 from web.administration.room import Room
@@ -45,6 +47,12 @@ class Tab:
     visitor: Visitor | None = None
     rooms: dict[str, Room] = field(default_factory=dict)
 
+    async def turn_to(self, conversation_id: str) -> None:
+        """Show another conversation. Leaving one ends the answer that it is being given."""
+        left, self.viewing = self.viewing, conversation_id
+        if self.run is not None and left != conversation_id:
+            await self.run.stop()
+
     async def stop(self) -> None:
         """End what it is being given."""
         for run in (self.run, self.trial):
@@ -57,6 +65,10 @@ class Session:
     """A login: its tokens (inside the client), its conversations, its open tabs.
 
     Its repr is left out on purpose: its id is a secret.
+
+    Attributes:
+        stores: Whether the platform is to keep conversations that begin now; None until somebody says.
+        conversations: Those that are stored nowhere else, and those that tabs show.
     """
 
     id: str
@@ -65,13 +77,21 @@ class Session:
     used_at: float
     whereabouts: Whereabouts = field(default_factory=Whereabouts)
     models: dict[str, model_pb2.Model] = field(default_factory=dict)
+    stores: bool | None = None
     conversations: OrderedDict[str, Conversation] = field(default_factory=OrderedDict)
     tabs: OrderedDict[str, Tab] = field(default_factory=OrderedDict)
 
     def begin(self) -> Conversation:
         """A new, empty conversation; one that is empty already is taken again."""
-        empty = next((c for c in reversed(self.conversations.values()) if not c.turns), None)
-        conversation = empty or Conversation(secrets.token_hex(8))
+        empty = next((c for c in reversed(self.conversations.values()) if c.is_new), None)
+        return self.keep(empty or Conversation(str(ULID()), stored=bool(self.stores)))
+
+    def keep(self, conversation: Conversation) -> Conversation:
+        """Know a conversation; the platform's that no tab shows are let go, since it can give them again."""
+        shown = {tab.viewing for tab in self.tabs.values()}
+        for known in list(self.conversations.values()):
+            if known.at_platform and known.id not in shown:
+                del self.conversations[known.id]
         self.conversations[conversation.id] = conversation
         self.conversations.move_to_end(conversation.id)
         while len(self.conversations) > MAX_CONVERSATIONS:
@@ -84,10 +104,33 @@ class Session:
         newest = next(reversed(self.conversations.values()), None)
         return known or newest or self.begin()
 
+    def store(self, stores: bool) -> None:
+        """Choose whether the platform keeps conversations that begin from now on."""
+        self.stores = stores
+        for conversation in self.conversations.values():
+            if conversation.is_new:
+                conversation.stored = stores
+
     def answering(self, conversation_id: str) -> bool:
         """Whether any tab is being given an answer in this conversation."""
         runs = (tab.run for tab in self.tabs.values())
         return any(run and run.answer.running and run.about == conversation_id for run in runs)
+
+    async def stop_answering(self, conversation_id: str) -> None:
+        """End every answer in a conversation, whichever tab it is for."""
+        for tab in self.tabs.values():
+            if tab.run is not None and tab.run.about == conversation_id:
+                await tab.run.stop()
+
+    def model(self, name: str | None) -> model_pb2.Model | None:
+        """A model by name; the default where none is chosen, or the choice is slower than the question."""
+        return self.models.get(name or self.default_model or "")
+
+    @property
+    def default_model(self) -> str | None:
+        """The name of the model that answers where none is chosen."""
+        names = [name for name, model in self.models.items() if model.is_default]
+        return next(iter([*names, *self.models]), None)
 
     async def stop(self) -> None:
         """End every answer and every call of a tool."""

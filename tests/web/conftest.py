@@ -17,7 +17,11 @@ from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
 from deploy.certificates import CertificateAuthority
 from parley_client.channel import open_channel
+from services.inference.conversations.library import ConversationLibrary
+from services.inference.conversations.schema import migrate
 from services.rpc.tls import TlsFiles
+from services.sql.database import Database, parse_url
+from tests.postgresql import sqlite_url
 from tests.web.scripted_edge import PASSWORD, ScriptedEdge, serve
 from tests.web.scripts import MODELS, SCRIPTS, TOOL_SCRIPTS, TOOLS
 from web.app import build_app
@@ -71,11 +75,27 @@ class Chromium:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def stand(authority: CertificateAuthority, identity: Callable[[str], TlsFiles]) -> AsyncIterator[Stand]:
+async def library(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ConversationLibrary]:
+    """Where the scripted edge keeps conversations."""
+    url = parse_url(sqlite_url(tmp_path_factory.mktemp("conversations") / "conversations.db"))
+    await migrate(url)
+    database = Database(url)
+    yield ConversationLibrary(database)
+    await database.close()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def stand(
+    authority: CertificateAuthority, identity: Callable[[str], TlsFiles], library: ConversationLibrary
+) -> AsyncIterator[Stand]:
     """One page's server for all browser tests: it takes seconds to build."""
     os.environ.update(GRADIO_ENVIRONMENT)
     scripted = ScriptedEdge(
-        scripts=dict(SCRIPTS), tool_scripts=dict(TOOL_SCRIPTS), models=MODELS, tools=TOOLS
+        scripts=dict(SCRIPTS),
+        tool_scripts=dict(TOOL_SCRIPTS),
+        models=MODELS,
+        tools=TOOLS,
+        library=library,
     )
     server, address = await serve(scripted, identity("edge"))
     edge = Edge(open_channel(address, authority=identity("edge").authority))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import grpc
@@ -17,6 +17,7 @@ from parley.auth.v1 import session_service_pb2, session_service_pb2_grpc
 from parley.inference.v1 import (
     answer_pb2,
     chat_pb2,
+    conversation_service_pb2_grpc,
     inference_service_pb2,
     inference_service_pb2_grpc,
     message_pb2,
@@ -25,6 +26,14 @@ from parley.inference.v1 import (
     rollout_service_pb2_grpc,
 )
 from parley.tools.v1 import execution_pb2, tool_pb2, tool_service_pb2, tool_service_pb2_grpc
+from parley_client.transcript import Transcript
+from services.inference.conversations.library import ConversationLibrary
+from services.inference.conversations.messages import NewMessage
+from services.inference.conversations.servicer import ConversationServicer
+from services.inference.runs import Owner
+from services.rpc.call import Call, enter_call
+from services.rpc.pages import PageTokens
+from services.rpc.principal import Principal
 from services.rpc.tls import TlsFiles
 from tests.web.scripted_auth import ScriptedAuth, who_is
 from tests.web.scripted_rollouts import ScriptedRollouts
@@ -34,6 +43,8 @@ Script = Callable[["ScriptedEdge"], AsyncIterator[dict[str, Any]]]
 as those of a ToolEvent. A status in place of an event ends the call so."""
 
 RUN_ID = "01J00000000000000000000000"
+OWNER = Owner("tenant-1", "user-1")
+"""Whose the stored conversations are, whoever logs in."""
 PASSWORD = "correct horse"  # of a server that lives in this test
 
 
@@ -69,6 +80,7 @@ class ScriptedEdge(
         stated: Where the person is, as the last call said.
         one_time: Whether the password is a one-time password.
         auth: The services of the administration.
+        library: Keeps conversations, where any are stored.
     """
 
     scripts: dict[str, Script] = field(default_factory=dict)
@@ -89,6 +101,7 @@ class ScriptedEdge(
     stated: str = ""
     one_time: bool = False
     auth: ScriptedAuth = field(default_factory=ScriptedAuth)
+    library: ConversationLibrary | None = None
 
     async def Chat(
         self, request: chat_pb2.ChatRequest, context: grpc.aio.ServicerContext
@@ -96,14 +109,24 @@ class ScriptedEdge(
         await self._check(context)
         self.requests.append(request)
         question = request.messages[-1].content[0].text
-        sequence = 0
+        sequence, said = 0, Transcript()
         try:
-            async for event in self.scripts[question](self):
+            async for fields in self.scripts[question](self):
                 sequence += 1
-                yield chat_pb2.ChatResponse(event=chat_pb2.ChatEvent(sequence=sequence, **event))
+                event = chat_pb2.ChatEvent(sequence=sequence, **fields)
+                said.add(event)
+                if event.HasField("finished") and request.continue_conversation:
+                    await self._store(request, said)
+                yield chat_pb2.ChatResponse(event=event)
         except asyncio.CancelledError:
             self.cancelled.put_nowait(question)
             raise
+
+    async def _store(self, request: chat_pb2.ChatRequest, said: Transcript) -> None:
+        assert self.library is not None
+        spoken = [NewMessage(message, RUN_ID, "parley-demo") for message in said.messages]
+        messages = [*map(NewMessage, request.messages), *spoken]
+        await self.library.append(OWNER, request.conversation_id, messages, "")
 
     async def DecideApproval(
         self, request: inference_service_pb2.DecideApprovalRequest, context: grpc.aio.ServicerContext
@@ -228,9 +251,25 @@ class Rollouts(ScriptedRollouts):
         return rollout_service_pb2.GiveFeedbackResponse()
 
 
+class AsOwner(grpc.aio.ServerInterceptor):
+    """Makes every call one of the same person's."""
+
+    async def intercept_service(self, continuation: Any, details: grpc.HandlerCallDetails) -> Any:
+        now = datetime.now(UTC)
+        principal = Principal(
+            OWNER.user_id, "ada", OWNER.tenant_id, (), frozenset({"*"}), "session-1", "", RUN_ID, now, ""
+        )
+        enter_call(Call("request-1", details.method, principal=principal))
+        return await continuation(details)
+
+
 async def serve(edge: ScriptedEdge, files: TlsFiles) -> tuple[grpc.aio.Server, str]:
     """Start it; gives the server and its address."""
-    server = grpc.aio.server()
+    server = grpc.aio.server(interceptors=[AsOwner()])
+    if edge.library is not None:
+        conversation_service_pb2_grpc.add_ConversationServiceServicer_to_server(
+            ConversationServicer(edge.library, PageTokens()), server
+        )
     inference_service_pb2_grpc.add_InferenceServiceServicer_to_server(edge, server)
     rollout_service_pb2_grpc.add_RolloutServiceServicer_to_server(Rollouts(edge), server)
     tool_service_pb2_grpc.add_ToolServiceServicer_to_server(edge, server)

@@ -75,6 +75,27 @@ def test_a_turn_without_an_answer_is_left_out() -> None:
     assert [message.content[0].text for message in told(Turn("Go", failed), asked("Again"))] == ["Again"]
 
 
+def test_the_platform_puts_what_it_stores_before_the_question_itself() -> None:
+    conversation = Conversation("c", [Turn("Go", answer_of(said("Yes."), finished()))], stored=True)
+    conversation.ask("And?", Answer(Pace(asked_at=0)))
+    request = conversation.request("m")
+    assert [message.content[0].text for message in request.messages] == ["And?"]
+    assert (request.conversation_id, request.continue_conversation) == ("c", True)
+    plain = Conversation("c", conversation.turns).request("m")
+    assert (len(plain.messages), plain.conversation_id, plain.continue_conversation) == (3, "", False)
+
+
+def test_of_a_long_stored_one_the_newest_turns_are_shown() -> None:
+    conversation = Conversation("c", [asked("x")] * MAX_TURNS, stored=True)
+    assert not conversation.full
+    conversation.ask("y", Answer(Pace(asked_at=0)))
+    assert (len(conversation.turns), conversation.earlier) == (MAX_TURNS, 1)
+
+
+def test_a_name_stands_in_place_of_the_first_question() -> None:
+    assert Conversation("c", [asked("What?")], name="Rome").title == "Rome"
+
+
 def test_a_conversation_gets_full() -> None:
     conversation = Conversation("c", [asked("x")] * (MAX_TURNS - 1))
     assert not conversation.full

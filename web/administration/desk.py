@@ -71,15 +71,23 @@ class AdministrationDesk:
             ParleyError: The room is not for that person, or the platform does not say.
         """
         seat = await self._seats.seat(request)
-        try:
-            visitor = seat.tab.visitor or await self._meet(seat)
-        except ParleyError as error:
-            await self._seats.let_go(seat.session, error)
-            raise
+        visitor = await self.visitor(seat)
         if not kind.lets_in(visitor):
             raise NOT_LET_IN
         room = seat.tab.rooms.setdefault(kind.name, kind(visitor))
         return seat, cast("RoomT", room)
+
+    async def visitor(self, seat: Seat) -> Visitor:
+        """Who sits there, as the platform says.
+
+        Raises:
+            ParleyError: It does not say.
+        """
+        try:
+            return seat.tab.visitor or await self._meet(seat)
+        except ParleyError as error:
+            await self._seats.let_go(seat.session, error)
+            raise
 
     async def _serve(
         self, kind: type[Room], request: gr.Request, use: Callable[[Room], Coroutine[Any, Any, str]]

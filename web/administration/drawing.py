@@ -13,6 +13,7 @@ from web.administration.money import rounded_price
 
 TEMPLATES_PATHS = (
     Path(__file__).parent / "templates",
+    Path(__file__).parents[1] / "conversations" / "templates",
     Path(__file__).parents[1] / "playground" / "templates",
 )
 

@@ -1,4 +1,4 @@
-// The rooms of the administration and the playground. Their HTML comes from the server whole;
+// The rooms of the administration, the playground and the side. Their HTML comes from the server whole;
 // what people do there goes back as an action with fields.
 (() => {
   // A question before what cannot be undone. Escape and the focus are the dialog's own.
@@ -58,6 +58,29 @@
     for (const secret of document.querySelectorAll(".a-secret")) secret.remove();
   });
 
+  // Makes one tree of another by what differs: focus, and what is being typed, stay where nothing changed.
+  const mend = (old, next) => {
+    if (old.nodeName !== next.nodeName || old.id !== next.id) return old.replaceWith(next);
+    if (old.nodeType === Node.TEXT_NODE && old.data !== next.data) old.data = next.data;
+    for (const { name, value } of next.attributes ?? []) {
+      if (old.getAttribute(name) === value) continue;
+      old.setAttribute(name, value);
+      if (name === "value") old.value = value;
+    }
+    for (const { name } of [...(old.attributes ?? [])]) if (name !== "open" && !next.hasAttribute(name)) old.removeAttribute(name);
+    const was = [...old.childNodes], now = [...next.childNodes];
+    now.forEach((child, at) => (was[at] ? mend(was[at], child) : old.append(child)));
+    was.slice(now.length).forEach((child) => child.remove());
+  };
+
+  const put = (element, html) => {
+    const next = document.createElement("template");
+    next.innerHTML = html;
+    const [old, fresh] = [element.firstElementChild, next.content.firstElementChild];
+    if (old && fresh && "mend" in old.dataset && "mend" in fresh.dataset) mend(old, fresh);
+    else element.replaceChildren(next.content);
+  };
+
   window.parleyRoom = (element, props, send, watch) => {
     const act = (name, fields) => {
       element.setAttribute("aria-busy", "true");
@@ -66,10 +89,11 @@
 
     const draw = () => {
       const focused = element.contains(document.activeElement) ? document.activeElement.id : "";
-      element.innerHTML = props.value ?? "";
+      const before = element.querySelector("[autofocus]");
+      put(element, props.value ?? "");
       element.removeAttribute("aria-busy");
-      const next = element.querySelector("[autofocus]") ?? document.getElementById(focused || "-");
-      next?.focus();
+      const after = element.querySelector("[autofocus]");
+      (after && after !== before ? after : document.getElementById(focused || "-"))?.focus();
       if (element.querySelector(".a-form:not(.a-still), .a-notice, .p-alert")) element.closest(".tabitem")?.scrollTo({ top: 0 });
     };
 
@@ -94,6 +118,7 @@
     element.addEventListener("change", (event) => {
       if ("auto" in event.target.dataset) event.target.form.requestSubmit();
     });
+    element.addEventListener("parley-act", (event) => act(event.detail.act, event.detail.fields));
     watch("value", draw);
     draw();
   };

@@ -35,11 +35,17 @@
     arrived = true;
     if (narrow()) side()?.click();
   };
-  document.addEventListener("change", (event) => {
-    if (narrow() && event.target.closest("#history")) side()?.click();
-  });
   document.addEventListener("click", (event) => {
-    if (narrow() && event.target.closest("#begin")) side()?.click();
+    if (narrow() && event.target.closest?.("#begin, .c-open")) side()?.click();
+  });
+
+  // What is said in the chat can be gone on with otherwise: the side does that.
+  document.addEventListener("click", (event) => {
+    const branch = event.target.closest?.(".p-branch");
+    if (!branch) return;
+    const [, turn] = branch.className.match(/p-turn-(\d+)/) ?? [];
+    const detail = { act: "branch", fields: { turn: [turn ?? ""] } };
+    document.querySelector("#conversations [data-drawn]")?.dispatchEvent(new CustomEvent("parley-act", { bubbles: true, detail }));
   });
 
   // Escape stops the answer.
