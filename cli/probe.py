@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cli.probes import Probe, local_address, page_shakes_hands, service_answers
-from deploy.envoy.drain import Admin
+from deploy.envoy.admin import Admin
 from services.rpc.tls import TlsFiles
 
 SERVICES = ("auth", "tools", "inference")

@@ -20,7 +20,8 @@ from cli.model import MODEL_NAME_VARIABLE, ModelChoice
 from cli.preflight import free_port, program
 from cli.resources import CoreShare
 from deploy.certificates import CertificateAuthority
-from deploy.envoy.drain import Admin, drain
+from deploy.envoy.admin import Admin
+from deploy.envoy.drain import drain
 from deploy.envoy.settings import UNIX
 from services.rpc.tls import TlsFiles
 

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
-from deploy.envoy.settings import UNIX, EdgeSettings, endpoint, is_ip
+from deploy.envoy.endpoints import EndpointFiles, assignment, is_fixed, pool
+from deploy.envoy.settings import EdgeSettings
 from deploy.envoy.tls import SecretFiles, upstream
 from deploy.envoy.tracing import collector
-from deploy.envoy.tree import Tree, address_of, seconds, typed
+from deploy.envoy.tree import Tree, seconds, typed
 
 WEB = "web"
 JWKS = "jwks"
 WINDOW_BYTES = 2**20
-
-
-def pool(model: str) -> str:
-    """The cluster of a model's pool.
-
-    Model names hold slashes and capitals, which statistics' names should not; the
-    digest keeps two names apart that look alike after that.
-    """
-    word = "".join(letter if letter.isalnum() else "-" for letter in model.lower())
-    return f"inference-{word}-{hashlib.sha256(model.encode()).hexdigest()[:8]}"
 
 
 def affine(model: str) -> str:
@@ -30,25 +20,30 @@ def affine(model: str) -> str:
     return f"{pool(model)}-affine"
 
 
-def has_replicas(addresses: Sequence[str]) -> bool:
-    """Whether several replicas may stand behind these; a name can stand for many."""
-    return len(addresses) > 1 or not _is_fixed(addresses)
-
-
-def clusters(settings: EdgeSettings, files: SecretFiles) -> list[Tree]:
+def clusters(settings: EdgeSettings, files: SecretFiles, endpoints: EndpointFiles) -> list[Tree]:
     """Every cluster of the edge."""
     made = [
         _service("auth", "auth", settings.auth_addresses, settings, files),
         _service("tools", "tools", settings.tools_addresses, settings, files),
     ]
-    for model, addresses in settings.models.items():
-        made.append(_service(pool(model), "inference", addresses, settings, files))
-        if has_replicas(addresses):
-            by_hash = _service(affine(model), "inference", addresses, settings, files)
-            made.append({**by_hash, **_by_hash()})
+    for model in settings.models:
+        made.append(_pool(pool(model), model, settings, files, endpoints))
+        made.append({**_pool(affine(model), model, settings, files, endpoints), **_by_hash()})
     if settings.web_address:
         made.append(_web(settings, files))
     return [*made, _jwks(settings), *collector(settings)]
+
+
+def _pool(
+    name: str, model: str, settings: EdgeSettings, files: SecretFiles, endpoints: EndpointFiles
+) -> Tree:
+    """The replicas of a model, which may change while Envoy runs."""
+    addresses = settings.models[model]
+    cluster = _service(name, "inference", addresses, settings, files)
+    if is_fixed(addresses):
+        del cluster["load_assignment"]
+        cluster |= endpoints.followed(model)
+    return cluster
 
 
 def _service(
@@ -102,16 +97,11 @@ def _jwks(settings: EdgeSettings) -> Tree:
 
 def _named(name: str, addresses: Sequence[str]) -> Tree:
     """A cluster's name and endpoints; host names are looked up again as they change."""
-    endpoints = [{"endpoint": {"address": address_of(address)}} for address in addresses]
     return {
         "name": name,
-        "type": "STATIC" if _is_fixed(addresses) else "STRICT_DNS",
-        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]},
+        "type": "STATIC" if is_fixed(addresses) else "STRICT_DNS",
+        "load_assignment": assignment(name, addresses),
     }
-
-
-def _is_fixed(addresses: Sequence[str]) -> bool:
-    return all(address.startswith(UNIX) or is_ip(endpoint(address).host) for address in addresses)
 
 
 def _http2(settings: EdgeSettings) -> Tree:

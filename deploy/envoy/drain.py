@@ -11,97 +11,12 @@ SIGTERM after it returns. Exits 1 where calls were still running.
 from __future__ import annotations
 
 import argparse
-import http.client
-import json
-import os
-import socket
 import sys
 import time
-from pathlib import Path
-from typing import Any
 
-from deploy.envoy.settings import UNIX, endpoint
+from deploy.envoy.admin import Admin
 
-ACTIVE_CALLS = "http.edge.downstream_rq_active"
 POLL_SECONDS = 0.1
-ANSWER_SECONDS = 5.0
-LIVE = b"LIVE"
-
-
-class Admin:
-    """Envoy's admin interface."""
-
-    def __init__(self, address: str) -> None:
-        """Use the interface at `unix:PATH` or `host:port`."""
-        self._address = address
-
-    def drain(self) -> None:
-        """Fail health checks and begin to close connections.
-
-        Raises:
-            OSError: Envoy does not answer, or refuses.
-        """
-        self._request("POST", "/healthcheck/fail")
-        self._request("POST", "/drain_listeners?graceful&skip_exit")
-
-    def is_live(self) -> bool:
-        """Whether Envoy has its configuration and listens.
-
-        Raises:
-            OSError: Envoy does not answer, or says that it has not.
-        """
-        return self._request("GET", "/ready").strip() == LIVE
-
-    def active_calls(self) -> int:
-        """Calls that the edge serves now.
-
-        Raises:
-            OSError: Envoy does not answer, or refuses.
-        """
-        answer = self._request("GET", f"/stats?format=json&filter=^{ACTIVE_CALLS.replace('.', '[.]')}$")
-        stats: list[dict[str, Any]] = json.loads(answer)["stats"]
-        return sum(int(stat.get("value", 0)) for stat in stats)
-
-    def _request(self, verb: str, path: str) -> bytes:
-        connection = self._connect()
-        try:
-            connection.request(verb, path)
-            answer = connection.getresponse()
-            body = answer.read()
-        except http.client.HTTPException as error:
-            raise OSError(f"Envoy's admin interface answers no HTTP: {error}") from None
-        finally:
-            connection.close()
-        if answer.status != http.client.OK:
-            raise OSError(f"Envoy's admin interface answers {path} with {answer.status}")
-        return body
-
-    def _connect(self) -> http.client.HTTPConnection:
-        if self._address.startswith(UNIX):
-            return _UnixConnection(self._address.removeprefix(UNIX))
-        host, port = endpoint(self._address)
-        return http.client.HTTPConnection(host, port, timeout=ANSWER_SECONDS)
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    """HTTP over a Unix socket."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=ANSWER_SECONDS)
-        self._path = Path(path)
-
-    def connect(self) -> None:
-        """Connect to the socket instead of a port.
-
-        By way of its folder: the kernel takes paths of at most 107 bytes.
-        """
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(ANSWER_SECONDS)
-        folder = os.open(self._path.parent, os.O_PATH | os.O_DIRECTORY)
-        try:
-            self.sock.connect(f"/proc/self/fd/{folder}/{self._path.name}")
-        finally:
-            os.close(folder)
 
 
 def drain(admin: Admin, seconds: float) -> int:

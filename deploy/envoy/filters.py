@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.envoy.clusters import JWKS, pool
+from deploy.envoy.clusters import JWKS
 from deploy.envoy.contract import Contract
+from deploy.envoy.endpoints import pool
 from deploy.envoy.flood import flood_limit
 from deploy.envoy.openai import body_model
 from deploy.envoy.settings import EdgeSettings

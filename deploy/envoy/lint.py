@@ -19,6 +19,7 @@ import yaml
 from deploy.envoy.clusters import JWKS
 from deploy.envoy.contract import Contract, Method, load_contract
 from deploy.envoy.filters import CORS, JWT_CHECK, KEY_EXCHANGE, STRIPPED_HEADERS, STRIPPED_PREFIXES
+from deploy.envoy.lint_endpoints import endpoint_faults
 from deploy.envoy.lint_secrets import secret_faults
 from deploy.envoy.tracing import COLLECTOR
 from deploy.envoy.tree import Tree
@@ -92,6 +93,7 @@ def lint(tree: Tree, contract: Contract) -> list[Fault]:
     checks: tuple[Callable[[Tree, Contract], Iterator[Fault]], ...] = (
         _clusters_exist,
         _secrets_are_there,
+        _endpoints_are_there,
         _retries_are_known,
         _upstreams_are_mutual,
         _limits_are_raised,
@@ -122,6 +124,13 @@ def _secrets_are_there(tree: Tree, _contract: Contract) -> Iterator[Fault]:
         if "sds_config" in node:
             for what in secret_faults(node):
                 yield Fault(f"secret {node.get('name')}", what)
+
+
+def _endpoints_are_there(tree: Tree, _contract: Contract) -> Iterator[Fault]:
+    for cluster in _clusters(tree):
+        if cluster.get("type") == "EDS":
+            for what in endpoint_faults(cluster):
+                yield Fault(f"cluster {cluster['name']}", what)
 
 
 def _retries_are_known(tree: Tree, _contract: Contract) -> Iterator[Fault]:

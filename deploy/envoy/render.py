@@ -3,24 +3,22 @@
 Usage: python -m deploy.envoy.render --output FILE
 
 FILE is YAML, or JSON where its name ends so. Beside it appear the files that it
-refers to: the transcoder's descriptor set, and one SDS file per certificate in
-a folder `sds`. Settings come from `PARLEY_EDGE_*`. What was written is linted; a
-fault is told and makes the exit status 1.
+refers to: the transcoder's descriptor set, one SDS file per certificate in a
+folder `sds`, and the replicas of each pool in a folder `endpoints`. Settings
+come from `PARLEY_EDGE_*`. What was written is linted; a fault is told and makes
+the exit status 1.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import sys
-import tempfile
 from pathlib import Path
-
-import yaml
 
 from deploy.envoy.clusters import clusters
 from deploy.envoy.contract import Contract, load_contract
+from deploy.envoy.endpoints import EndpointFiles
+from deploy.envoy.files import replace, serialized
 from deploy.envoy.filters import Scope
 from deploy.envoy.lint import lint_file
 from deploy.envoy.listener import jwks_listener, public_listener
@@ -55,16 +53,18 @@ def write(settings: EdgeSettings, contract: Contract, output: Path) -> None:
         OSError: A file cannot be written.
     """
     output = output.absolute()
-    files = SecretFiles(output.parent / "sds")
+    files, endpoints = SecretFiles(output.parent / "sds"), EndpointFiles.beside(output)
     descriptors = output.with_name(f"{output.stem}.descriptors.binpb")
     files.folder.mkdir(parents=True, exist_ok=True)
-    _replace(descriptors, contract.descriptor_set)
+    replace(descriptors, contract.descriptor_set)
     for name, content in secrets(settings).items():
-        _replace(files.path(name), _serialized(content, files.path(name)))
-    _replace(output, _serialized(bootstrap(Scope(settings, contract, descriptors), files), output))
+        replace(files.path(name), serialized(content, files.path(name)))
+    endpoints.write_all(settings.models)
+    tree = bootstrap(Scope(settings, contract, descriptors), files, endpoints)
+    replace(output, serialized(tree, output))
 
 
-def bootstrap(scope: Scope, files: SecretFiles) -> Tree:
+def bootstrap(scope: Scope, files: SecretFiles, endpoints: EndpointFiles) -> Tree:
     """The whole configuration (envoy.config.bootstrap.v3.Bootstrap)."""
     settings = scope.settings
     tree: Tree = {
@@ -72,7 +72,7 @@ def bootstrap(scope: Scope, files: SecretFiles) -> Tree:
         "overload_manager": _overload_manager(settings),
         "static_resources": {
             "listeners": [public_listener(scope, files), jwks_listener(scope)],
-            "clusters": clusters(settings, files),
+            "clusters": clusters(settings, files, endpoints),
         },
     }
     if settings.admin_address:
@@ -86,30 +86,6 @@ def _overload_manager(settings: EdgeSettings) -> Tree:
     message = "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
     config = typed(message, max_active_downstream_connections=settings.max_connections)
     return {"resource_monitors": [{"name": name, "typed_config": config}]}
-
-
-def _serialized(tree: Tree, path: Path) -> bytes:
-    if path.suffix == ".json":
-        return json.dumps(tree, indent=2).encode()
-    return yaml.dump(tree, Dumper=_Plain, sort_keys=False, width=110).encode()
-
-
-class _Plain(yaml.CSafeDumper):
-    """Writes what occurs twice twice: anchors make a configuration hard to read."""
-
-    def ignore_aliases(self, data: object) -> bool:
-        """Never refer back."""
-        return True
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file beside its place and rename it there, so that no reader sees half of it."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    Path(name).replace(path)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from deploy.envoy.clusters import WEB, affine, has_replicas, pool
+from deploy.envoy.clusters import WEB, affine
 from deploy.envoy.contract import Method
+from deploy.envoy.endpoints import pool
 from deploy.envoy.filters import (
     CORS,
     HTTP_FILTERS,
@@ -191,7 +192,7 @@ def _method_routes(method: Method, settings: EdgeSettings) -> Iterator[Tree]:
 
 def _pool_routes(method: Method, model: str, settings: EdgeSettings, *headers: Tree) -> Iterator[Tree]:
     """A method's routes to a model's pool: what streams text of a conversation goes to its replica."""
-    if method.streams and has_replicas(settings.models[model]):
+    if method.streams:
         of_one = {"name": CONVERSATION_HEADER, "present_match": True}
         route = _method_route(method, affine(model), settings, *headers, of_one)
         route["route"]["hash_policy"] = [{"header": {"header_name": CONVERSATION_HEADER}}]

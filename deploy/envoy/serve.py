@@ -16,8 +16,9 @@ import signal
 import sys
 from pathlib import Path
 
+from deploy.envoy.admin import Admin
 from deploy.envoy.contract import load_contract
-from deploy.envoy.drain import Admin, drain
+from deploy.envoy.drain import drain
 from deploy.envoy.lint import lint_file
 from deploy.envoy.render import write
 from deploy.envoy.settings import EdgeSettings

@@ -34,7 +34,8 @@ class AuthSettings(ServiceSettings):
     )
     observed: dict[str, tuple[str, ...]] = Field(
         default_factory=dict,
-        description="services whose health is answered here, each with its replicas as peer@host:port",
+        description="services whose health is answered here, each with its replicas as peer@host:port, or as"
+        " peer@file:PATH of a file that has one host:port a line and is followed",
     )
     access_token_seconds: int = Field(900, ge=60, le=3600, description="life of an access token")
     run_token_seconds: int = Field(

@@ -115,7 +115,7 @@ async def main() -> None:
 
         seated = partial(_seated, settings, seats, door)
         life = ModelLife(settings.served_name, seated, models, runs, server.set_serving)
-        await serve(server, life, settings.load_seconds, resumption)
+        await serve(server, life, settings.load_seconds, resumption, runs)
 
 
 def _prepare(settings: InferenceSettings) -> None:
@@ -161,7 +161,9 @@ async def _cache(settings: InferenceSettings) -> AsyncIterator[TurnCache | None]
             yield cache
 
 
-async def serve(server: RpcServer, life: ModelLife, load_seconds: float, resumption: Resumption) -> None:
+async def serve(
+    server: RpcServer, life: ModelLife, load_seconds: float, resumption: Resumption, runs: RunRegistry
+) -> None:
     """Serve until told to stop, or until the model's life ends.
 
     Raises:
@@ -169,7 +171,7 @@ async def serve(server: RpcServer, life: ModelLife, load_seconds: float, resumpt
         EngineDiedError: Its engine died.
     """
     living = asyncio.create_task(life.run(load_seconds))
-    serving = asyncio.create_task(_serve(server, resumption))
+    serving = asyncio.create_task(_serve(server, resumption, runs))
     try:
         await asyncio.wait({living, serving}, return_when=asyncio.FIRST_COMPLETED)
         if living.done():
@@ -181,9 +183,9 @@ async def serve(server: RpcServer, life: ModelLife, load_seconds: float, resumpt
         await asyncio.gather(living, serving, return_exceptions=True)
 
 
-async def _serve(server: RpcServer, resumption: Resumption) -> None:
+async def _serve(server: RpcServer, resumption: Resumption, runs: RunRegistry) -> None:
     """Serve until told to stop; runs without a client need the engine for as long as the others."""
-    await server.serve_until_stopped()
+    await server.serve_until_stopped(runs.until_empty)
     await resumption.drained()
 
 

@@ -199,6 +199,10 @@ class RunRegistry:
             if not self._runs:
                 self._empty.set()
 
+    async def until_empty(self) -> None:
+        """Return when no run is under way."""
+        await self._empty.wait()
+
     async def wait_until_empty(self, seconds: float) -> bool:
         """Whether the last run ended within this time."""
         with suppress(TimeoutError):

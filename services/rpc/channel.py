@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 
+from services.rpc.addresses import Addresses
 from services.rpc.tls import TlsFiles, channel_credentials
 from services.rpc.tracing import onward_trace
 
@@ -34,36 +35,39 @@ def open_channel(address: str, *, tls: TlsFiles, service: str, trust_domain: str
     """Open a channel to a service of the mesh.
 
     Args:
-        address: `host:port`, or what else gRPC takes for a target.
+        address: `host:port`, what else gRPC takes for a target, or `file:PATH` of a file with an address a
+            line, which is followed.
         tls: The caller's own identity.
         service: The name that the server's certificate must carry.
         trust_domain: The mesh's trust domain.
 
     Raises:
-        OSError: A file of the identity cannot be read.
+        OSError: A file of the identity, or that of the addresses, cannot be read.
     """
     options = (*OPTIONS, ("grpc.ssl_target_name_override", f"{service}.{trust_domain}"))
+    addresses = Addresses(address)
     return RotatingChannel(
-        lambda: grpc.aio.secure_channel(address, channel_credentials(tls), options=options), tls.version
+        lambda: grpc.aio.secure_channel(addresses.target(), channel_credentials(tls), options=options),
+        lambda: (*tls.version(), *addresses.version()),
     )
 
 
 class RotatingChannel(grpc.aio.Channel):
-    """A channel that shows a new certificate soon after its files were replaced.
+    """A channel that shows a new certificate, and dials new addresses, soon after their files were replaced.
 
-    grpc.aio fixes a channel's credentials when it is made, so this makes a new
-    one for later calls and lets the calls of the old one end. It offers what
-    generated stubs ask of a channel.
+    grpc.aio fixes both when a channel is made, so this makes a new one for
+    later calls and lets the calls of the old one end. It offers what generated
+    stubs ask of a channel.
     """
 
     def __init__(
         self, connect: Callable[[], grpc.aio.Channel], version: Callable[[], tuple[int, ...]]
     ) -> None:
-        """Connect with the identity as it is now.
+        """Connect with the identity, and to the addresses, as they are now.
 
         Args:
-            connect: Makes a channel with the identity as it is then.
-            version: Changes when the identity does.
+            connect: Makes a channel with both as they are then.
+            version: Changes when either does.
         """
         self._connect = connect
         self._version = version
@@ -81,7 +85,7 @@ class RotatingChannel(grpc.aio.Channel):
         return self._channel
 
     def _follow(self) -> None:
-        """Replace the channel if the identity was replaced; keep the old one if that fails."""
+        """Replace the channel if what it is made from was replaced; keep the old one if that fails."""
         try:
             version = self._version()
             if version == self._seen:

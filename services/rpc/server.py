@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 
 import grpc
@@ -20,9 +20,11 @@ from services.rpc.audit import AuditSink
 from services.rpc.certificate_expiry import watch_certificate
 from services.rpc.errors import MethodUnknown
 from services.rpc.interceptors.chain import interceptor_chain
+from services.rpc.interceptors.ongoing import Ongoing
 from services.rpc.policies import access_table
 from services.rpc.revocations import Revocations
 from services.rpc.settings import ServiceSettings
+from services.rpc.tasks import end_task
 from services.rpc.tls import server_credentials
 from services.rpc.verifier import Verifier
 
@@ -32,6 +34,9 @@ REFLECTION = "grpc.reflection.v1alpha.ServerReflection"
 AddToServer = Callable[[Any, Any], None]
 
 MAX_METADATA_BYTES = 96 * 1024
+
+LEAVE_SIGNAL = signal.SIGUSR1
+"""Tells a process to end when nothing is under way any more, however long that takes."""
 
 
 class RpcServer:
@@ -77,6 +82,8 @@ class RpcServer:
         self._server: grpc.aio.Server | None = None
         self.stopping = asyncio.Event()
         self._stop_asked = asyncio.Event()
+        self._leave_asked = asyncio.Event()
+        self._ongoing = Ongoing()
         self._log = structlog.get_logger("parley.rpc")
 
     def add(self, add_to_server: AddToServer, servicer: object) -> None:
@@ -131,6 +138,7 @@ class RpcServer:
             _streaming_methods(served),
             self._verifier,
             self._revocations,
+            self._ongoing,
             trust_domain=settings.trust_domain,
             unary_deadline_seconds=settings.unary_deadline_seconds,
             audit=self._audit,
@@ -155,7 +163,7 @@ class RpcServer:
 
     async def set_serving(self, serving: bool) -> None:
         """Tell health checks whether this server can answer."""
-        if not self._stop_asked.is_set():
+        if not self._stop_asked.is_set() and not self._leave_asked.is_set():
             await self._announce(serving=serving)
 
     async def report(self, dependency: str, *, answers: bool) -> None:
@@ -166,17 +174,38 @@ class RpcServer:
         for name in ("", *self.services):
             await self._health.set(name, _health_status(serving=serving))
 
-    async def serve_until_stopped(self) -> None:
-        """Serve until SIGTERM, SIGINT or `ask_to_stop`, then drain and stop."""
+    async def serve_until_stopped(self, idle: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Serve until SIGTERM, SIGINT or `ask_to_stop`, then drain and stop.
+
+        After `LEAVE_SIGNAL` it serves on, as NOT_SERVING, until the last call is over, and then stops by
+        itself; whoever sends it has seen to it that no more calls come.
+
+        Args:
+            idle: Returns when what goes on without a call is over, too.
+        """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop_asked.set)
+        loop.add_signal_handler(LEAVE_SIGNAL, self._leave_asked.set)
+        leaving = asyncio.create_task(self._leave(idle), name="leave")
         try:
             await self._stop_asked.wait()
             await self.drain()
         finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
+            await end_task(leaving)
+            for number in (signal.SIGTERM, signal.SIGINT, LEAVE_SIGNAL):
                 loop.remove_signal_handler(number)
+
+    async def _leave(self, idle: Callable[[], Awaitable[None]] | None) -> None:
+        """Once told to, let everything end, and stop."""
+        await self._leave_asked.wait()
+        self._log.info("leaving")
+        await self._announce(serving=False)
+        await self._ongoing.until_none()
+        if idle is not None:
+            await idle()
+            await self._ongoing.until_none()  # somebody may have come meanwhile to read what was left
+        self.ask_to_stop()
 
     def ask_to_stop(self) -> None:
         """Make `serve_until_stopped` drain and return."""

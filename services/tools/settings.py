@@ -100,8 +100,8 @@ class ToolsSettings(ServiceSettings):
     )
     inference_address: str = Field(
         "",
-        description="host:port of inference, or ipv4:host:port,host:port of its replicas, for llm_chat;"
-        " empty: llm_chat is off",
+        description="host:port of inference, ipv4:host:port,host:port of its replicas, or file:PATH of a file"
+        " that has one a line and is followed, for llm_chat; empty: llm_chat is off",
     )
     inference_pools: dict[str, str] = Field(
         default_factory=dict,

@@ -15,7 +15,7 @@ import pytest_asyncio
 
 from cli.preflight import free_port
 from cli.probe import main as probe
-from deploy.envoy.drain import Admin
+from deploy.envoy.admin import Admin
 from deploy.envoy.serve import main
 from services.rpc.tls import TlsFiles
 from tests.deploy.imports import ROOT

@@ -12,7 +12,8 @@ import pytest
 import pytest_asyncio
 
 from cli.preflight import free_port
-from deploy.envoy.drain import Admin, drain, main
+from deploy.envoy.admin import Admin
+from deploy.envoy.drain import drain, main
 from parley.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
 from tests.conftest import TokenMaker
 from tests.edge.conftest import Identity, Mesh, edge_settings

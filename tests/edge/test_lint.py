@@ -12,6 +12,7 @@ import yaml
 
 from deploy.certificates import CertificateAuthority
 from deploy.envoy.contract import load_contract
+from deploy.envoy.endpoints import pool
 from deploy.envoy.lint import lint, main
 from deploy.envoy.render import write
 from deploy.envoy.tree import Tree
@@ -212,6 +213,27 @@ def _logged_query(tree: Tree) -> None:
     manager(tree)["access_log"][0]["typed_config"]["log_format"]["json_format"]["path"] = "%REQ(:PATH)%"
 
 
+def _eds(tree: Tree) -> Tree:
+    found: Tree = cluster(tree, pool("demo"))["eds_cluster_config"]
+    return found
+
+
+def _unwatched_replicas(tree: Tree) -> None:
+    del _eds(tree)["eds_config"]["path_config_source"]["watched_directory"]
+
+
+def _missing_replicas(tree: Tree) -> None:
+    _eds(tree)["eds_config"]["path_config_source"]["path"] = "/nowhere/demo.yaml"
+
+
+def _misnamed_replicas(tree: Tree) -> None:
+    _eds(tree)["service_name"] = "other"
+
+
+def _healthy_for_ever(tree: Tree) -> None:
+    del cluster(tree, pool("demo"))["ignore_health_on_host_removal"]
+
+
 def _unwatched_secret(tree: Tree) -> None:
     secret = upstream_tls(tree)["common_tls_context"]["tls_certificate_sds_secret_configs"][0]
     del secret["sds_config"]["path_config_source"]["watched_directory"]
@@ -256,6 +278,10 @@ PLANTED: dict[Callable[[Tree], None], str] = {
     _logged_token: "%REQ(Authorization)% holds credentials",
     _logged_exchange: "%DYNAMIC_METADATA(envoy.filters.http.ext_authz:authorization)% holds credentials",
     _logged_query: "%REQ(:PATH)% keeps the query",
+    _unwatched_replicas: "its EDS file is not watched",
+    _missing_replicas: "its EDS file /nowhere/demo.yaml cannot be read",
+    _misnamed_replicas: "must hold one resource, named as the service",
+    _healthy_for_ever: "a replica that is taken out gets calls as long as it is healthy",
     _unwatched_secret: "secret edge-identity: its SDS file is not watched",
     _missing_secret_file: "secret edge-identity: its SDS file /nowhere/edge.yaml cannot be read",
     _misnamed_secret: "secret other: ",

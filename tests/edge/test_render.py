@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy.envoy.clusters import affine, pool
+from deploy.envoy.clusters import affine
 from deploy.envoy.contract import Method, load_contract
+from deploy.envoy.endpoints import EndpointFiles, pool
 from deploy.envoy.filters import Scope
 from deploy.envoy.render import bootstrap, main, write
 from deploy.envoy.settings import EdgeSettings
@@ -33,9 +34,8 @@ def rendered(**changes: Any) -> Tree:
     settings = edge_settings(
         FILES, Path("/log"), **{"models": MODELS, "web_address": "127.0.0.1:7004", **changes}
     )
-    return bootstrap(
-        Scope(settings, CONTRACT, Path("/edge/descriptors.binpb")), SecretFiles(Path("/edge/sds"))
-    )
+    scope = Scope(settings, CONTRACT, Path("/edge/descriptors.binpb"))
+    return bootstrap(scope, SecretFiles(Path("/edge/sds")), EndpointFiles(Path("/edge/endpoints")))
 
 
 def routes(tree: Tree) -> list[Tree]:
@@ -70,17 +70,18 @@ def test_every_method_has_its_routes_and_its_model_s() -> None:
 def expected_clusters(method: Method) -> list[str]:
     if method.server != "inference":
         return [method.server]
-    # Only the large model has several replicas, among which a conversation's stream keeps its own.
-    by_hash = [affine("org/Large-2")] if method.streams else []
-    models = [pool("demo"), *by_hash, pool("org/Large-2")]
-    by_body = models if method.service.endswith(".OpenAIService") else []
-    return [*by_body, *models, pool("demo")]
+    # A conversation's stream keeps its replica.
+    demo, large = (
+        [*([affine(model)] if method.streams else []), pool(model)] for model in ("demo", "org/Large-2")
+    )
+    by_body = [*demo, *large] if method.service.endswith(".OpenAIService") else []
+    return [*by_body, *demo, *large, *demo]
 
 
 def test_a_conversation_is_hashed_to_a_replica_with_a_bound() -> None:
     tree = rendered()
     of_one = [route for route in routes(tree) if "hash_policy" in route.get("route", {})]
-    assert {route["route"]["cluster"] for route in of_one} == {affine("org/Large-2")}
+    assert {route["route"]["cluster"] for route in of_one} == {affine("demo"), affine("org/Large-2")}
     for route in of_one:
         header = {"name": "parley-conversation", "present_match": True}
         assert header in route["match"]["headers"]
@@ -92,6 +93,26 @@ def test_a_conversation_is_hashed_to_a_replica_with_a_bound() -> None:
         made["load_assignment"]["endpoints"]
         == cluster(tree, pool("org/Large-2"))["load_assignment"]["endpoints"]
     )
+
+
+def test_the_replicas_of_a_pool_of_addresses_come_from_a_file_for_both_of_its_clusters(
+    tmp_path: Path,
+) -> None:
+    tree = rendered()
+    pair = cluster(tree, pool("demo")), cluster(tree, affine("demo"))
+    (source,) = {json.dumps(each["eds_cluster_config"], sort_keys=True) for each in pair}
+    path = json.loads(source)["eds_config"]["path_config_source"]["path"]
+    assert path == f"/edge/endpoints/{pool('demo')}.yaml"
+    for each in pair:
+        assert (each["type"], each["ignore_health_on_host_removal"]) == ("EDS", True)
+        assert "load_assignment" not in each
+    # Host names are looked up again by Envoy itself.
+    assert cluster(tree, pool("org/Large-2"))["type"] == "STRICT_DNS"
+    files = EndpointFiles(tmp_path / "endpoints")
+    files.write_all(MODELS)
+    assert list(files.folder.iterdir()) == [files.path("demo")]
+    (resource,) = yaml.safe_load(files.path("demo").read_text())["resources"]
+    assert resource["cluster_name"] == pool("demo")
 
 
 def test_streams_have_no_timeout_and_unary_calls_have_one() -> None:
@@ -185,7 +206,7 @@ def test_pools_with_like_names_are_two() -> None:
 
 def test_host_names_are_looked_up_and_addresses_are_not() -> None:
     tree = rendered()
-    assert cluster(tree, pool("demo"))["type"] == "STATIC"
+    assert cluster(tree, "auth")["type"] == "STATIC"
     assert cluster(tree, pool("org/Large-2"))["type"] == "STRICT_DNS"
 
 

@@ -14,6 +14,7 @@ import yaml
 
 from cli.preflight import free_port
 from deploy.envoy.contract import load_contract
+from deploy.envoy.endpoints import EndpointFiles
 from deploy.envoy.filters import Scope
 from deploy.envoy.lint import lint_file
 from deploy.envoy.render import bootstrap, write
@@ -101,7 +102,7 @@ class TestWithEnvoy:
 def rendered(files: Any, folder: Path, **told: Any) -> str:
     """The configuration of an edge that is told so."""
     scope = Scope(edge_settings(files, folder, **told), load_contract(), folder / "descriptors")
-    return yaml.safe_dump(bootstrap(scope, SecretFiles(folder)))
+    return yaml.safe_dump(bootstrap(scope, SecretFiles(folder), EndpointFiles(folder)))
 
 
 def test_without_a_collector_nothing_is_traced(identity: Identity, tmp_path: Path) -> None:

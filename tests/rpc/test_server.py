@@ -20,7 +20,7 @@ from prometheus_client import REGISTRY
 from services.rpc.channel import open_channel
 from services.rpc.errors import error_info, status_of
 from services.rpc.policies import PolicyMissing
-from services.rpc.server import RpcServer
+from services.rpc.server import LEAVE_SIGNAL, RpcServer
 from tests.rpc.conftest import SHAPES, ToyMesh, ToyServicer
 
 shapes = pytest.mark.parametrize("shape", SHAPES)
@@ -252,3 +252,40 @@ async def test_sigterm_drains_and_lets_running_calls_end(mesh: ToyMesh) -> None:
     await asyncio.wait_for(serving, 10)
     error = await mesh.refusal("Anonymous", mesh.toy.ToyRequest())
     assert error.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_server_that_leaves_ends_by_itself_once_nothing_is_under_way(
+    mesh: ToyMesh, tokens: Any
+) -> None:
+    ended_runs = asyncio.Event()
+
+    async def idle() -> None:
+        await ended_runs.wait()
+
+    await mesh.server.set_serving(True)
+    channel, health_channel = mesh.connect("edge"), mesh.connect("operator")
+    stub = health_pb2_grpc.HealthStub(health_channel)
+    watch = stub.Watch(health_pb2.HealthCheckRequest())
+    stream = mesh.toy.ToyServiceStub(channel).ServerStream(
+        mesh.toy.ToyRequest(behaviour="wait"), metadata=tokens.metadata("toy.use"), timeout=60
+    )
+    assert (await stream.read()).text == "first"
+    serving = asyncio.create_task(mesh.server.serve_until_stopped(idle))
+    await asyncio.sleep(0)
+    os.kill(os.getpid(), LEAVE_SIGNAL)
+
+    async with asyncio.timeout(20):
+        statuses = [(await watch.read()).status, (await watch.read()).status]
+        assert statuses == [
+            health_pb2.HealthCheckResponse.SERVING,
+            health_pb2.HealthCheckResponse.NOT_SERVING,
+        ]
+        await mesh.call("Anonymous", mesh.toy.ToyRequest(behaviour="hi"))  # whoever still comes is served
+        assert not serving.done()
+        stream.cancel()
+        await mesh.servicer.cancelled.wait()
+        assert not serving.done()
+        ended_runs.set()
+        await serving
+    await channel.close()
+    await health_channel.close()

@@ -14,6 +14,7 @@ from services.rpc.interceptors.audit import Audit, AuditAdmission
 from services.rpc.interceptors.deadline import Deadline
 from services.rpc.interceptors.identify import Identify
 from services.rpc.interceptors.metrics import Metrics
+from services.rpc.interceptors.ongoing import Ongoing
 from services.rpc.interceptors.revocation import RevocationWatch
 from services.rpc.interceptors.statuses import Statuses
 from services.rpc.interceptors.trace import Trace
@@ -28,6 +29,7 @@ def interceptor_chain(
     streams: Container[str],
     verifier: Verifier,
     revocations: Revocations,
+    ongoing: Ongoing,
     *,
     trust_domain: str,
     unary_deadline_seconds: float,
@@ -42,6 +44,7 @@ def interceptor_chain(
         streams: The methods whose answer is a stream.
         verifier: Takes the callers' tokens.
         revocations: The tokens that are good no longer.
+        ongoing: Knows which calls are under way.
         trust_domain: The mesh's trust domain.
         unary_deadline_seconds: Time for a unary call without a deadline.
         audit: Takes what is decided and done; None where nobody does.
@@ -49,7 +52,8 @@ def interceptor_chain(
         tracer: Makes spans; None where nothing is traced.
     """
     interceptors = [
-        Identify(),  # first: everything after it logs and fails under the request id
+        ongoing,  # outermost: a call is under way until the last of the others has let go of it
+        Identify(),  # before all that logs and fails under the request id
         *([Trace(table, tracer)] if tracer is not None else []),  # before what logs, under the trace's id
         AccessLog(),  # sees every call, refused ones too, with the status they leave with
         Metrics(table),  # before the checks, so that refusals are counted
