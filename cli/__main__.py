@@ -17,6 +17,7 @@ from cli import (
     models,
     password,
     quota,
+    replicas,
     roles,
     rollouts,
     sessions,
@@ -50,6 +51,7 @@ app.command()(password.password)
 app.command()(chat.chat)
 app.add_typer(conversations.app, name="conversations")
 app.add_typer(models.app, name="models")
+app.add_typer(replicas.app, name="replicas")
 app.add_typer(rollouts.app, name="rollouts")
 app.add_typer(cache.app, name="cache")
 app.add_typer(tools.app, name="tools")

@@ -22,9 +22,10 @@ from cli.failures import CommandError, ExitCode
 from cli.groups import guarded_groups
 from cli.home import Home
 from cli.model import ModelChoice
+from cli.pools import Pool
 from cli.preflight import free_port
 from cli.resources import CoreShare
-from cli.stack import SESSIONS, TOOLS, Pool, Stack, StackPlan
+from cli.stack import SESSIONS, TOOLS, Stack, StackPlan
 from cli.supervisor import Supervisor
 from parley.auth.v1 import session_service_pb2
 from parley.auth.v1.session_service_pb2_grpc import SessionServiceStub

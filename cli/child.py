@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cli.groups import ProcessGroups
 from cli.logs import LogFile
+from services.rpc.leaving import LEAVE_SIGNAL
 
 PROBE_SECONDS = 0.1
 PROBE_LIMIT_SECONDS = 5.0
@@ -117,6 +118,12 @@ class Child:
         how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
         words = self._log.last_words()
         return f"{how}: {words}" if words else how
+
+    async def leave(self, seconds: float) -> None:
+        """Tells the process to end when nothing is under way any more, and waits for so long."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.send_signal(LEAVE_SIGNAL)
+        await asyncio.wait({self._ended}, timeout=seconds)
 
     async def stop(self) -> None:
         """Tells the process to end; kills its group after its grace time."""

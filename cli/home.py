@@ -52,7 +52,7 @@ class Home:
     store/         the store's configuration and data
     workspaces/    the tools' files, per tenant and user
     logs/          one file per process, with older ones beside it
-    run/           the stack's state, its lock and the edge's rendered configuration
+    run/           the stack's state, lock and socket, its replicas' addresses, the edge's configuration
     logins/        saved logins, one per deployment
     """
 
@@ -79,6 +79,11 @@ class Home:
     def state_path(self) -> Path:
         """Where the supervisor tells what runs."""
         return self.path / "run" / "state.json"
+
+    @property
+    def control_path(self) -> Path:
+        """The socket at which the supervisor is told to change what runs."""
+        return self.path / "run" / "control.sock"
 
     def read_state(self) -> StackState | None:
         """The state of the stack, or None where none was ever started here."""

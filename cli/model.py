@@ -11,6 +11,7 @@ from cli.failures import CommandError, ExitCode
 
 DEMO = Path(__file__).resolve().parent.parent / "models" / "parley-demo"
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+MODEL_VARIABLE = "PARLEY_INFERENCE_MODEL"
 MODEL_NAME_VARIABLE = "PARLEY_INFERENCE_MODEL_NAME"
 WEIGHTS = ("*.safetensors", "*.bin", "*.gguf")
 

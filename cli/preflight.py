@@ -21,6 +21,9 @@ REPLICA_BYTES = int(1.4 * GIB)
 """A replica before weights and KV cache: two processes with torch and vLLM."""
 WEIGHT_FACTOR = 1.2
 """What loading takes beyond the weights' own size."""
+SMALLER_STACK = (
+    "Choose a smaller model, fewer --model and --replicas, or less PARLEY_INFERENCE_KV_CACHE_BYTES."
+)
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 CGROUP_USED = Path("/sys/fs/cgroup/memory.current")
 
@@ -62,12 +65,16 @@ def available_bytes() -> int:
 
 def needed_bytes(served: Iterable[ModelChoice], kv_bytes: int) -> int:
     """Memory that a stack on CPU takes, with a replica for each of these models."""
-    replicas = (REPLICA_BYTES + int(model.weight_bytes * WEIGHT_FACTOR) + kv_bytes for model in served)
-    return SERVICES_BYTES + sum(replicas)
+    return SERVICES_BYTES + sum(replica_bytes(model, kv_bytes) for model in served)
 
 
-def check_memory(needed: int, available: int) -> None:
-    """Finds out whether the stack fits.
+def replica_bytes(model: ModelChoice, kv_bytes: int) -> int:
+    """Memory that a replica on CPU takes."""
+    return REPLICA_BYTES + int(model.weight_bytes * WEIGHT_FACTOR) + kv_bytes
+
+
+def check_memory(needed: int, available: int, remedy: str = SMALLER_STACK) -> None:
+    """Finds out whether what is to start fits.
 
     Raises:
         CommandError: It does not.
@@ -75,7 +82,7 @@ def check_memory(needed: int, available: int) -> None:
     if needed > available:
         raise CommandError(
             f"Too little memory: {needed / GIB:.1f} GiB needed, {available / GIB:.1f} GiB available.",
-            "Choose a smaller model, fewer --model and --replicas, or less PARLEY_INFERENCE_KV_CACHE_BYTES.",
+            remedy,
             ExitCode.MACHINE,
         )
 

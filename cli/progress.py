@@ -17,7 +17,7 @@ from cli.supervisor import Change, Phase
 
 REMIND_SECONDS = 10.0
 
-_COLOURS = {Phase.READY: "green", Phase.DIED: "red", Phase.STOPPING: "yellow"}
+_COLOURS = {Phase.READY: "green", Phase.DIED: "red", Phase.DRAINING: "yellow", Phase.STOPPING: "yellow"}
 
 
 class Progress(Protocol):

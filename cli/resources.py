@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -41,6 +42,19 @@ def share_cores(replicas: int, cores: Sequence[int] | None = None) -> tuple[Core
     size = max(1, len(usable) // replicas)
     starts = (number * size % len(usable) for number in range(replicas))
     return tuple(CoreShare(tuple(usable[start : start + size])) for start in starts)
+
+
+def further_share(taken: Sequence[CoreShare], cores: Sequence[int] | None = None) -> CoreShare:
+    """The cores of one more replica: as many as each would have if all were shared anew, the least used ones.
+
+    Those that run keep theirs, so a replica that came first may share its own.
+    """
+    cores = sorted(os.sched_getaffinity(0)) if cores is None else list(cores)
+    size = len(share_cores(len(taken) + 1, cores)[0].cores)
+    uses = Counter(core for share in taken for core in share.cores)
+    # Of equals the last, as the first is left to everything else where it can be.
+    chosen = sorted(cores, key=lambda core: (uses[core], -core))[:size]
+    return CoreShare(tuple(sorted(chosen)))
 
 
 def runs_on_cpu() -> bool:

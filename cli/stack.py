@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import os
 import secrets
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,9 +15,9 @@ from cli import probes
 from cli.child import ChildSpec
 from cli.environment import inherited, overrides
 from cli.home import Home, write_private
-from cli.model import MODEL_NAME_VARIABLE, ModelChoice
+from cli.model import MODEL_NAME_VARIABLE, MODEL_VARIABLE, ModelChoice
+from cli.pools import Pool, Pools, Replica
 from cli.preflight import free_port, program
-from cli.resources import CoreShare
 from deploy.certificates import CertificateAuthority
 from deploy.envoy.admin import Admin
 from deploy.envoy.drain import drain
@@ -60,19 +59,6 @@ ENGINE_VARIABLES = ",".join(
 
 
 @dataclass(frozen=True)
-class Pool:
-    """The replicas of one model.
-
-    Attributes:
-        model: What they serve.
-        cores: The cores of each of them.
-    """
-
-    model: ModelChoice
-    cores: tuple[CoreShare, ...]
-
-
-@dataclass(frozen=True)
 class StackPlan:
     """What was asked for.
 
@@ -102,28 +88,28 @@ class StackPlan:
 
 
 class Stack:
-    """The processes of a plan, each with its port."""
+    """The processes of a plan, each with its port.
+
+    Attributes:
+        pools: The replicas that serve its models.
+    """
 
     def __init__(self, plan: StackPlan, authority: CertificateAuthority) -> None:
         self._plan = plan
         self._authority = authority
         self._passwords = {name: secrets.token_urlsafe(32) for name in STORES}
-        self._pools = _named(plan.pools)
-        replicas = [name for names in self._pools for name in names]
-        self._addresses = {
-            name: plan.listen_address(name) for name in (*STORES, "auth", "tools", "web", *replicas)
-        }
+        served = [replace(pool, model=self._served(pool.model)) for pool in plan.pools]
+        self.pools = Pools(plan.home, served, plan.listen_address)
+        self._addresses = {name: plan.listen_address(name) for name in (*STORES, "auth", "tools", "web")}
 
     def stages(self) -> list[list[ChildSpec]]:
         """What starts together, stage after stage.
 
         The services wait for each other by themselves, so that the engine, which takes longest, is not kept.
         """
-        replicas = [
-            self._inference(name, pool.model, cores)
-            for names, pool in zip(self._pools, self._plan.pools, strict=True)
-            for name, cores in zip(names, pool.cores, strict=True)
-        ]
+        for pool in self.pools:
+            self.pools.write_addresses(pool, pool.addresses)
+        replicas = [self.replica(replica) for replica in self.pools.replicas]
         return [self._stores(), [self._auth(), *replicas, self._tools(), self._web()], [self._edge()]]
 
     def edge_environment(self) -> dict[str, str]:
@@ -132,12 +118,7 @@ class Stack:
             "LISTEN_ADDRESS": self._plan.edge_address,
             "AUTH_ADDRESSES": json.dumps([self._addresses["auth"]]),
             "TOOLS_ADDRESSES": json.dumps([self._addresses["tools"]]),
-            "MODELS": json.dumps(
-                {
-                    self._served_name(pool.model): self._listening(names)
-                    for pool, names in zip(self._plan.pools, self._pools, strict=True)
-                }
-            ),
+            "MODELS": json.dumps(self.pools.addresses),
             "WEB_ADDRESS": self._addresses["web"],
             # Relative to Envoy's working folder, as a socket's whole path may be too long.
             "ADMIN_ADDRESS": f"{UNIX}run/{ADMIN_SOCKET}",
@@ -150,15 +131,14 @@ class Stack:
         """Where the edge's rendered configuration lies."""
         return self._plan.home.folder("run") / "envoy.yaml"
 
-    def _served_name(self, model: ModelChoice) -> str:
-        return self._plan.environment.get(MODEL_NAME_VARIABLE, model.name)
+    @property
+    def edge_admin(self) -> Admin:
+        """Where the edge that runs is asked and told."""
+        return Admin(f"{UNIX}{self._plan.home.folder('run') / ADMIN_SOCKET}")
 
-    def _listening(self, names: Sequence[str]) -> list[str]:
-        return [self._addresses[name] for name in names]
-
-    def _balanced(self, names: Sequence[str]) -> str:
-        """All of these as one target of gRPC, which spreads its calls over them."""
-        return f"ipv4:{','.join(self._listening(names))}"
+    def _served(self, model: ModelChoice) -> ModelChoice:
+        """A model under the name that requests ask for."""
+        return replace(model, name=self._plan.environment.get(MODEL_NAME_VARIABLE, model.name))
 
     def _stores(self) -> list[ChildSpec]:
         """What must not vanish in one, what may be thrown away in the other."""
@@ -194,7 +174,7 @@ class Stack:
     def _auth(self) -> ChildSpec:
         folder = self._plan.home.folder("auth")
         observed = {
-            INFERENCE: [f"inference@{self._addresses[name]}" for names in self._pools for name in names],
+            INFERENCE: [f"inference@{self.pools.followed(pool)}" for pool in self.pools],
             TOOLS: [f"tools@{self._addresses['tools']}"],
         }
         own = {
@@ -206,22 +186,19 @@ class Stack:
         return self._service("auth", SESSIONS, own, stop_rank=2)
 
     def _tools(self) -> ChildSpec:
+        first, *further = self.pools
         own = {
             "AUTH_ADDRESS": self._addresses["auth"],
             "STORE_URL": self._url("store"),
-            "INFERENCE_ADDRESS": self._balanced(self._pools[0]),
-            "INFERENCE_POOLS": json.dumps(
-                {
-                    self._served_name(pool.model): self._balanced(names)
-                    for pool, names in zip(self._plan.pools[1:], self._pools[1:], strict=True)
-                }
-            ),
+            "INFERENCE_ADDRESS": self.pools.followed(first),
+            "INFERENCE_POOLS": json.dumps({pool.name: self.pools.followed(pool) for pool in further}),
             "WORKSPACE_PATH": str(self._plan.home.folder("workspaces")),
             "WORKSPACE_TEMPLATE_PATH": str(WORKSPACE_TEMPLATE),
         }
         return self._service("tools", TOOLS, own, stop_rank=1)
 
-    def _inference(self, name: str, model: ModelChoice, cores: CoreShare) -> ChildSpec:
+    def replica(self, replica: Replica) -> ChildSpec:
+        """The process of a replica."""
         database = self._plan.home.folder("inference") / "conversations.db"
         own = {
             "DATABASE_URL": f"sqlite+aiosqlite:///{database}",
@@ -229,17 +206,24 @@ class Stack:
             "TOOLS_ADDRESS": self._addresses["tools"],
             "STORE_URL": self._url("store"),
             "CACHE_URL": self._url("cache"),
-            "MODEL": model.source,
-            "MODEL_NAME": self._served_name(model),
+            "MODEL_NAME": replica.model.name,
         }
         if self._plan.kv_bytes is not None:
             own["KV_CACHE_BYTES"] = str(self._plan.kv_bytes)
-        machine = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", **cores.environment()}
-        if Path(model.source).is_dir():
+        machine = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", **replica.cores.environment()}
+        if Path(replica.model.source).is_dir():
             machine["HF_HUB_OFFLINE"] = "1"
+        # The person's own variable said what the stack began with; a reload may have changed it.
+        machine[MODEL_VARIABLE] = replica.model.source
         asked = inherited(self._plan.environment, ENGINE_VARIABLES)
         return self._service(
-            "inference", INFERENCE, own, name=name, machine={**machine, **asked}, seconds=ENGINE_START_SECONDS
+            "inference",
+            INFERENCE,
+            own,
+            replica.address,
+            name=replica.name,
+            machine={**machine, **asked},
+            seconds=ENGINE_START_SECONDS,
         )
 
     def _web(self) -> ChildSpec:
@@ -270,14 +254,14 @@ class Stack:
 
     async def _drain_edge(self) -> None:
         """Let the edge's calls end, for a while."""
-        admin = Admin(f"{UNIX}{self._plan.home.folder('run') / ADMIN_SOCKET}")
-        await asyncio.to_thread(drain, admin, DRAIN_SECONDS)
+        await asyncio.to_thread(drain, self.edge_admin, DRAIN_SECONDS)
 
     def _service(
         self,
         process: str,
         service: str,
         own: Mapping[str, str],
+        address: str = "",
         *,
         name: str = "",
         machine: Mapping[str, str] | None = None,
@@ -285,15 +269,16 @@ class Stack:
         stop_rank: int = 0,
     ) -> ChildSpec:
         """A gRPC service of the mesh, ready when it says SERVING."""
-        name = name or process
-        address = self._addresses[name]
+        address = address or self._addresses[process]
         # Nothing else can take over here: there is no balancer to wait for.
         rest = {"LISTEN_ADDRESS": address, "DRAIN_SECONDS": "0", **self._tls(process), **own}
         environment = self._environment(f"PARLEY_{process.upper()}_", rest) | dict(machine or {})
         operator = self._authority.identity("operator")
         ready = probes.service_answers(address, operator, process, service, TRUST_DOMAIN)
         command = (sys.executable, "-P", "-m", f"services.{process}")
-        return self._spec(name, command, environment, ready, address, seconds=seconds, stop_rank=stop_rank)
+        return self._spec(
+            name or process, command, environment, ready, address, seconds=seconds, stop_rank=stop_rank
+        )
 
     def _spec(
         self,
@@ -332,9 +317,3 @@ class Stack:
             "TLS_PRIVATE_KEY_PATH": str(files.private_key),
             "TLS_AUTHORITY_PATH": str(files.authority),
         }
-
-
-def _named(pools: Sequence[Pool]) -> list[list[str]]:
-    """Names for the replicas of each pool, numbered through all of them."""
-    numbers = itertools.count(1)
-    return [[f"inference-{next(numbers)}" for _ in pool.cores] for pool in pools]

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 from cli.child import Child, ChildSpec
 from cli.groups import ProcessGroups
@@ -24,6 +25,7 @@ class Phase(StrEnum):
     STARTING = "starting"
     READY = "ready"
     DIED = "died"
+    DRAINING = "draining"
     STOPPING = "stopping"
     STOPPED = "stopped"
 
@@ -89,6 +91,14 @@ class Supervised:
         if self.spec.drain is not None and self.phase is Phase.READY:
             with contextlib.suppress(OSError):  # It is to end: one that does not answer has nothing to save.
                 await self.spec.drain()
+
+    async def leave(self, seconds: float) -> None:
+        """Has it end by itself when nothing is under way any more, and ends it after this time."""
+        self._stopping.set()  # it is not brought back
+        if self.child is not None and self.phase is Phase.READY:
+            self._enter(Phase.DRAINING, f"its calls have {seconds:g} s")
+            await self.child.leave(seconds)
+        await self.stop()
 
     async def stop(self) -> None:
         """Tells it to end, and makes it after its grace time. Nothing of its group is left."""
@@ -166,8 +176,8 @@ class Supervisor:
         report: Callable[[Change], None],
         backoff: Backoff | None = None,
     ) -> None:
-        backoff = backoff or Backoff()
-        self._stages = [[Supervised(spec, groups, report, backoff) for spec in stage] for stage in stages]
+        self._supervised = partial(Supervised, groups=groups, report=report, backoff=backoff or Backoff())
+        self._stages = [[self._supervised(spec) for spec in stage] for stage in stages]
 
     @property
     def processes(self) -> list[Supervised]:
@@ -192,6 +202,29 @@ class Supervisor:
             finally:
                 for start in starts:
                     start.cancel()
+
+    async def add(self, spec: ChildSpec) -> None:
+        """Starts one more process beside the others and waits until it is ready.
+
+        Raises:
+            StartFailed: It did not become ready; nothing of it is left.
+        """
+        process = self._supervised(spec)
+        self._stages.append([process])
+        try:
+            await process.start()
+        except StartFailed:
+            await process.stop()
+            self._stages.remove([process])
+            raise
+
+    async def remove(self, name: str, seconds: float) -> None:
+        """Has a process end by itself within this time, ends it otherwise, and forgets it."""
+        process = next(process for process in self.processes if process.spec.name == name)
+        await process.leave(seconds)
+        for stage in self._stages:
+            if process in stage:
+                stage.remove(process)
 
     async def stop(self) -> None:
         """Drains, then ends everything, lowest `stop_rank` first and equal ones together."""

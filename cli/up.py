@@ -15,20 +15,24 @@ import typer
 from cli.answer import AnswerPrinter
 from cli.certificates import issue_missing, open_authority
 from cli.console import answers, errors
+from cli.control_server import ControlServer
 from cli.credentials import local_login
-from cli.edge import render_edge
+from cli.edge import EdgePools, render_edge
 from cli.environment import command_settings
 from cli.failures import CommandError, ExitCode, told
 from cli.groups import guarded_groups
 from cli.home import AlreadyHeld, Home, StackState, process_state, this_process
-from cli.model import choose_models
+from cli.membership import Membership
+from cli.model import MODEL_VARIABLE, choose_models
+from cli.pools import Pool
 from cli.preflight import available_bytes, check_files, check_memory, check_port, needed_bytes
 from cli.probes import local_address
 from cli.progress import LiveProgress, PlainProgress, Progress
 from cli.resources import KV_BYTES, CoreShare, runs_on_cpu, share_cores
-from cli.stack import Pool, Stack, StackPlan
-from cli.supervisor import Change, StartFailed, Supervisor, on_stop_signals
+from cli.stack import Stack, StackPlan
+from cli.supervisor import Change, Phase, StartFailed, Supervisor, on_stop_signals
 from deploy.certificates import CertificateAuthority
+from deploy.envoy.endpoints import EndpointFiles
 from parley_client.channel import open_channel
 from parley_client.client import Client, question
 
@@ -76,7 +80,7 @@ def make_plan(home: Home, models: Sequence[str], replicas: int, pass_variables: 
     Raises:
         CommandError: A model is missing, the port taken, memory too little, or a file missing.
     """
-    chosen = choose_models(models or [os.environ.get("PARLEY_INFERENCE_MODEL", "")], os.environ)
+    chosen = choose_models(models or [os.environ.get(MODEL_VARIABLE, "")], os.environ)
     on_cpu = runs_on_cpu()
     count = replicas * len(chosen)
     cores = share_cores(count) if on_cpu else (CoreShare(()),) * count
@@ -112,9 +116,17 @@ async def _serve(plan: StackPlan, demonstration: Demonstration) -> None:
                 await _start(supervisor, stop, progress)
             if stop.is_set():
                 raise KeyboardInterrupt
-            await _run(plan, demonstration, stop, progress)
+            async with _control(plan, stack, supervisor).listening():
+                await _run(plan, demonstration, stop, progress)
         finally:
             await supervisor.stop()
+
+
+def _control(plan: StackPlan, stack: Stack, supervisor: Supervisor) -> ControlServer:
+    """What changes the replicas when it is told to."""
+    edge = EdgePools(EndpointFiles.beside(stack.edge_configuration), stack.edge_admin)
+    membership = Membership(stack.pools, supervisor, edge, stack.replica, plan.kv_bytes)
+    return ControlServer(plan.home.control_path, membership.make, membership.replicas)
 
 
 def _prepare(plan: StackPlan, progress: Progress) -> CertificateAuthority:
@@ -215,6 +227,7 @@ class _StateKeeper:
                 address=process.spec.address,
             )
             for process in processes
+            if process.phase is not Phase.STOPPED
         }
         address = local_address(self._plan.edge_address)
         self._plan.home.write_state(StackState(supervisor=self._own, edge_address=address, processes=states))

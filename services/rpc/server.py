@@ -21,6 +21,7 @@ from services.rpc.certificate_expiry import watch_certificate
 from services.rpc.errors import MethodUnknown
 from services.rpc.interceptors.chain import interceptor_chain
 from services.rpc.interceptors.ongoing import Ongoing
+from services.rpc.leaving import LEAVE_SIGNAL
 from services.rpc.policies import access_table
 from services.rpc.revocations import Revocations
 from services.rpc.settings import ServiceSettings
@@ -34,9 +35,6 @@ REFLECTION = "grpc.reflection.v1alpha.ServerReflection"
 AddToServer = Callable[[Any, Any], None]
 
 MAX_METADATA_BYTES = 96 * 1024
-
-LEAVE_SIGNAL = signal.SIGUSR1
-"""Tells a process to end when nothing is under way any more, however long that takes."""
 
 
 class RpcServer:

@@ -16,7 +16,7 @@ from cli.failures import CommandError
 from cli.home import Home, StackState, process_state
 from cli.model import DEMO, MODEL_NAME_VARIABLE, choose_model, choose_models
 from cli.preflight import GIB, check_memory, needed_bytes, program
-from cli.resources import CoreShare, share_cores
+from cli.resources import CoreShare, further_share, share_cores
 from cli.stack import IDENTITIES
 from tests.cli.conftest import Run
 
@@ -137,6 +137,21 @@ def test_a_program_that_is_not_installed_says_how_to_get_it() -> None:
 )
 def test_cores_are_shared_out(replicas: int, cores: list[int], expected: list[tuple[int, ...]]) -> None:
     assert [share.cores for share in share_cores(replicas, cores)] == expected
+
+
+@pytest.mark.parametrize(
+    ("taken", "cores", "expected"),
+    [
+        ([(1,)], [0, 1], (0,)),
+        ([(1,), (0,)], [0, 1], (1,)),
+        ([tuple(range(1, 8))], list(range(8)), (0, 6, 7)),
+        ([(1, 2), (3, 4)], list(range(8)), (6, 7)),
+    ],
+)
+def test_one_more_replica_takes_the_cores_that_are_used_least(
+    taken: list[tuple[int, ...]], cores: list[int], expected: tuple[int, ...]
+) -> None:
+    assert further_share([CoreShare(share) for share in taken], cores).cores == expected
 
 
 def test_a_share_binds_the_engine_s_threads() -> None:

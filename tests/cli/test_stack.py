@@ -7,11 +7,14 @@ import pytest
 
 from cli.certificates import issue_missing, open_authority
 from cli.child import ChildSpec
+from cli.failures import CommandError
 from cli.home import Home
 from cli.model import ModelChoice
+from cli.pools import Pool
 from cli.probes import local_address
 from cli.resources import CoreShare
-from cli.stack import Pool, Stack, StackPlan
+from cli.stack import Stack, StackPlan
+from services.rpc.addresses import Addresses
 
 
 @pytest.fixture
@@ -103,9 +106,9 @@ def test_the_edge_and_auth_know_every_replica(stack: Stack, specs: dict[str, Chi
     assert json.loads(edge["PARLEY_EDGE_MODELS"]) == {"toy": replicas}
     assert edge["PARLEY_EDGE_WEB_ADDRESS"] == "127.0.0.1:5555"
     observed = json.loads(specs["auth"].environment["PARLEY_AUTH_OBSERVED"])
-    assert observed["parley.inference.v1.InferenceService"] == [
-        f"inference@{address}" for address in replicas
-    ]
+    (followed,) = observed["parley.inference.v1.InferenceService"]
+    assert followed.startswith("inference@file:")
+    assert Addresses(followed.removeprefix("inference@")).all() == tuple(replicas)
 
 
 def test_each_model_has_a_pool_of_its_own(plan: StackPlan, stack: Stack) -> None:
@@ -121,9 +124,35 @@ def test_each_model_has_a_pool_of_its_own(plan: StackPlan, stack: Stack) -> None
     assert "HF_HUB_OFFLINE" not in third.environment
     assert third.environment["VLLM_CPU_OMP_THREADS_BIND"] == "3"
     asked = specs["tools"].environment["PARLEY_TOOLS_INFERENCE_ADDRESS"]
-    assert asked == f"ipv4:{first.address},{second.address}"
+    assert Addresses(asked).target() == f"ipv4:{first.address},{second.address}"
     further = json.loads(specs["tools"].environment["PARLEY_TOOLS_INFERENCE_POOLS"])
-    assert further == {"other": f"ipv4:{third.address}"}
+    assert {name: Addresses(told).target() for name, told in further.items()} == {"other": third.address}
+
+
+def test_a_later_replica_is_like_the_first_but_for_its_name_port_cores_and_source(
+    stack: Stack, specs: dict[str, ChildSpec], tmp_path: Path
+) -> None:
+    fresh = stack.pools.another(ModelChoice(str(tmp_path / "new"), "toy"), CoreShare((7,)))
+    later, first = stack.replica(fresh), specs["inference-1"]
+    assert (later.name, later.address) == ("inference-3", fresh.address)
+    differ = {key for key, value in later.environment.items() if first.environment.get(key) != value}
+    assert differ == {
+        "PARLEY_INFERENCE_LISTEN_ADDRESS",
+        "PARLEY_INFERENCE_MODEL",
+        "VLLM_CPU_OMP_THREADS_BIND",
+    }
+    assert later.environment["PARLEY_INFERENCE_MODEL"] == str(tmp_path / "new")
+
+
+def test_a_pool_and_a_replica_are_found_by_name_or_the_person_is_told_what_there_is(stack: Stack) -> None:
+    (pool,) = stack.pools
+    assert stack.pools.find("") is stack.pools.find("toy") is pool
+    assert stack.pools.of("inference-2") == (pool, pool.replicas[1])
+    with pytest.raises(CommandError) as no_pool:
+        stack.pools.find("other")
+    assert (no_pool.value.message, no_pool.value.remedy) == ("No pool serves other.", "There are: toy.")
+    with pytest.raises(CommandError, match="There is no replica inference-9"):
+        stack.pools.of("inference-9")
 
 
 async def test_nothing_that_is_not_there_is_ready(specs: dict[str, ChildSpec]) -> None:

@@ -235,6 +235,46 @@ async def test_all_are_drained_before_the_first_is_ended(tmp_path, groups, recor
     assert record.count(Phase.STOPPED) == record.count(Phase.STOPPED, "front") == 1
 
 
+LEAVES = READY_THEN + "signal.signal(signal.SIGUSR1, lambda *_: sys.exit(0)); signal.pause()"
+STAYS = "import signal; signal.signal(signal.SIGUSR1, signal.SIG_IGN); " + SERVE
+
+
+async def test_a_process_joins_and_leaves_by_itself_and_is_not_brought_back(tmp_path, groups, record) -> None:
+    supervisor = Supervisor([[spec(tmp_path, SERVE)]], groups=groups, report=record, backoff=QUICK)
+    await supervisor.start()
+    await supervisor.add(spec(tmp_path, LEAVES, name="later"))
+    child = supervisor.processes[1].child
+    assert child is not None
+    await supervisor.remove("later", DEADLINE_SECONDS)
+    assert gone(child.pid)
+    assert [process.spec.name for process in supervisor.processes] == ["child"]
+    phases = [change.phase for change in record.changes if change.name == "later"]
+    assert phases == [Phase.STARTING, Phase.READY, Phase.DRAINING, Phase.STOPPING, Phase.STOPPED]
+    assert record.count(Phase.DIED, "later") == 0
+    await supervisor.stop()
+
+
+async def test_a_process_that_does_not_leave_in_its_time_is_ended(tmp_path, groups, record) -> None:
+    supervisor = Supervisor([[spec(tmp_path, STAYS)]], groups=groups, report=record, backoff=QUICK)
+    await supervisor.start()
+    child = supervisor.processes[0].child
+    assert child is not None
+    await supervisor.remove("child", 0.1)
+    assert gone(child.pid)
+    assert supervisor.processes == []
+    await supervisor.stop()
+
+
+async def test_a_later_process_that_does_not_start_leaves_nothing(tmp_path, groups, record) -> None:
+    supervisor = Supervisor([[spec(tmp_path, SERVE)]], groups=groups, report=record, backoff=QUICK)
+    await supervisor.start()
+    with pytest.raises(StartFailed, match="later did not start: exit status 3"):
+        await supervisor.add(spec(tmp_path, "import sys; sys.exit(3)", name="later"))
+    assert [process.spec.name for process in supervisor.processes] == ["child"]
+    assert record.changes[-1].phase is Phase.STOPPED
+    await supervisor.stop()
+
+
 SUPERVISOR_PROGRAM = """
 import asyncio, pathlib, sys
 from cli.child import ChildSpec

@@ -19,8 +19,9 @@ from prometheus_client import REGISTRY
 
 from services.rpc.channel import open_channel
 from services.rpc.errors import error_info, status_of
+from services.rpc.leaving import LEAVE_SIGNAL
 from services.rpc.policies import PolicyMissing
-from services.rpc.server import LEAVE_SIGNAL, RpcServer
+from services.rpc.server import RpcServer
 from tests.rpc.conftest import SHAPES, ToyMesh, ToyServicer
 
 shapes = pytest.mark.parametrize("shape", SHAPES)
