@@ -93,6 +93,35 @@ async def test_an_observed_service_is_followed_and_does_not_drag_this_process_do
         await channel.close()
 
 
+async def test_replicas_that_a_file_names_are_followed(
+    auth_settings: Callable[..., AuthSettings],
+    identity: Callable[[str], TlsFiles],
+    neighbour: tuple[Neighbour, int],
+    tmp_path: Path,
+) -> None:
+    other, other_port = neighbour
+    await other.record.set(TOOLS, SERVING)
+    path = tmp_path / "replicas"
+
+    def named(*addresses: str) -> None:
+        fresh = tmp_path / "fresh"
+        fresh.write_text("\n".join(addresses))
+        fresh.replace(path)
+
+    # It is not there yet: nobody serves.
+    async with serving(auth_settings(observed={TOOLS: (f"tools@file:{path}",)})) as (_, port):
+        channel = open_channel(
+            f"127.0.0.1:{port}", tls=identity("edge"), service="auth", trust_domain=TRUST_DOMAIN
+        )
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(service=TOOLS))
+        assert await seen(watch, NOT_SERVING)
+        named("127.0.0.1:1", f"127.0.0.1:{other_port}")
+        assert await seen(watch, SERVING)
+        named("127.0.0.1:1")
+        assert await seen(watch, NOT_SERVING)
+        await channel.close()
+
+
 async def test_a_neighbour_with_another_certificate_is_not_believed(
     auth_settings: Callable[..., AuthSettings],
     identity: Callable[[str], TlsFiles],
@@ -166,7 +195,9 @@ async def admin_token(channel: Any, settings: AuthSettings) -> str:
     return str(answer.tokens.access_token)
 
 
-@pytest.mark.parametrize("text", ["", "tools", "tools@", "@host:1", "tools@host", "tools@host:x", "tools@:1"])
+@pytest.mark.parametrize(
+    "text", ["", "tools", "tools@", "@host:1", "tools@host", "tools@host:x", "tools@:1", "tools@file:"]
+)
 def test_a_malformed_replica_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="peer@host:port"):
         parse_replica(text)
