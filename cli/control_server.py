@@ -24,6 +24,9 @@ ASK_SECONDS = 5.0
 BEAT_SECONDS = 0.5
 MOST_CALLERS = 8
 CREDENTIALS = struct.Struct("3i")
+"""Process, user and group at the other end, as the kernel tells them."""
+
+ROOT = 0
 
 Act = Callable[[Request, Tell], Awaitable[None]]
 
@@ -113,11 +116,11 @@ class ControlServer:
 
 
 def _is_owner(writer: asyncio.StreamWriter) -> bool:
-    """Whether the process at the other end is the same user's. The folder lets nobody else in, too."""
+    """Whether the process at the other end is the same user's, or root's. The folder keeps others out, too."""
     connection = writer.get_extra_info("socket")
     told = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
     _, user, _ = CREDENTIALS.unpack(told)
-    return bool(user == os.getuid())
+    return user in (os.getuid(), ROOT)
 
 
 async def _asked(reader: asyncio.StreamReader) -> Request:

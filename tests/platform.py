@@ -125,7 +125,7 @@ class Stack:
             env={**os.environ, **self.environment(), **environment},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=RECOVERY_SECONDS,
             check=False,
         )
 

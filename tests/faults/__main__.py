@@ -1,6 +1,6 @@
 """The long form, `make faults`: every process of a platform of two replicas is killed, and stands still.
 
-Prints a table for docs/guide/faults.md.
+Then replicas join, leave and are replaced. Prints a table for docs/guide/faults.md.
 """
 
 from __future__ import annotations
@@ -13,12 +13,18 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.faults.faults import Report, hang, kill, suffer
+from tests.faults.faults import Report, change, hang, kill, suffer
 from tests.faults.load import Load
 from tests.platform import Stack, running_stack
 
 PROCESSES = ("edge", "store", "cache", "auth", "tools", "web", "inference-1", "inference-2")
-FAULTS = (*map(kill, PROCESSES), *map(hang, PROCESSES))
+# Last, as they end those that have the first names.
+CHANGES = (
+    change("a replica joins", "replicas", "add"),
+    change("a replica leaves", "replicas", "remove", "inference-1"),
+    change("the model is reloaded", "models", "reload", "parley-demo"),
+)
+FAULTS = (*map(kill, PROCESSES), *map(hang, PROCESSES), *CHANGES)
 
 
 async def strike_all(stack: Stack) -> tuple[list[Report], list[str]]:

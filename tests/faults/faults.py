@@ -1,4 +1,4 @@
-"""Faults of a running platform, and what its clients saw of each."""
+"""Faults and changes of a running platform, and what its clients saw of each."""
 
 from __future__ import annotations
 
@@ -71,6 +71,16 @@ def hang(name: str) -> Fault:
             await asyncio.sleep(HANG_SECONDS)
 
     return Fault(f"{name} stands still for {HANG_SECONDS:g} s", strike)
+
+
+def change(name: str, *arguments: str) -> Fault:
+    """What runs is changed by a command, which must go well."""
+
+    async def strike(stack: Stack) -> None:
+        done = await asyncio.to_thread(stack.parley, *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    return Fault(name, strike)
 
 
 async def suffer(stack: Stack, load: Load, fault: Fault) -> Report:
