@@ -116,7 +116,7 @@ class ControlServer:
 
 
 def _is_owner(writer: asyncio.StreamWriter) -> bool:
-    """Whether the process at the other end is the same user's, or root's. The folder keeps others out, too."""
+    """Whether the process at the other end is the same user's, or root's. The folder keeps others out too."""
     connection = writer.get_extra_info("socket")
     told = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
     _, user, _ = CREDENTIALS.unpack(told)
