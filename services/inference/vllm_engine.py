@@ -30,7 +30,7 @@ from services.inference.engine import (
 from services.inference.engine_status import EngineReadings, EngineStatus
 from services.inference.errors import ContextOverflow, EngineFailed, MessagesInvalid, ModelLacks
 from services.inference.fingerprint import fingerprint, prompt_identity
-from services.inference.forms import FIELD, Forms
+from services.inference.forms import Forms
 from services.inference.harmony import StrictHarmony
 from services.inference.options import Effort, RawPrompt
 from services.inference.parsers import Parsers
@@ -39,7 +39,7 @@ from services.inference.preflight import StartError
 from services.inference.settings import EngineSettings
 from services.inference.token_texts import TokenTexts
 from services.inference.turn_reader import DeltaParser, TurnReader
-from services.inference.vllm_forms import constraints, refuse_beyond_engine, tokens_for_forms
+from services.inference.vllm_forms import constraints, proof, refuse_beyond_engine, tokens_for_forms
 from services.inference.vllm_parsers import model_parsers, online_renderer
 from services.inference.vllm_start import build_llm
 from services.inference.vllm_turns import RenderRequest, characters, chat_request, sampling_params
@@ -151,7 +151,7 @@ class VllmEngine:
         self._refuse_endless(characters(turn), turn.sampling.max_output_tokens or 1)
         if turn.form is not None:
             refuse_beyond_engine(turn.form)
-            await self._forms.check(turn.form.kind.value, turn.form.text, FIELD)
+            await self._forms.check(*proof(turn.form))
         request = self._request(turn)
         try:
             inputs = await (self._tokens_of(turn.raw) if turn.raw else self._render_chat(request))

@@ -7,12 +7,13 @@ from typing import Any
 
 from services.inference import vllm_environment  # noqa: F401 - it stands before vLLM's own imports
 from services.inference.errors import StructuredOutputInvalid
-from services.inference.forms import SCHEMA_FIELD, check_schema
+from services.inference.forms import FIELD, SCHEMA_FIELD, check_schema
 from services.inference.options import FormKind, OutputForm
 
 # isort: split
 from vllm.sampling_params import StructuredOutputsParams
 from vllm.v1.structured_output.backend_xgrammar import has_xgrammar_unsupported_json_features
+from vllm.v1.structured_output.utils import choice_as_grammar
 from xgrammar import TokenizerInfo
 
 
@@ -29,6 +30,13 @@ def refuse_beyond_engine(form: OutputForm) -> None:
             SCHEMA_FIELD,
             "it has keywords, or some together, that no answer can be held to while it is written",
         )
+
+
+def proof(form: OutputForm) -> tuple[str, str, str]:
+    """What is compiled to prove a form, its kind and its text, and the field that asks for it."""
+    if form.kind is FormKind.CHOICES:
+        return FormKind.GRAMMAR.value, choice_as_grammar(list(form.choices)), f"{FIELD}.{form.kind.value}"
+    return form.kind.value, form.text, FIELD
 
 
 def constraints(given: StructuredOutputsParams) -> list[tuple[str, str]]:

@@ -354,6 +354,14 @@ async def test_an_answer_keeps_to_its_form(engine: Engine, form: OutputForm, ans
     assert ending(steps).reason is StopReason.STOP
 
 
+async def test_choices_are_proven_as_the_grammar_that_the_engine_makes_of_them() -> None:
+    """64 of 1,024 characters take the compiler two seconds, and twice as many far more than twice that."""
+    from services.inference.vllm_forms import proof
+
+    asked = proof(OutputForm(FormKind.CHOICES, choices=("maybe", "never")))
+    assert asked == ("grammar", 'root ::= "maybe" | "never"', "structured_output.choices")
+
+
 async def test_an_answer_keeps_to_its_schema(engine: Engine) -> None:
     schema = {
         "type": "object",
