@@ -15,6 +15,8 @@ for _name, _value in {
     # A fork would inherit gRPC's sockets and threads.
     "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
     "TOKENIZERS_PARALLELISM": "false",
+    # As many as the contract allows; by itself vLLM's request models take 4.
+    "VLLM_MAX_STOP_STRINGS": "16",
     # Torch writes plain text; what it warns of is for developers of models.
     "TORCH_CPP_LOG_LEVEL": "ERROR",
     "PYTHONWARNINGS": "ignore",

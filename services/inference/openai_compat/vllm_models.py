@@ -9,12 +9,15 @@ from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+
+from services.inference import vllm_environment  # noqa: F401 - it stands before vLLM's own imports
+from services.inference.errors import ParameterInvalid
+
+# isort: split
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.entrypoints.openai.completion.protocol import CompletionRequest
 from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
 from vllm.exceptions import VLLMValidationError
-
-from services.inference.errors import ParameterInvalid
 
 T = TypeVar("T", bound=BaseModel)
 

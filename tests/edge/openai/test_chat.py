@@ -224,6 +224,7 @@ async def test_the_whole_of_sampling_reaches_the_engine(surface: Surface, client
         frequency_penalty=0.5,
         presence_penalty=-0.5,
         logit_bias={"65": -100},
+        stop=list("ABCDEFGHIJKLMNOP"),
         extra_body={
             "top_k": 5,
             "min_p": 0.25,
@@ -237,6 +238,7 @@ async def test_the_whole_of_sampling_reaches_the_engine(surface: Surface, client
     assert (used.frequency_penalty, used.presence_penalty, used.repetition_penalty) == (0.5, -0.5, 1.5)
     assert (used.top_k, used.min_p, used.min_output_tokens, used.ignore_eos) == (5, 0.25, 2, True)
     assert (dict(used.logit_bias), used.stop_token_ids) == ({65: -100.0}, (10,))
+    assert used.stop == tuple("ABCDEFGHIJKLMNOP")
 
 
 def choices(*texts: str) -> list[Step]:
