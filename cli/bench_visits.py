@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 from cli.failures import CommandError, ExitCode
 
-VISIT_SECONDS = 60.0
+VISIT_SECONDS = 300.0
 
 Visit = asyncio.Future[float]
 """A request that is waiting: when its connection was closed, in Unix time."""
