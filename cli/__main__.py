@@ -3,6 +3,7 @@
 import typer
 
 from cli import (
+    adapters,
     audit,
     bench,
     cache,
@@ -52,6 +53,7 @@ app.command()(chat.chat)
 app.add_typer(conversations.app, name="conversations")
 app.add_typer(models.app, name="models")
 app.add_typer(replicas.app, name="replicas")
+app.add_typer(adapters.app, name="adapters")
 app.add_typer(rollouts.app, name="rollouts")
 app.add_typer(cache.app, name="cache")
 app.add_typer(tools.app, name="tools")

@@ -31,18 +31,16 @@ from parley.inference.v1 import (
 from parley.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
 from parley.tools.v1 import execution_pb2, tool_pb2, tool_service_pb2
 from parley.tools.v1.tool_service_pb2_grpc import ToolServiceStub
+from parley_client.adapters import Adapters
 from parley_client.administration import Administration
 from parley_client.caller import Caller, nothing, pages
 from parley_client.conversation import Call, ConversationStream, approval_decision
 from parley_client.conversations import Conversations
 from parley_client.credentials import AccessToken, Anonymous, Credentials, Login, Metadata, Tokens
-from parley_client.pools import Pools
+from parley_client.pools import MODEL_KEY, Pools
 from parley_client.resuming import ResumingStream
 from parley_client.rollouts import Rollouts
 from parley_client.stream import EventStream
-
-MODEL_KEY = "parley-model"
-"""Metadata by which the edge routes without reading bodies (as AIP-4222 does)."""
 
 CONVERSATION_KEY = "parley-conversation"
 """Metadata by which the edge sends a conversation to the replica that has its prefix cached."""
@@ -98,6 +96,8 @@ class Client:
         """What administers the deployment, with the same credentials."""
         self.conversations = Conversations(channel, self._caller)
         """The caller's stored conversations."""
+        self.adapters = Adapters(channel, self._caller)
+        """The LoRA adapters of the platform's models."""
         self.rollouts = Rollouts(channel, self._caller)
         """The rollouts of the caller's tenant."""
         self._pools = Pools()

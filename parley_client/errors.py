@@ -22,6 +22,8 @@ _HINTS: Mapping[str, str] = {
     "REFRESH_TOKEN_INVALID": "Log in again with `parley login`.",
     "KEY_INVALID": "Make a new key with `parley keys create`.",
     "MODEL_NOT_FOUND": "`parley models list` shows the names that exist.",
+    "ADAPTER_NOT_FOUND": "`parley adapters list` shows the names that exist.",
+    "TOO_MANY_ADAPTERS": "`parley adapters list` shows what is loaded.",
     "ROLLOUT_NOT_FOUND": "`parley rollouts list` shows the names that exist.",
     "VARIANT_MODEL_UNAVAILABLE": "`parley models list` shows what is ready.",
     "TOOL_NOT_FOUND": "`parley tools list` shows the names that exist.",

@@ -11,6 +11,9 @@ from collections.abc import Callable
 
 from parley_client.errors import ParleyError
 
+MODEL_KEY = "parley-model"
+"""Metadata by which the edge routes without reading bodies (as AIP-4222 does)."""
+
 VARIANT_ELSEWHERE = "VARIANT_ELSEWHERE"
 MOST_DETOURS = 2
 """Of one call; a rollout may end while it is on its way."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -32,13 +33,18 @@ def reads_model() -> Tree:
     return {BODY_MODEL: typed("envoy.config.route.v3.FilterConfig", config={})}
 
 
+def named(model: str) -> Tree:
+    """Matches the name of a model, and of its adapters: `MODEL:ADAPTER`."""
+    return {"safe_regex": {"regex": f"{re.escape(model)}(:[^:]+)?"}}
+
+
 def names_model(model: str) -> Tree:
-    """Matches requests whose body names this model.
+    """Matches requests whose body names this model or an adapter of it.
 
     The name stays in the request's metadata: as a header, one with a line break
     would end the connection that it shares with others' calls.
     """
-    return {"filter": BODY_MODEL, "path": [{"key": _KEY}], "value": {"string_match": {"exact": model}}}
+    return {"filter": BODY_MODEL, "path": [{"key": _KEY}], "value": {"string_match": named(model)}}
 
 
 def openai_errors() -> Tree:

@@ -21,7 +21,7 @@ from deploy.envoy.filters import (
 )
 from deploy.envoy.flood import FLOOD_LIMIT, limited
 from deploy.envoy.openai import PREFIX as OPENAI_PREFIX
-from deploy.envoy.openai import names_model, openai_errors, reads_model
+from deploy.envoy.openai import named, names_model, openai_errors, reads_model
 from deploy.envoy.settings import EdgeSettings
 from deploy.envoy.tree import Tree, seconds, typed
 
@@ -185,8 +185,8 @@ def _method_routes(method: Method, settings: EdgeSettings) -> Iterator[Tree]:
                 by_body["match"]["dynamic_metadata"] = [names_model(model)]
                 yield by_body
     for model in settings.models:
-        named = {"name": MODEL_HEADER, "string_match": {"exact": model}}
-        yield from _pool_routes(method, model, settings, named)
+        by_header = {"name": MODEL_HEADER, "string_match": named(model)}
+        yield from _pool_routes(method, model, settings, by_header)
     yield from _pool_routes(method, settings.default_pool, settings)
 
 

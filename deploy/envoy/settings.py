@@ -136,6 +136,9 @@ class EdgeSettings(TracingSettings):
     def _whole(self) -> EdgeSettings:
         if self.default_model and self.default_model not in self.models:
             raise ValueError(f"default_model {self.default_model!r} is not in models")
+        for model in self.models:
+            if (base := model.rpartition(":")[0]) in self.models:
+                raise ValueError(f"models: {model!r} would be the name of an adapter of {base!r}")
         if self.otlp_endpoint.startswith("https:") and self.otlp_authority_path is None:
             raise ValueError("otlp_authority_path must be set for https: Envoy knows no authorities")
         if (self.public_certificate_path is None) != (self.public_private_key_path is None):

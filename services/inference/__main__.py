@@ -11,14 +11,21 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 import psutil
+from redis.asyncio import Redis
 
 from parley.auth.v1.quota_service_pb2_grpc import QuotaServiceStub
 from parley.auth.v1.token_service_pb2_grpc import TokenServiceStub
+from parley.inference.v1.adapter_service_pb2_grpc import add_AdapterServiceServicer_to_server
 from parley.inference.v1.conversation_service_pb2_grpc import add_ConversationServiceServicer_to_server
 from parley.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
 from parley.inference.v1.openai_service_pb2_grpc import add_OpenAIServiceServicer_to_server
 from parley.inference.v1.rollout_service_pb2_grpc import add_RolloutServiceServicer_to_server
 from parley.tools.v1.tool_service_pb2_grpc import ToolServiceStub
+from services.inference.adapters.base_model import base_shapes
+from services.inference.adapters.pool import AdapterPool
+from services.inference.adapters.servicer import AdapterServicer
+from services.inference.adapters.shelf import Shelf
+from services.inference.adapters.wishes import Wishes
 from services.inference.answering import Answering
 from services.inference.catalogue import Catalogue
 from services.inference.coalescing import Coalescing
@@ -80,7 +87,6 @@ async def main() -> None:
         await stack.enter_async_context(mailbox.listening())
         auth = await stack.enter_async_context(_channel(settings, "auth", settings.auth_address))
         tools = await stack.enter_async_context(_channel(settings, "tools", settings.tools_address))
-
         revocations = Revocations()
         audit = await stack.enter_async_context(told_to_auth(auth, settings))
         verifier = _verifier(settings, auth)
@@ -110,6 +116,8 @@ async def main() -> None:
         server.add(add_OpenAIServiceServicer_to_server, openai)
         server.add(add_ConversationServiceServicer_to_server, ConversationServicer(library, pages))
         server.add(add_RolloutServiceServicer_to_server, rollout_servicer)
+        adapters = await stack.enter_async_context(_adapters(settings, models, kept, pages))
+        server.add(add_AdapterServiceServicer_to_server, adapters)
         await server.start()
         stack.push_async_callback(server.stop)
 
@@ -124,6 +132,19 @@ def _prepare(settings: InferenceSettings) -> None:
     if check_model(settings.model) is not None:
         # The model is here: its libraries need not look for it outside.
         os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+@asynccontextmanager
+async def _adapters(
+    settings: InferenceSettings, models: Models, store: Redis, pages: PageTokens
+) -> AsyncIterator[AdapterServicer]:
+    """The model's adapters, loaded and unloaded as the store says until the block's end."""
+    name, folder, shelf = settings.served_name, settings.adapters_path, None
+    if folder is not None:
+        shelf = Shelf(folder, settings.max_adapter_bytes, partial(base_shapes, settings.model))
+    pool = AdapterPool(name, models, shelf, Wishes(store, name))
+    async with pool.following():
+        yield AdapterServicer(models, pool, pages)
 
 
 def _entrance(settings: InferenceSettings) -> tuple[Seats, Door]:

@@ -11,6 +11,7 @@ from ulid import ULID
 
 from parley.inference.v1 import chat_pb2
 from services.inference import translate
+from services.inference.adapters.adapted_engine import in_use
 from services.inference.agent_loop import AgentLoop
 from services.inference.coalescing import Coalescing
 from services.inference.conversations.continuing import Continuation, Continuing
@@ -203,7 +204,8 @@ class Answering:
             if order.raw is None:
                 check_order(continuation.order.messages)
             name, last = (past.run_id, past.last) if past is not None else ("", 0)
-            with self._runs.open(Owner.of(current_principal()), limit, name, last) as run:
+            owner = Owner.of(current_principal())
+            with in_use(engine), self._runs.open(owner, limit, name, last) as run:
                 opened(run)
                 async with self._answer(run, engine, continuation, trial, past) as answer:
                     yield answer

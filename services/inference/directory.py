@@ -52,6 +52,7 @@ class ModelDirectory:
         self._models = models
         self._elsewhere: dict[str, model_pb2.Model] = {}
         self._replica = str(ULID())
+        self._telling: set[str] = set()
         self._log = structlog.get_logger("parley.inference")
 
     def permitted(self, caller: Principal) -> list[model_pb2.Model]:
@@ -105,7 +106,7 @@ class ModelDirectory:
             await end_task(task)
             with suppress(RedisError, OSError, TimeoutError):
                 async with asyncio.timeout(STORE_SECONDS):
-                    await awaited(store.hdel(HASH, *self._told()))
+                    await awaited(store.hdel(HASH, *(self._telling | self._told().keys())))
 
     async def _keep(self, store: Redis) -> None:
         heard = _now()
@@ -131,10 +132,13 @@ class ModelDirectory:
         until = _UNTIL.pack(now + LIFE_SECONDS)
         told = {field: until + model.SerializeToString() for field, model in self._told().items()}
         await awaited(store.hset(HASH, mapping=cast("Any", told)))
+        self._telling |= told.keys()
         found = await awaited(store.hgetall(HASH))
-        over = [field for field, entry in found.items() if _is_over(entry, now)]
+        untold = {field.encode() for field in self._telling - told.keys()}
+        over = [field for field, entry in found.items() if field in untold or _is_over(entry, now)]
         if over:
             await awaited(store.hdel(HASH, *over))
+        self._telling = set(told)
         others = {field: entry for field, entry in found.items() if field not in over}
         self._know({model.name: model for model in _worst_first(_read(others))})
 

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from enum import Enum, StrEnum, auto
 from typing import Any, Protocol
 
+from services.inference.adapters.port import Adapter, AdapterHost
 from services.inference.engine_status import EngineStatus
+from services.inference.logprobs import TokenLogprob
 from services.inference.options import Effort, OutputForm, RawPrompt, ToolChoice
 
 
@@ -128,6 +130,7 @@ class Prompt:
             engine cannot tell, and then its answer is not shared.
         token_ids: Its tokens.
         choices: How many answers to it are generated at once.
+        adapter: What answers it instead of the model alone.
     """
 
     tokens: int
@@ -135,32 +138,7 @@ class Prompt:
     identity: bytes = field(default=b"", repr=False)
     token_ids: Sequence[int] = field(default=(), repr=False)
     choices: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class TopLogprob:
-    """A token that could have stood in a place, and the logarithm of its probability."""
-
-    token_id: int
-    text: bytes
-    logprob: float
-
-
-@dataclass(frozen=True, slots=True)
-class TokenLogprob:
-    """A token that stands in a place.
-
-    Attributes:
-        token_id: Which.
-        text: Its text in UTF-8; a part of a character where that is all it is.
-        logprob: The logarithm of its probability; None where nothing precedes it.
-        top: The likeliest tokens in its place, likeliest first.
-    """
-
-    token_id: int
-    text: bytes
-    logprob: float | None
-    top: tuple[TopLogprob, ...] = ()
+    adapter: Adapter | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,6 +306,11 @@ class Engine(Protocol):
     @property
     def status(self) -> EngineStatus:
         """How it is doing, as of its last step."""
+        ...
+
+    @property
+    def adapter_host(self) -> AdapterHost | None:
+        """What loads adapters of the model; None where it takes none."""
         ...
 
     async def render(self, turn: Turn) -> Prompt:

@@ -43,11 +43,21 @@ def digest(*parts: bytes) -> bytes:
     return made.digest()
 
 
+def file_digest(*files: Path) -> bytes:
+    """Digest of all that files hold."""
+    return digest(*(_whole(file) for file in files))
+
+
 def prompt_identity(inputs: Any) -> bytes:
     """Digest of a prompt as vLLM's renderer gives it: its tokens, and its pictures where it has some."""
     tokens = array("I", inputs["prompt_token_ids"]).tobytes()
     pictures = inputs.get("mm_hashes") or {}
     return digest(tokens, repr(sorted(pictures.items())).encode())
+
+
+def _whole(file: Path) -> bytes:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").digest()
 
 
 def _files(folder: Path) -> Iterable[bytes]:

@@ -29,6 +29,7 @@ class ServedModel:
         engine: Its engine, once it runs; None for one that embeds.
         embedder: The same for one that embeds.
         state: Whether it can be asked.
+        base_model: The model that it is an adapter of; empty for one of its own.
     """
 
     name: str
@@ -36,6 +37,7 @@ class ServedModel:
     engine: Engine | None = None
     embedder: Embedder | None = None
     state: ModelState = ModelState.LOADING
+    base_model: str = ""
 
     @property
     def permission(self) -> str:
@@ -92,6 +94,14 @@ class Models:
         """The models that a caller may use, by name."""
         return [served for served in self._models.values() if caller.may(served.permission)]
 
+    def put(self, served: ServedModel) -> None:
+        """Serve one more, or another of the same name: calls that begin afterwards are answered by it."""
+        self._models = dict(sorted({**self._models, served.name: served}.items()))
+
+    def remove(self, name: str) -> None:
+        """Serve a model no longer, if it is served."""
+        self._models.pop(name, None)
+
     def ready(self, name: str, engine: Engine | Embedder) -> None:
         """The model answers, with this engine or embedder."""
         served = self._models[name]
@@ -143,6 +153,10 @@ class Models:
         """The model that a caller asks for, which can answer."""
         served = self._models.get(name or self._default)
         if served is None:
+            if name in self.elsewhere and name.rpartition(":")[0] in self._models:
+                # An adapter that another replica of the pool has loaded, and this one is about to.
+                caller.require(permission(name))
+                raise ModelNotReady(name)
             raise self._not_found(name, caller)
         caller.require(served.permission)
         if served.card is None or served.state is not ModelState.READY:

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
+from services.inference.adapters.port import AdapterHost
 from services.inference.engine import Engine, ModelCard, Prompt, Step, Turn, no_ceiling
 from services.inference.engine_status import EngineStatus
 from services.inference.seats import Door
@@ -45,6 +46,11 @@ class SeatedEngine:
         """See `Engine.status`; who waits for a seat waits, too."""
         status = self._engine.status
         return replace(status, waiting_requests=status.waiting_requests + self._door.waiting)
+
+    @property
+    def adapter_host(self) -> AdapterHost | None:
+        """See `Engine.adapter_host`."""
+        return self._engine.adapter_host
 
     async def render(self, turn: Turn) -> Prompt:
         """See `Engine.render`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import DirectoryPath, Field, SecretStr, field_validator
 
 from services.inference.coalescing import Gathering
 from services.inference.slow_readers import PATIENCE_SECONDS
@@ -37,6 +37,8 @@ class EngineSettings:
         pipeline_parallel_size: Groups of GPUs that share the layers.
         tool_parser: The engine's parser of tool calls; empty picks one.
         reasoning_parser: The engine's parser of reasoning; empty picks one.
+        max_adapters: LoRA adapters that it holds at once; 0 for none, which costs nothing.
+        max_adapter_rank: The highest rank that one may have.
     """
 
     model: str
@@ -51,6 +53,8 @@ class EngineSettings:
     pipeline_parallel_size: int = 1
     tool_parser: str = ""
     reasoning_parser: str = ""
+    max_adapters: int = 0
+    max_adapter_rank: int = 16
 
 
 class InferenceSettings(ServiceSettings):
@@ -128,6 +132,14 @@ class InferenceSettings(ServiceSettings):
     pipeline_parallel_size: int = Field(1, ge=1, description="groups of GPUs that share the layers")
     tool_parser: str = Field("", description="parser of tool calls, or none; default: by the family")
     reasoning_parser: str = Field("", description="parser of reasoning, or none; default: by the family")
+    adapters_path: DirectoryPath | None = Field(
+        None, description="folder with a folder for each LoRA adapter that can be loaded; default: none can"
+    )
+    max_adapters: int = Field(4, ge=1, le=64, description="adapters of ADAPTERS_PATH that are loaded at once")
+    max_adapter_rank: int = Field(16, ge=1, le=512, description="highest rank that an adapter may have")
+    max_adapter_bytes: int = Field(
+        2**30, ge=2**10, le=2**40, description="size of an adapter's weights on disk"
+    )
     load_seconds: float = Field(1800, gt=0, description="time that loading and warming up may take")
 
     @field_validator("database_url")
@@ -184,4 +196,6 @@ class InferenceSettings(ServiceSettings):
             pipeline_parallel_size=self.pipeline_parallel_size,
             tool_parser=self.tool_parser,
             reasoning_parser=self.reasoning_parser,
+            max_adapters=self.max_adapters if self.adapters_path else 0,
+            max_adapter_rank=self.max_adapter_rank,
         )

@@ -19,6 +19,7 @@ from parley.inference.v1 import (
 from parley.tools.v1 import tool_pb2
 from services.inference import engine, events, translate_options
 from services.inference.client_tools import client_tool
+from services.inference.logprobs import TokenLogprob
 from services.inference.options import RawPrompt
 from services.inference.order import ApprovalPolicy, Approvals, CacheMode, ChatOrder, ClientTools, Limits
 from services.inference.tool_calls import ToolSelection
@@ -240,7 +241,7 @@ def _fill_delta(
         target.logprobs.extend(token_logprob(each) for each in delta.logprobs)
 
 
-def token_logprob(given: engine.TokenLogprob) -> logprobs_pb2.TokenLogprob:
+def token_logprob(given: TokenLogprob) -> logprobs_pb2.TokenLogprob:
     """A token with its log-probability."""
     return logprobs_pb2.TokenLogprob(
         token=given.text.decode(errors="replace"),

@@ -30,6 +30,7 @@ def model(served: ServedModel) -> model_pb2.Model:
         capabilities=_capabilities(card) if card else (),
         supports_embeddings=card is not None and card.supports_embeddings,
         embedding_dimensions=card.embedding_dimensions if card else 0,
+        base_model=served.base_model,
     )
 
 

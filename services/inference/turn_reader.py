@@ -21,13 +21,13 @@ from services.inference.engine import (
     ReasoningDelta,
     Step,
     StopReason,
-    TokenLogprob,
     ToolCall,
     ToolCallDelta,
     TurnEnd,
     TurnUsage,
 )
 from services.inference.errors import EngineFailed, OutputUnparseable
+from services.inference.logprobs import TokenLogprob
 from services.inference.portions import Decode, RawOutput, TokenByToken
 
 STOP_REASONS = {"stop": StopReason.STOP, "length": StopReason.LENGTH, "repetition": StopReason.STOP}

@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any, cast
 
 from services.inference import vllm_environment  # noqa: F401 - it stands before vLLM's own imports
+from services.inference.adapters.port import AdapterHost
 from services.inference.choices import Choices
 from services.inference.engine import (
     Capability,
@@ -22,7 +23,6 @@ from services.inference.engine import (
     ModelCard,
     Prompt,
     Step,
-    TokenLogprob,
     Turn,
     TurnUsage,
     no_ceiling,
@@ -32,6 +32,7 @@ from services.inference.errors import ContextOverflow, EngineFailed, MessagesInv
 from services.inference.fingerprint import fingerprint, prompt_identity
 from services.inference.forms import Forms
 from services.inference.harmony import StrictHarmony
+from services.inference.logprobs import TokenLogprob
 from services.inference.options import Effort, RawPrompt
 from services.inference.parsers import Parsers
 from services.inference.portions import Decode, Portion, RawOutput, cut, whole_characters
@@ -39,6 +40,7 @@ from services.inference.preflight import StartError
 from services.inference.settings import EngineSettings
 from services.inference.token_texts import TokenTexts
 from services.inference.turn_reader import DeltaParser, TurnReader
+from services.inference.vllm_adapters import VllmAdapters, lora_request
 from services.inference.vllm_forms import constraints, proof, refuse_beyond_engine, tokens_for_forms
 from services.inference.vllm_parsers import model_parsers, online_renderer
 from services.inference.vllm_start import build_llm
@@ -94,6 +96,7 @@ class VllmEngine:
             vocabulary_size=self._config.get_vocab_size(),
             capabilities=frozenset(Capability),
         )
+        self._adapters = VllmAdapters(llm, settings) if settings.max_adapters else None
         self._texts = TokenTexts(llm.get_tokenizer())
         self._forms = Forms(partial(tokens_for_forms, llm.get_tokenizer(), self._config.get_vocab_size()))
 
@@ -144,6 +147,11 @@ class VllmEngine:
     def status(self) -> EngineStatus:
         """See `Engine.status`."""
         return self._readings.status
+
+    @property
+    def adapter_host(self) -> AdapterHost | None:
+        """See `Engine.adapter_host`."""
+        return self._adapters
 
     async def render(self, turn: Turn) -> Prompt:
         """See `Engine.render`."""
@@ -236,7 +244,7 @@ class VllmEngine:
         decode = partial(self._decode, skip_special=rendered.request.skip_special_tokens)
         choices = Choices(self._readers(rendered, prompt.tokens, decode))
         said = whole_characters(said, decode)
-        outputs = self._outputs(rendered, max_output_tokens, request_id, said)
+        outputs = self._outputs(prompt, max_output_tokens, request_id, said)
         prompt_ids: list[int] = rendered.inputs["prompt_token_ids"]
         echoed = rendered.turn.raw is None or not rendered.turn.raw.echo
         try:
@@ -284,17 +292,20 @@ class VllmEngine:
         return str(self._llm.get_tokenizer().decode(list(token_ids), skip_special_tokens=skip_special))
 
     def _outputs(
-        self, rendered: Rendered, max_output_tokens: int, request_id: str, said: Sequence[int]
+        self, prompt: Prompt, max_output_tokens: int, request_id: str, said: Sequence[int]
     ) -> AsyncGenerator[Any, None]:
+        rendered = cast("Rendered", prompt.native)
         request, inputs = rendered.request, rendered.inputs
         if said:
             # To the engine, what was said belongs to the prompt.
             inputs = {**inputs, "prompt_token_ids": [*inputs["prompt_token_ids"], *said]}
         sampling = sampling_params(request, max_output_tokens - len(said), self._defaults)
-        reasoning: dict[str, Any] = {}
+        more: dict[str, Any] = {}
+        if prompt.adapter is not None:
+            more["lora_request"] = lora_request(prompt.adapter)
         if sampling.structured_outputs is not None and rendered.turn.raw is None:
-            reasoning = self._reasoning_of(request, inputs["prompt_token_ids"])
-        outputs: AsyncGenerator[Any, None] = self._llm.generate(inputs, sampling, request_id, **reasoning)
+            more |= self._reasoning_of(request, inputs["prompt_token_ids"])
+        outputs: AsyncGenerator[Any, None] = self._llm.generate(inputs, sampling, request_id, **more)
         return outputs
 
     def _reasoning_of(self, request: RenderRequest, token_ids: list[int]) -> dict[str, Any]:
@@ -346,6 +357,8 @@ class VllmEngine:
     async def close(self) -> None:
         """See `Engine.close`."""
         await self._forms.close()
+        if self._adapters is not None:
+            self._adapters.close()
         await asyncio.to_thread(self._llm.shutdown, CLOSE_SECONDS)
         # Its `__del__` must not run when the interpreter is already half gone.
         del self._llm

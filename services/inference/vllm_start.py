@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, get_args
 
 from zmq import ZMQError
 
@@ -17,6 +18,7 @@ from services.inference.vllm_stats import stat_logger
 
 # isort: split
 from vllm.config import StructuredOutputsConfig, VllmConfig
+from vllm.config.lora import MaxLoRARanks
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.platforms import current_platform
 from vllm.usage.usage_lib import UsageContext
@@ -65,6 +67,8 @@ def engine_config(settings: EngineSettings) -> VllmConfig:
         more["max_model_len"] = settings.max_context_length
     if on_cpu and settings.tensor_parallel_size * settings.pipeline_parallel_size == 1:
         more["distributed_executor_backend"] = CpuExecutor
+    if settings.max_adapters:
+        more |= _places_for_adapters(settings, on_cpu=on_cpu)
     arguments = AsyncEngineArgs(
         model=settings.model,
         dtype=settings.dtype,
@@ -80,6 +84,18 @@ def engine_config(settings: EngineSettings) -> VllmConfig:
         **more,
     )
     return arguments.create_engine_config(UsageContext.API_SERVER)
+
+
+def _places_for_adapters(settings: EngineSettings, *, on_cpu: bool) -> dict[str, Any]:
+    """A place for each adapter, so that none is put out to be read again when it is asked for.
+
+    On CPU vLLM 0.32 changes what asks for no adapter by the one in the last place, which is -1 to
+    torch. There is one more there, which stays empty.
+    """
+    ranks = sorted(get_args(MaxLoRARanks))
+    rank = ranks[bisect_left(ranks, settings.max_adapter_rank)]
+    places = settings.max_adapters + (1 if on_cpu else 0)
+    return {"enable_lora": True, "max_lora_rank": rank, "max_loras": places, "max_cpu_loras": places}
 
 
 def _threads(config: VllmConfig) -> AbstractContextManager[None]:

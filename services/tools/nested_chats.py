@@ -69,7 +69,7 @@ class NestedChats:
         Args:
             inference: Asked where no other is.
             tokens: Where tokens for it are had.
-            pools: Asked for models of these names.
+            pools: Asked for models of these names, and for their adapters.
         """
         self._inference = inference
         self._tokens = tokens
@@ -94,7 +94,8 @@ class NestedChats:
         """
         token = await exchange_token(self._tokens, caller.token, seconds)
         metadata = (*onward_metadata()[:1], (AUTHORIZATION, f"Bearer {token}"))
-        pool = self._pools.get(request.model, self._inference)
+        base_model = request.model.rpartition(":")[0]
+        pool = self._pools.get(request.model) or self._pools.get(base_model, self._inference)
         call = pool.Chat(request, metadata=metadata, timeout=seconds)
         try:
             return await _answer(tool, call, report)

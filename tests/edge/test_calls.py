@@ -129,6 +129,13 @@ async def test_a_json_stream_that_breaks_off_says_why_in_its_trailers(
 
 async def test_a_model_is_reached_in_its_pool(edge: Front, tokens: TokenMaker) -> None:
     asked = {"": "demo", "demo": "demo", "org/Large-2": "large", "unknown": "demo"}
+    # Adapters are in the pool of their base model.
+    asked |= {
+        "org/Large-2:polite": "large",
+        "org/Large-2x": "demo",
+        "org/Large-2:": "demo",
+        "demo:polite": "demo",
+    }
     async with edge.channel() as channel:
         stub = InferenceServiceStub(channel)
         for model, expected in asked.items():

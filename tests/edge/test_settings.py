@@ -43,6 +43,7 @@ def test_what_is_no_address_is_refused(address: str) -> None:
         {"models": {"demo": []}},
         {"models": {"demo": ["nowhere"]}},
         {"default_model": "none"},
+        {"models": {"demo": ["127.0.0.1:1"], "demo:polite": ["127.0.0.1:1"]}},
         {"allowed_origins": ["https://*"]},
         {"allowed_origins": ["app.example"]},
         {"allowed_origins": ["https://app.example/page"]},

@@ -16,6 +16,10 @@ from google.rpc import code_pb2, status_pb2
 from opentelemetry.trace import Tracer
 from redis.asyncio import Redis
 
+from parley.inference.v1.adapter_service_pb2_grpc import (
+    AdapterServiceStub,
+    add_AdapterServiceServicer_to_server,
+)
 from parley.inference.v1.conversation_service_pb2_grpc import (
     ConversationServiceStub,
     add_ConversationServiceServicer_to_server,
@@ -34,6 +38,10 @@ from parley.tools.v1.tool_service_pb2_grpc import (
     ToolServiceStub,
     add_ToolServiceServicer_to_server,
 )
+from services.inference.adapters.pool import AdapterPool
+from services.inference.adapters.servicer import AdapterServicer
+from services.inference.adapters.shelf import Shelf
+from services.inference.adapters.wishes import Wishes
 from services.inference.answering import Answering
 from services.inference.catalogue import Catalogue
 from services.inference.coalescing import Coalescing
@@ -215,6 +223,8 @@ class InferenceProcess:
     catalogue: Catalogue
     port: int
     rollouts: Any
+    adapters: Any
+    pool: AdapterPool
     engine: Engine | None = None
     channels: list[grpc.aio.Channel] = field(default_factory=list)
 
@@ -250,6 +260,7 @@ def replica(identity: Identity, tokens: TokenMaker, tools_stub: Any, store: Redi
         reader_seconds: float = 60.0,
         rollouts: RolloutLibrary | None = None,
         tracer: Tracer | None = None,
+        shelf: Shelf | None = None,
     ) -> AsyncIterator[InferenceProcess]:
         models, runs = Models("scripted", "another"), RunRegistry()
         heeded = Revocations(synchronized=True) if revocations is None else revocations
@@ -298,6 +309,8 @@ def replica(identity: Identity, tokens: TokenMaker, tools_stub: Any, store: Redi
             server.add(add_InferenceServiceServicer_to_server, servicer)
             server.add(add_ConversationServiceServicer_to_server, ConversationServicer(library, pages))
             server.add(add_RolloutServiceServicer_to_server, rollout_servicer)
+            adapters = AdapterPool("scripted", models, shelf, Wishes(store, "scripted"))
+            server.add(add_AdapterServiceServicer_to_server, AdapterServicer(models, adapters, pages))
             if counts is not store:
                 stack.push_async_callback(counts.aclose)
             if kept is not store:
@@ -313,8 +326,10 @@ def replica(identity: Identity, tokens: TokenMaker, tools_stub: Any, store: Redi
             channel = await stack.enter_async_context(as_edge(identity("edge"), port))
             stubs = InferenceServiceStub(channel), ConversationServiceStub(channel)
             rolling_out = RolloutServiceStub(channel)
+            adapting = AdapterServiceStub(channel)
             yield InferenceProcess(
-                models, directory, runs, server, *stubs, mailbox, catalogue, port, rolling_out, engine
+                *(models, directory, runs, server, *stubs, mailbox, catalogue, port, rolling_out),
+                *(adapting, adapters, engine),
             )
 
     return start

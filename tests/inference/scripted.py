@@ -7,6 +7,8 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from parley.tools.v1 import tool_pb2
+from services.inference.adapters.errors import AdapterInvalid
+from services.inference.adapters.port import Adapter
 from services.inference.catalogue import ServerTool
 from services.inference.engine import (
     CacheState,
@@ -67,8 +69,31 @@ def calls(*made: ToolCall) -> list[Line]:
     return [*lines, TurnEnd(StopReason.STOP, made)]
 
 
+class ScriptedHost:
+    """Holds two adapters; `refuses` says why it takes no more."""
+
+    most_adapters = 2
+    most_rank = 16
+
+    def __init__(self) -> None:
+        self.held: dict[int, Adapter] = {}
+        self.refuses = ""
+
+    async def add(self, adapter: Adapter) -> None:
+        if self.refuses:
+            raise AdapterInvalid(adapter.folder.name, self.refuses)
+        self.held[adapter.number] = adapter
+        assert len(self.held) <= self.most_adapters
+
+    async def remove(self, adapter: Adapter) -> None:
+        self.held.pop(adapter.number, None)
+
+
 class ScriptedEngine:
-    """Follows one script a turn. Every line costs one token; a prompt costs ten a message."""
+    """Follows one script a turn. Every line costs one token; a prompt costs ten a message.
+
+    An adapter that answers must be held; `answered_by` has the revision of each turn's, empty for none.
+    """
 
     def __init__(self, *turns: Sequence[Line], card: ModelCard = CARD) -> None:
         self.card = card
@@ -77,6 +102,8 @@ class ScriptedEngine:
         self.request_ids: list[str] = []
         self.died = asyncio.Event()
         self.closed = False
+        self.adapter_host: ScriptedHost | None = None
+        self.answered_by: list[str] = []
         self.prompt_tokens: Callable[[Turn], int] = lambda turn: 10 * len(turn.messages)
         self.rendering: Gate | Exception | None = None
         self._turns = list(turns)
@@ -121,6 +148,10 @@ class ScriptedEngine:
         self.budgets.append(max_output_tokens)
         self.request_ids.append(request_id)
         self._running.add(request_id)
+        if prompt.adapter is not None:
+            assert self.adapter_host is not None
+            assert prompt.adapter.number in self.adapter_host.held
+        self.answered_by.append(prompt.adapter.revision if prompt.adapter else "")
         script = self._turns.pop(0) if self._turns else says("Hello.")
         try:
             for spent, line in enumerate(script, start=1):

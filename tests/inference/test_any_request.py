@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from parley.inference.v1 import (
+    adapter_service_pb2,
     chat_pb2,
     conversation_service_pb2,
     converse_pb2,
@@ -29,6 +30,7 @@ from parley.inference.v1 import (
     rollout_service_pb2,
 )
 from parley_client.errors import ParleyError, from_rpc_error, from_status
+from services.inference.adapters.shelf import Shelf
 from services.inference.conversations import schema as conversations_schema
 from services.inference.conversations.library import ConversationLibrary
 from services.inference.engine import Prompt, Role, Step, ToolCall, no_ceiling
@@ -37,8 +39,9 @@ from services.inference.rollouts.library import RolloutLibrary
 from services.sql.database import Database, parse_url
 from tests.any_message import changed
 from tests.conftest import TokenMaker
+from tests.inference.adapters.made import BASE, make_adapter
 from tests.inference.conftest import InferenceProcess, Replica
-from tests.inference.scripted import ScriptedEngine, calls, says
+from tests.inference.scripted import ScriptedEngine, ScriptedHost, calls, says
 from tests.postgresql import sqlite_url
 
 REQUESTS = int(os.environ.get("GENERATED_REQUESTS", "250"))
@@ -49,6 +52,7 @@ SERVICES = (
     *inference_service_pb2.DESCRIPTOR.services_by_name.values(),
     *conversation_service_pb2.DESCRIPTOR.services_by_name.values(),
     *rollout_service_pb2.DESCRIPTOR.services_by_name.values(),
+    *adapter_service_pb2.DESCRIPTOR.services_by_name.values(),
 )
 METHODS = {method.full_name: method for service in SERVICES for method in service.methods}
 RUN_ID = "01J" + "0" * 23
@@ -72,6 +76,8 @@ RIGHT: dict[str, Sequence[dict[str, Any]]] = {
     "SubmitToolResult": [{**RUN, "result": {"call_id": "c", "content": "a"}}],
     "DecideApproval": [{**RUN, "decision": {"call_id": "c", "verdict": 1}}],
     "GetModel": [{"name": "scripted"}],
+    "LoadAdapter": [{"adapter": "polite"}],
+    "UnloadAdapter": [{"adapter": "polite"}],
     "CreateConversation": [{"title": "a", "conversation_id": TALK_ID}],
     "SearchMessages": [{"query": "a"}],
     **{name: [TALK] for name in ("GetConversation", "DeleteConversation", "ListMessages")},
@@ -136,7 +142,10 @@ async def process(replica: Replica, tmp_path: Path) -> AsyncIterator[InferencePr
     database = Database(url)
     try:
         stored = ConversationLibrary(database), RolloutLibrary(database)
-        async with replica(Obliging(), library=stored[0], rollouts=stored[1]) as process:
+        make_adapter(tmp_path / "adapters" / "polite")
+        shelf, engine = Shelf(tmp_path / "adapters", 2**20, lambda: BASE), Obliging()
+        engine.adapter_host = ScriptedHost()
+        async with replica(engine, library=stored[0], rollouts=stored[1], shelf=shelf) as process:
             yield process
     finally:
         await database.close()
@@ -149,6 +158,7 @@ LOST_RACE = "Internal error from Core"
 async def outcome(process: InferenceProcess, metadata: Any, method: MethodDescriptor, sent: Any) -> str:
     """How a call ended: OK, or its code and reason."""
     stubs = {"ConversationService": process.conversations, "RolloutService": process.rollouts}
+    stubs["AdapterService"] = process.adapters
     start = getattr(stubs.get(method.containing_service.name, process.stub), method.name)
     call = start(iter(sent) if method.client_streaming else sent[0], metadata=metadata, timeout=CALL_SECONDS)
     try:

@@ -19,13 +19,13 @@ from services.inference.engine import (
     ReasoningDelta,
     Step,
     StopReason,
-    TokenLogprob,
     ToolCall,
     ToolCallDelta,
     TurnEnd,
     TurnUsage,
 )
 from services.inference.events import CallReady, Finished, FinishReason, RunEvent, RunUsage, Started
+from services.inference.logprobs import TokenLogprob
 from tests.conftest import TokenMaker
 from tests.inference.clock import Clock
 from tests.inference.conftest import Replica

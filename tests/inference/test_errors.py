@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from parley.inference.v1 import error_reason_pb2
 from services.inference import errors, resume_errors
+from services.inference.adapters import errors as adapter_errors
 from services.inference.conversations import errors as conversation_errors
 from services.inference.rollouts import errors as rollout_errors
 
@@ -67,6 +68,10 @@ def test_every_error_makes_a_status_in_our_domain() -> None:
         rollout_errors.VariantElsewhere("r", "v", "m"),
         rollout_errors.RolloutsOff(),
         rollout_errors.TooManyRollouts(1),
+        adapter_errors.AdaptersOff("m"),
+        adapter_errors.AdapterNotFound("a"),
+        adapter_errors.AdapterInvalid("a", "no"),
+        adapter_errors.TooManyAdapters(1),
     ]
     assert {type(error) for error in made} == concrete()
     assert {error.domain() for error in made} == {"inference.parley"}

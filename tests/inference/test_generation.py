@@ -23,12 +23,11 @@ from services.inference.engine import (
     ModelCard,
     Step,
     StopReason,
-    TokenLogprob,
     ToolCall,
-    TopLogprob,
     TurnEnd,
     TurnUsage,
 )
+from services.inference.logprobs import TokenLogprob, TopLogprob
 from services.inference.options import CallMode, FormKind, OutputForm, RawPrompt, ToolChoice
 from services.ledger.ledger import Ledger
 from tests.inference.conftest import Replica

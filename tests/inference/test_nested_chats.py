@@ -201,6 +201,8 @@ async def test_a_model_is_asked_at_its_own_pool(
         models.Chat = InferenceServiceStub(await platform.channel("tools", "inference", "127.0.0.1:1")).Chat
         events = await read(execute(metadata, model="scripted"))
         assert json.loads(events[-1].result.content)["answer"] == "Here."
+        adapter = await refusal(execute(metadata, model="scripted:polite"))
+        assert adapter[0] == "MODEL_REFUSED"
         assert await refusal(execute(metadata, model="another")) == ("DEPENDENCY_UNAVAILABLE", "")
 
 

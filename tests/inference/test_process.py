@@ -30,13 +30,15 @@ from parley.auth.v1.session_service_pb2_grpc import (
     SessionServiceServicer,
     add_SessionServiceServicer_to_server,
 )
-from parley.inference.v1 import chat_pb2, message_pb2
+from parley.inference.v1 import adapter_service_pb2, chat_pb2, message_pb2
+from parley.inference.v1.adapter_service_pb2_grpc import AdapterServiceStub
 from parley.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
 from services.rpc.channel import open_channel
 from services.rpc.errors import error_info
 from services.rpc.server import RpcServer
 from tests.conftest import TokenMaker
 from tests.inference.conftest import Identity, ToolsProcess, settings_for
+from tests.inference.tiny_adapter import make_twist
 from tests.inference.tiny_model import make
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -97,6 +99,7 @@ class Service:
 
     process: asyncio.subprocess.Process
     chat: Any
+    adapters: Any
     health: Any
     log: Path
 
@@ -176,7 +179,11 @@ async def running(environment: dict[str, str], edge: Any, log: Path) -> AsyncIte
         async with open_channel(
             address, tls=edge, service="inference", trust_domain="parley.local"
         ) as channel:
-            stubs = InferenceServiceStub(channel), health_pb2_grpc.HealthStub(channel)
+            stubs = (
+                InferenceServiceStub(channel),
+                AdapterServiceStub(channel),
+                health_pb2_grpc.HealthStub(channel),
+            )
             yield Service(process, *stubs, log)
     finally:
         if process.returncode is None:
@@ -198,14 +205,34 @@ async def gone(processes: list[psutil.Process]) -> list[psutil.Process]:
     return (await asyncio.to_thread(psutil.wait_procs, processes, END_SECONDS))[1]
 
 
-async def test_a_whole_run_then_sigterm(
-    environment: dict[str, str], identity: Identity, tokens: TokenMaker, tmp_path: Path
+async def said(service: Service, metadata: Any, model: str) -> str:
+    """What a model answers to a greeting."""
+    greeting = chat_pb2.ChatRequest(model=model, messages=question("Hi").messages)
+    responses = service.chat.Chat(greeting, metadata=metadata)
+    return "".join([response.event.content_delta.text async for response in responses])
+
+
+async def adapted(service: Service, tokens: TokenMaker) -> list[str]:
+    """What the model and its adapter say while that is loaded, and what the model says then."""
+    metadata = tokens.metadata("inference.*", "models.*")
+    named = {"adapter": "twist"}
+    await service.adapters.LoadAdapter(adapter_service_pb2.LoadAdapterRequest(**named), metadata=metadata)
+    answers = [await said(service, metadata, model) for model in ("tiny", "tiny:twist")]
+    await service.adapters.UnloadAdapter(adapter_service_pb2.UnloadAdapterRequest(**named), metadata=metadata)
+    return [*answers, await said(service, metadata, "tiny")]
+
+
+async def test_whole_runs_then_sigterm(
+    environment: dict[str, str], identity: Identity, tokens: TokenMaker, model: Path, tmp_path: Path
 ) -> None:
+    make_twist(model, tmp_path / "twist", "Hello, ", "It is ")
+    environment["PARLEY_INFERENCE_ADAPTERS_PATH"] = str(tmp_path)
     async with running(environment, identity("edge"), tmp_path / "log") as service:
         await service.wait_for(health_pb2.HealthCheckResponse.NOT_SERVING)
         await service.wait_for(health_pb2.HealthCheckResponse.SERVING)
         call = service.chat.Chat(question("What is 17 * 23?"), metadata=tokens.metadata(*PERMISSIONS))
         events = [response.event async for response in call]
+        answers = await adapted(service, tokens)
         children = service.children()
         service.process.send_signal(signal.SIGTERM)
         assert await service.exit_code() == 0, service.log.read_text()
@@ -217,6 +244,7 @@ async def test_a_whole_run_then_sigterm(
     answer = "".join(event.content_delta.text for event in events)
     assert answer == "It is three hundred and ninety-one."
     assert events[-1].finished.reason == chat_pb2.FINISH_REASON_STOP
+    assert answers == ["Hello, world.", "Hello, three hundred and ninety-one.", "Hello, world."]
     assert '"event": "ready"' in service.log.read_text()
     assert "Traceback" not in service.log.read_text()
 

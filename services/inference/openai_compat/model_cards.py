@@ -14,11 +14,12 @@ def model_list(models: Iterable[Model]) -> dict[str, Any]:
 
 
 def model_card(model: Model) -> dict[str, Any]:
-    """One model. When it was made is not known; `max_model_len` is how vLLM's server names the context."""
+    """One model. When it was made is not known; the last two fields are those of vLLM's server."""
     return {
         "id": model.name,
         "object": "model",
         "created": 0,
         "owned_by": "parley",
         "max_model_len": model.context_length or None,
+        "parent": model.base_model or None,
     }

@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from parley.inference.v1 import rollout_pb2
+from services.inference.beat import beating
 from services.inference.models import Models, permission
-from services.inference.rollouts.beat import beating
 from services.inference.rollouts.errors import VariantElsewhere
 from services.inference.rollouts.library import Key, RolloutLibrary
 from services.inference.rollouts.variants import Alias, Assignment

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 
-from services.inference.rollouts.beat import beating
+from services.inference.beat import beating
 from services.inference.rollouts.counts import CountedRun, Counts
 from services.inference.rollouts.samples import Sample
 from services.inference.rollouts.tally import added, sums_of

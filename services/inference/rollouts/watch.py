@@ -14,8 +14,8 @@ from prometheus_client import Counter
 
 from parley.auth.v1 import audit_pb2
 from parley.inference.v1 import rollout_pb2
+from services.inference.beat import beating
 from services.inference.rollouts.aliases import Aliases
-from services.inference.rollouts.beat import beating
 from services.inference.rollouts.counts import Counts
 from services.inference.rollouts.guardrails import breach, limits, window_minutes
 from services.inference.rollouts.library import RolloutLibrary

@@ -16,13 +16,15 @@ from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 from cli.preflight import free_port
 from parley.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
 from parley.inference.v1.openai_service_pb2_grpc import add_OpenAIServiceServicer_to_server
+from services.inference.adapters.adapted_engine import AdaptedEngine
+from services.inference.adapters.port import Adapter
 from services.inference.answering import Answering
 from services.inference.conversations.continuing import Continuing
 from services.inference.directory import HASH, ModelDirectory
 from services.inference.embedding import Embedding
 from services.inference.journal import Journal
 from services.inference.mailbox import StoreMailbox
-from services.inference.models import Models
+from services.inference.models import Models, ModelState, ServedModel
 from services.inference.openai_compat.servicer import OpenAIServicer
 from services.inference.resumption import Resumption
 from services.inference.run_tokens import OwnTokens
@@ -39,7 +41,7 @@ from tests.conftest import TokenMaker
 from tests.edge.conftest import Identity, edge_settings, service
 from tests.edge.front import Front, front
 from tests.edge.toys import GOOD_KEY, Seen, add_auth
-from tests.inference.scripted import CARD, Line, NoLimits, ScriptedEngine, ScriptedToolbox, tool
+from tests.inference.scripted import CARD, Line, NoLimits, ScriptedEngine, ScriptedHost, ScriptedToolbox, tool
 from tests.inference.scripted_embedder import ScriptedEmbedder
 
 MARKS = [
@@ -51,6 +53,7 @@ SECONDS = 240  # the first request has vLLM imported
 JAVASCRIPT = Path(__file__).with_name("javascript")
 LEASES = LeaseLife(slice_tokens=8, seconds=30.0)
 MODEL, LARGE, EMBEDDER = "scripted", "org/Large-2", "embedder"
+ADAPTED = f"{LARGE}:polite"
 MAX_BODY_BYTES = 2**21
 
 # The set-up installs that client where npm is, and says so where it is not.
@@ -97,6 +100,15 @@ class Surface:
         every = {"authorization": f"Bearer {GOOD_KEY}", "content-type": "application/json", **headers}
         async with self.edge.http() as http:
             return await http.post(path, content=content, headers=every, timeout=SECONDS)
+
+
+async def adapted(engine: ScriptedEngine) -> ServedModel:
+    """The model with an adapter."""
+    engine.adapter_host = ScriptedHost()
+    await engine.adapter_host.add(adapter := Adapter(ADAPTED, "0" * 16, 1, Path("polite")))
+    served = ServedModel(ADAPTED, is_default=False, state=ModelState.READY, base_model=LARGE)
+    served.engine = AdaptedEngine(engine, adapter)
+    return served
 
 
 async def replica(
@@ -147,6 +159,8 @@ async def surface(
             server = service("inference", identity, tokens)
             directory = ModelDirectory(models := Models(model))
             models.ready(model, engine)
+            if model == LARGE:
+                models.put(await adapted(engines[LARGE]))
             pools[model] = [await replica(models, directory, server, store, parts)]
             stack.push_async_callback(server.stop)
             await server.set_serving(True)

@@ -15,13 +15,12 @@ from services.inference.engine import (
     Role,
     Step,
     StopReason,
-    TokenLogprob,
     ToolCall,
     ToolCallDelta,
-    TopLogprob,
     TurnEnd,
     TurnUsage,
 )
+from services.inference.logprobs import TokenLogprob, TopLogprob
 from services.inference.options import CallMode, FormKind, OutputForm, ToolChoice
 from tests.edge.front import eventually
 from tests.edge.openai.conftest import MARKS, MODEL, SECONDS, Surface

@@ -11,11 +11,10 @@ from openai import APIError, AsyncOpenAI
 from services.inference.engine import (
     ContentDelta,
     StopReason,
-    TokenLogprob,
-    TopLogprob,
     TurnEnd,
 )
 from services.inference.errors import EngineFailed
+from services.inference.logprobs import TokenLogprob, TopLogprob
 from tests.edge.openai.conftest import MARKS, MODEL, Surface
 from tests.inference.scripted import says
 

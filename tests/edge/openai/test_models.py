@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from openai import AsyncOpenAI, NotFoundError
 
-from tests.edge.openai.conftest import EMBEDDER, LARGE, MARKS, MODEL, Surface
+from tests.edge.openai.conftest import ADAPTED, EMBEDDER, LARGE, MARKS, MODEL, Surface
 from tests.inference.scripted import CARD, says
 
 pytestmark = MARKS
@@ -18,7 +18,7 @@ QUESTION: Any = [{"role": "user", "content": "Who are you?"}]
 
 async def test_models_are_listed_and_given(client: AsyncOpenAI) -> None:
     listed = [model async for model in client.models.list()]
-    assert sorted(model.id for model in listed) == sorted((MODEL, LARGE, EMBEDDER))
+    assert sorted(model.id for model in listed) == sorted((MODEL, LARGE, ADAPTED, EMBEDDER))
     given = await client.models.retrieve(MODEL)
     assert (given.id, given.object, given.owned_by) == (MODEL, "model", "parley")
     assert (given.model_extra or {})["max_model_len"] == CARD.context_length
@@ -40,6 +40,14 @@ async def test_the_model_in_the_body_chooses_the_pool(surface: Surface, client: 
     surface.large.script(says("Large."))
     answer = await client.chat.completions.create(model=LARGE, messages=QUESTION)
     assert (answer.model, answer.choices[0].message.content) == (LARGE, "Large.")
+
+
+async def test_an_adapter_is_a_model_in_its_base_models_pool(surface: Surface, client: AsyncOpenAI) -> None:
+    given = await client.models.retrieve(ADAPTED)
+    assert (given.id, (given.model_extra or {})["parent"]) == (ADAPTED, LARGE)
+    surface.large.script(says("Politely large."))
+    answer = await client.chat.completions.create(model=ADAPTED, messages=QUESTION)
+    assert (answer.model, answer.choices[0].message.content) == (ADAPTED, "Politely large.")
 
 
 async def test_only_the_bodys_own_model_counts(surface: Surface) -> None:

@@ -13,11 +13,11 @@ from services.inference.engine import (
     ReasoningDelta,
     Role,
     StopReason,
-    TokenLogprob,
     ToolCall,
     TurnEnd,
 )
 from services.inference.errors import EngineFailed
+from services.inference.logprobs import TokenLogprob
 from services.inference.options import CallMode, Effort, FormKind
 from tests.edge.openai.conftest import MARKS, MODEL, Surface
 from tests.inference.scripted import calls, says

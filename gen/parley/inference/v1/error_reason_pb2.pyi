@@ -200,6 +200,21 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The replica that had the call run was lost, and whether the tool did anything is
     not known; it was not called again. In `tool_result`. Metadata: `tool`.
     """
+    ERROR_REASON_ADAPTERS_OFF: _ErrorReason.ValueType  # 80
+    """This model takes no LoRA adapters: its pool was given no folder of them
+    (`PARLEY_INFERENCE_ADAPTERS_PATH`), or it embeds. Metadata: `model`.
+    """
+    ERROR_REASON_ADAPTER_NOT_FOUND: _ErrorReason.ValueType  # 81
+    """The folder of adapters has none of this name. Metadata: `adapter`."""
+    ERROR_REASON_ADAPTER_INVALID: _ErrorReason.ValueType  # 82
+    """The adapter's files cannot be loaded: one is missing, broken or too large, its
+    rank is too high, its shapes are not those of the base model, or it needs what
+    the engine lacks. The message says which. Metadata: `adapter`.
+    """
+    ERROR_REASON_TOO_MANY_ADAPTERS: _ErrorReason.ValueType  # 83
+    """As many adapters are loaded, or still answer what they began with, as the
+    model can have. Unload one. Metadata: `limit`.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons that the inference service gives, in the domain `inference.parley`."""
@@ -381,5 +396,20 @@ ERROR_REASON_TOO_MANY_ROLLOUTS: ErrorReason.ValueType  # 76
 ERROR_REASON_CALL_LOST: ErrorReason.ValueType  # 77
 """The replica that had the call run was lost, and whether the tool did anything is
 not known; it was not called again. In `tool_result`. Metadata: `tool`.
+"""
+ERROR_REASON_ADAPTERS_OFF: ErrorReason.ValueType  # 80
+"""This model takes no LoRA adapters: its pool was given no folder of them
+(`PARLEY_INFERENCE_ADAPTERS_PATH`), or it embeds. Metadata: `model`.
+"""
+ERROR_REASON_ADAPTER_NOT_FOUND: ErrorReason.ValueType  # 81
+"""The folder of adapters has none of this name. Metadata: `adapter`."""
+ERROR_REASON_ADAPTER_INVALID: ErrorReason.ValueType  # 82
+"""The adapter's files cannot be loaded: one is missing, broken or too large, its
+rank is too high, its shapes are not those of the base model, or it needs what
+the engine lacks. The message says which. Metadata: `adapter`.
+"""
+ERROR_REASON_TOO_MANY_ADAPTERS: ErrorReason.ValueType  # 83
+"""As many adapters are loaded, or still answer what they began with, as the
+model can have. Unload one. Metadata: `limit`.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

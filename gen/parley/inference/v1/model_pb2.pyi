@@ -106,6 +106,7 @@ class Model(_message.Message):
     SUPPORTS_EMBEDDINGS_FIELD_NUMBER: _builtins.int
     EMBEDDING_DIMENSIONS_FIELD_NUMBER: _builtins.int
     IS_ALIAS_FIELD_NUMBER: _builtins.int
+    BASE_MODEL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The name by which requests ask for it."""
     context_length: _builtins.int
@@ -137,6 +138,11 @@ class Model(_message.Message):
     """True for an alias of the tenant's (see `RolloutService`), which stands for
     other models: it can do what all of them can, and is as ready as the worst.
     """
+    base_model: _builtins.str
+    """For a LoRA adapter (see `AdapterService`) the model that it changes, whose
+    pool serves it; `revision` is then that of the adapter's files. Empty for any
+    other.
+    """
     @_builtins.property
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[Global___ModelCapability.ValueType]:
         """The methods and options that it takes. Empty until it is loaded."""
@@ -157,10 +163,11 @@ class Model(_message.Message):
         supports_embeddings: _builtins.bool = ...,
         embedding_dimensions: _builtins.int = ...,
         is_alias: _builtins.bool = ...,
+        base_model: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "context_length", b"context_length", "default_max_output_tokens", b"default_max_output_tokens", "embedding_dimensions", b"embedding_dimensions", "is_alias", b"is_alias", "is_default", b"is_default", "name", b"name", "revision", b"revision", "state", b"state", "supports_embeddings", b"supports_embeddings", "supports_reasoning", b"supports_reasoning", "supports_tools", b"supports_tools", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "capabilities", b"capabilities", "context_length", b"context_length", "default_max_output_tokens", b"default_max_output_tokens", "embedding_dimensions", b"embedding_dimensions", "is_alias", b"is_alias", "is_default", b"is_default", "name", b"name", "revision", b"revision", "state", b"state", "supports_embeddings", b"supports_embeddings", "supports_reasoning", b"supports_reasoning", "supports_tools", b"supports_tools", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -394,6 +394,38 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_CALL_LOST = 77;
    */
   CALL_LOST = 77,
+
+  /**
+   * This model takes no LoRA adapters: its pool was given no folder of them
+   * (`PARLEY_INFERENCE_ADAPTERS_PATH`), or it embeds. Metadata: `model`.
+   *
+   * @generated from enum value: ERROR_REASON_ADAPTERS_OFF = 80;
+   */
+  ADAPTERS_OFF = 80,
+
+  /**
+   * The folder of adapters has none of this name. Metadata: `adapter`.
+   *
+   * @generated from enum value: ERROR_REASON_ADAPTER_NOT_FOUND = 81;
+   */
+  ADAPTER_NOT_FOUND = 81,
+
+  /**
+   * The adapter's files cannot be loaded: one is missing, broken or too large, its
+   * rank is too high, its shapes are not those of the base model, or it needs what
+   * the engine lacks. The message says which. Metadata: `adapter`.
+   *
+   * @generated from enum value: ERROR_REASON_ADAPTER_INVALID = 82;
+   */
+  ADAPTER_INVALID = 82,
+
+  /**
+   * As many adapters are loaded, or still answer what they began with, as the
+   * model can have. Unload one. Metadata: `limit`.
+   *
+   * @generated from enum value: ERROR_REASON_TOO_MANY_ADAPTERS = 83;
+   */
+  TOO_MANY_ADAPTERS = 83,
 }
 
 /**

@@ -110,6 +110,15 @@ export declare type Model = Message<"parley.inference.v1.Model"> & {
    * @generated from field: bool is_alias = 22;
    */
   isAlias: boolean;
+
+  /**
+   * For a LoRA adapter (see `AdapterService`) the model that it changes, whose
+   * pool serves it; `revision` is then that of the adapter's files. Empty for any
+   * other.
+   *
+   * @generated from field: string base_model = 23;
+   */
+  baseModel: string;
 };
 
 /**

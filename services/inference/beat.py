@@ -1,4 +1,4 @@
-"""What a replica does about rollouts once a second, beside its chats."""
+"""What a replica does once a second, beside its chats."""
 
 from __future__ import annotations
 
