@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import readline  # noqa: F401 - gives input() editing and history
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,10 +16,12 @@ from cli.answer import AnswerLines, AnswerPrinter
 from cli.approval import Approve, ask
 from cli.connection import Deployment
 from cli.console import errors
-from cli.failures import tell, told
-from parley.inference.v1 import chat_pb2
+from cli.failures import CommandError, tell, told
+from parley.inference.v1 import chat_pb2, message_pb2
+from parley_client.channel import MAX_MESSAGE_BYTES
 from parley_client.client import Client, user_message
 from parley_client.errors import ParleyError
+from parley_client.images import image
 from parley_client.transcript import Transcript
 
 QUESTION_CHARACTERS = 1 << 20
@@ -67,18 +71,23 @@ def chat(
         Approve | None,
         typer.Option(help="Dangerous tools: ask before each call, or deny. Default: ask at a terminal."),
     ] = None,
+    images: Annotated[
+        list[Path] | None,
+        typer.Option("--image", help="A picture that the first question is about; may be given again."),
+    ] = None,
     usage: Annotated[bool, typer.Option("--usage", help="Tell the tokens used.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Write each event as a line of JSON.")] = False,
 ) -> None:
     """Ask a model and stream its answer."""
     options = AnswerOptions(model, tools, reasoning, max_tool_rounds, approve or Approve.by_default())
     printer = AnswerLines() if as_json else AnswerPrinter(show_reasoning=reasoning, show_usage=usage)
+    pictures = [_picture(path) for path in images or ()]
     if question == "-":
         question = sys.stdin.read(QUESTION_CHARACTERS)
     with asyncio.Runner() as runner:
         connection = Deployment.find().client()
         client = runner.run(connection.__aenter__())
-        conversation = Conversation(client, options, printer)
+        conversation = Conversation(client, options, printer, pictures)
         try:
             if question is None:
                 _prompt(runner, conversation)
@@ -91,8 +100,15 @@ def chat(
 class Conversation:
     """Questions and answers that build on each other."""
 
-    def __init__(self, client: Client, options: AnswerOptions, printer: AnswerPrinter | AnswerLines) -> None:
+    def __init__(
+        self,
+        client: Client,
+        options: AnswerOptions,
+        printer: AnswerPrinter | AnswerLines,
+        pictures: Sequence[message_pb2.ContentPart] = (),
+    ) -> None:
         self._client = client
+        self._pictures = pictures
         self._options = options
         self._printer = printer
         self._transcript = Transcript()
@@ -107,7 +123,8 @@ class Conversation:
         Raises:
             ParleyError: The answer failed.
         """
-        self._transcript.messages.append(user_message(question))
+        pictures, self._pictures = self._pictures, ()
+        self._transcript.messages.append(user_message(question, *pictures))
         request = self._options.request(self._transcript)
         run_id = ""
         try:
@@ -132,6 +149,21 @@ class Conversation:
             await self._client.decide_approval(run_id, needed.call.id, approve=approved)
         except ParleyError as error:
             tell(str(error), error.hint)
+
+
+def _picture(path: Path) -> message_pb2.ContentPart:
+    """The picture in a file.
+
+    Raises:
+        CommandError: There is none.
+    """
+    try:
+        with path.open("rb") as file:
+            return image(file.read(MAX_MESSAGE_BYTES))
+    except OSError as error:
+        raise CommandError(f"{path} cannot be read: {error.strerror}.", "Name another file.") from error
+    except ValueError as error:
+        raise CommandError(f"{path}: the file is no GIF, JPEG, PNG or WebP.", "Convert it first.") from error
 
 
 def _prompt(runner: asyncio.Runner, conversation: Conversation) -> None:

@@ -50,9 +50,10 @@ ResumeCall = grpc.aio.UnaryStreamCall[
 ]
 
 
-def user_message(text: str) -> message_pb2.Message:
-    """A message of plain text from the person."""
-    return message_pb2.Message(role=message_pb2.ROLE_USER, content=[message_pb2.ContentPart(text=text)])
+def user_message(text: str, *images: message_pb2.ContentPart) -> message_pb2.Message:
+    """A message of plain text from the person, after images, if any (`parley_client.images.image`)."""
+    parts = [*images, message_pb2.ContentPart(text=text)]
+    return message_pb2.Message(role=message_pb2.ROLE_USER, content=parts)
 
 
 def question(text: str, *, model: str = "", all_tools: bool = True) -> chat_pb2.ChatRequest:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from ulid import ULID
 
 from parley.inference.v1 import chat_pb2
-from services.inference import translate
+from services.inference import translate_events
 from services.inference.adapters.adapted_engine import in_use
 from services.inference.agent_loop import AgentLoop
 from services.inference.coalescing import Coalescing
@@ -101,7 +101,7 @@ class ChatAnswer:
             async for event in events:
                 if isinstance(event, Finished):
                     event = await self._kept(event)
-                yield translate.chat_response(self._run.next_sequence(), self._run.run_id, event)
+                yield translate_events.chat_response(self._run.next_sequence(), self._run.run_id, event)
 
     async def _kept(self, finished: Finished) -> Finished:
         """The end of a run whose conversation has what was said.

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import structlog
 
 from parley.inference.v1 import chat_pb2, converse_pb2
-from services.inference import translate
+from services.inference import translate, translate_messages
 from services.inference.answering import Answering, last_moment
 from services.inference.engine import Message, Role
 from services.inference.errors import CallNotWaiting, ReaderTooSlow, TurnQueueFull
@@ -179,7 +179,7 @@ class ConverseStream:
             case "user_turn":
                 if len(self._turns) >= MAX_WAITING_TURNS:
                     raise TurnQueueFull(MAX_WAITING_TURNS)
-                self._turns.append(_Turn(self._number, translate.user_turn(request.user_turn)))
+                self._turns.append(_Turn(self._number, translate_messages.user_turn(request.user_turn)))
                 self._changed.set()
             case "tool_result":
                 result = request.tool_result
@@ -256,7 +256,8 @@ class ConverseStream:
             raise
         finally:
             run_id = self._run.run_id if self._run is not None else ""
-            tell_part(failure, turn.message.content.encode(), run_id=run_id, message=str(turn.number))
+            said = turn.message.content.encode() + b"".join(each.digest for each in turn.message.images)
+            tell_part(failure, said, run_id=run_id, message=str(turn.number))
             self._run = None
 
     async def _run_turn(self, turn: _Turn, order: ChatOrder, history: History) -> None:

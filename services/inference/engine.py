@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from services.inference.adapters.port import Adapter, AdapterHost
 from services.inference.engine_status import EngineStatus
+from services.inference.images import Image
 from services.inference.logprobs import TokenLogprob
 from services.inference.options import Effort, OutputForm, RawPrompt, ToolChoice
 
@@ -43,13 +44,14 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of a conversation; see `parley.inference.v1.Message`."""
+    """One message; see `parley.inference.v1.Message`. Its images say where in the text they stand."""
 
     role: Role
     content: str
     reasoning: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str = ""
+    images: tuple[Image, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +235,7 @@ class Capability(Enum):
     COMPLETE = auto()
     STRUCTURED_OUTPUT = auto()
     LOGPROBS = auto()
+    IMAGES = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,7 +322,7 @@ class Engine(Protocol):
         Raises:
             MessagesInvalid: The template refuses the messages.
             ContextOverflow: The text cannot fit, whatever its tokens.
-            ModelLacks: The model cannot do what the turn asks for.
+            ModelLacks: The model cannot do what the turn asks for; `ImageReader.pixels` says what of images.
             StructuredOutputInvalid: The form does not compile.
             StructuredOutputTooComplex: It takes too much to compile.
             EngineFailed: The engine is dead.

@@ -54,6 +54,6 @@ class StoredHistory(History):
 
 
 def _size(message: Message) -> int:
-    """Bytes of a message's texts in UTF-8."""
+    """Bytes of a message's texts, in UTF-8, and of its images."""
     texts = [message.content, message.reasoning, *(call.arguments for call in message.tool_calls)]
-    return sum(len(text.encode()) for text in texts)
+    return sum(len(text.encode()) for text in texts) + sum(len(image.data) for image in message.images)

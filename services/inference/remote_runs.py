@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
 
 from parley.inference.v1 import chat_pb2
-from services.inference import translate
+from services.inference import translate_events
 from services.inference.errors import RunNotFound
 from services.inference.events import Finished, FinishReason
 from services.inference.journal import Journal, TakenOver
@@ -156,7 +156,7 @@ class RemoteReader:
         if await self._journal.owner(self._run_id) is None:
             raise RunNotFound(self._run_id)
         finished = Finished(FinishReason.ERROR, RunLost(self._run_id).to_status())
-        return translate.chat_response(number, self._run_id, finished).SerializeToString()
+        return translate_events.chat_response(number, self._run_id, finished).SerializeToString()
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):

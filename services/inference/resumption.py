@@ -12,7 +12,7 @@ import structlog
 from prometheus_client import Counter
 
 from parley.inference.v1 import chat_pb2
-from services.inference import translate
+from services.inference import translate, translate_events
 from services.inference.answering import Answering, ChatAnswer
 from services.inference.events import Finished, FinishReason
 from services.inference.journal import Journal, Source, TakenOver
@@ -172,7 +172,9 @@ class Resumption:
             return
         error = failure if isinstance(failure, ServiceError) else Internal(current_call().request_id)
         finished = Finished(FinishReason.ERROR, error.to_status())
-        kept.tape.add(translate.chat_response(past.last + 1, past.run_id, finished).SerializeToString())
+        kept.tape.add(
+            translate_events.chat_response(past.last + 1, past.run_id, finished).SerializeToString()
+        )
         self._spawn(self._write(kept, past.run_id, past.last))
 
     async def _write(self, kept: KeptRun, run_id: str, inherited: int) -> None:
@@ -196,7 +198,7 @@ class Resumption:
             async with aclosing(answer.responses()) as responses:
                 async for response in responses:
                     if response.event.HasField("started"):
-                        window = translate.duration(kept.seconds)
+                        window = translate_events.duration(kept.seconds)
                         response.event.started.resume_window.CopyFrom(window)
                     tape.add(response.SerializeToString())
         finally:

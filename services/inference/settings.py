@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from pydantic import DirectoryPath, Field, SecretStr, field_validator
 
 from services.inference.coalescing import Gathering
+from services.inference.images import ImageLimits, ImageType
 from services.inference.slow_readers import PATIENCE_SECONDS
 from services.inference.tape import Bounds
 from services.inference.turn_cache.limits import CacheLimits
@@ -39,6 +40,7 @@ class EngineSettings:
         reasoning_parser: The engine's parser of reasoning; empty picks one.
         max_adapters: LoRA adapters that it holds at once; 0 for none, which costs nothing.
         max_adapter_rank: The highest rank that one may have.
+        images: What requests may bring of them, to a model that takes some.
     """
 
     model: str
@@ -55,6 +57,7 @@ class EngineSettings:
     reasoning_parser: str = ""
     max_adapters: int = 0
     max_adapter_rank: int = 16
+    images: ImageLimits = field(default_factory=ImageLimits)
 
 
 class InferenceSettings(ServiceSettings):
@@ -140,6 +143,18 @@ class InferenceSettings(ServiceSettings):
     max_adapter_bytes: int = Field(
         2**30, ge=2**10, le=2**40, description="size of an adapter's weights on disk"
     )
+    max_images: int = Field(
+        ImageLimits().count, ge=0, le=256, description="images that a request may bring; 0: none"
+    )
+    image_bytes: int = Field(
+        ImageLimits().file_bytes, ge=1024, le=16 * 2**20, description="size of the file of an image"
+    )
+    image_pixels: int = Field(
+        ImageLimits().pixels, ge=1024, le=2**26, description="pixels of an image; in memory, each has 3 bytes"
+    )
+    image_types: tuple[ImageType, ...] = Field(
+        ImageLimits().media_types, min_length=1, description="media types of images that are taken, as JSON"
+    )
     load_seconds: float = Field(1800, gt=0, description="time that loading and warming up may take")
 
     @field_validator("database_url")
@@ -176,6 +191,11 @@ class InferenceSettings(ServiceSettings):
         return Gathering(self.coalesce_seconds, self.coalesce_bytes)
 
     @property
+    def image_limits(self) -> ImageLimits:
+        """What requests may bring of images."""
+        return ImageLimits(self.max_images, self.image_bytes, self.image_pixels, self.image_types)
+
+    @property
     def served_name(self) -> str:
         """The name under which the model is served."""
         return self.model_name or self.model.rstrip("/").rpartition("/")[2]
@@ -198,4 +218,5 @@ class InferenceSettings(ServiceSettings):
             reasoning_parser=self.reasoning_parser,
             max_adapters=self.max_adapters if self.adapters_path else 0,
             max_adapter_rank=self.max_adapter_rank,
+            images=self.image_limits,
         )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from parley.inference.v1 import tokens_pb2
-from services.inference import translate, translate_options
+from services.inference import translate, translate_messages, translate_options
 from services.inference.engine import Engine, Turn
 from services.inference.errors import TokenUnknown
 from services.inference.messages import check_order
+from services.inference.turns import check_images
 
 
 async def tokenize(engine: Engine, request: tokens_pb2.TokenizeRequest) -> tokens_pb2.TokenizeResponse:
@@ -16,7 +17,7 @@ async def tokenize(engine: Engine, request: tokens_pb2.TokenizeRequest) -> token
         ServiceError: The messages cannot be rendered, or the text cannot fit the context.
     """
     if request.WhichOneof("input") == "chat":
-        token_ids = (await engine.render(_turn(request.chat))).token_ids
+        token_ids = (await engine.render(_turn(engine, request.chat))).token_ids
     else:
         special = request.add_special_tokens if request.HasField("add_special_tokens") else True
         token_ids = await engine.tokenize(request.text, special=special)
@@ -33,7 +34,7 @@ async def count(engine: Engine, request: tokens_pb2.CountTokensRequest) -> token
         ServiceError: As `tokenize` does.
     """
     if request.WhichOneof("input") == "chat":
-        tokens = (await engine.render(_turn(request.chat))).tokens
+        tokens = (await engine.render(_turn(engine, request.chat))).tokens
     else:
         tokens = len(await engine.tokenize(request.text, special=True))
     return tokens_pb2.CountTokensResponse(token_count=tokens, context_length=engine.card.context_length)
@@ -52,14 +53,15 @@ async def detokenize(engine: Engine, request: tokens_pb2.DetokenizeRequest) -> t
     return tokens_pb2.DetokenizeResponse(text=text)
 
 
-def _turn(chat: tokens_pb2.ChatInput) -> Turn:
+def _turn(engine: Engine, chat: tokens_pb2.ChatInput) -> Turn:
     """The turn that a chat of these messages would begin with.
 
     Raises:
-        ServiceError: The messages make no sense, or a tool cannot be offered.
+        ServiceError: The messages make no sense, or are not for this model, or a tool cannot be offered.
     """
-    messages = tuple(translate.message(each) for each in chat.messages)
+    messages = tuple(translate_messages.message(each) for each in chat.messages)
     check_order(messages)
+    check_images(messages, engine.card)
     return Turn(
         messages,
         translate.client_tools(chat.client_tools, waits=False).tools,

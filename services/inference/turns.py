@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from services.inference.engine import (
+    Capability,
     Message,
     ModelCard,
     Sampling,
@@ -31,8 +32,9 @@ def check_options(order: ChatOrder, card: ModelCard, offer: Offer) -> None:
         ToolNameTaken: A tool of the client has the name of another.
         ToolNotOffered: A tool that is approved, or must be called, is none.
         NoToolToCall: A call is asked for, and there is no tool.
-        ModelLacks: A call is asked for, and the model makes none.
+        ModelLacks: A call is asked for, and the model makes none; or it cannot see.
     """
+    check_images(order.messages, card)
     _check_tokens(order, card.vocabulary_size)
     offered = {tool.spec.name for tool in offer.tools}
     for name in sorted(order.client_tools.names & offered):
@@ -42,6 +44,16 @@ def check_options(order: ChatOrder, card: ModelCard, offer: Offer) -> None:
         raise ToolNotOffered(name, offered)
     if order.tool_choice.mode is CallMode.REQUIRED:
         _check_forced(order.tool_choice.name, card, offered | order.client_tools.names, offer)
+
+
+def check_images(messages: Iterable[Message], card: ModelCard) -> None:
+    """Refuse to show images to a model that takes none.
+
+    Raises:
+        ModelLacks: It takes none, and there are some.
+    """
+    if Capability.IMAGES not in card.capabilities and any(message.images for message in messages):
+        raise ModelLacks(card.name, "messages.content.image")
 
 
 def _check_forced(name: str, card: ModelCard, tools: Collection[str], offer: Offer) -> None:

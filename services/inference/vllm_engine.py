@@ -32,6 +32,7 @@ from services.inference.errors import ContextOverflow, EngineFailed, MessagesInv
 from services.inference.fingerprint import fingerprint, prompt_identity
 from services.inference.forms import Forms
 from services.inference.harmony import StrictHarmony
+from services.inference.image_reader import ImageReader, Pixels
 from services.inference.logprobs import TokenLogprob
 from services.inference.options import Effort, RawPrompt
 from services.inference.parsers import Parsers
@@ -42,6 +43,7 @@ from services.inference.token_texts import TokenTexts
 from services.inference.turn_reader import DeltaParser, TurnReader
 from services.inference.vllm_adapters import VllmAdapters, lora_request
 from services.inference.vllm_forms import constraints, proof, refuse_beyond_engine, tokens_for_forms
+from services.inference.vllm_images import takes_images
 from services.inference.vllm_parsers import model_parsers, online_renderer
 from services.inference.vllm_start import build_llm
 from services.inference.vllm_turns import RenderRequest, characters, chat_request, sampling_params
@@ -94,9 +96,10 @@ class VllmEngine:
             fingerprint=(known := self._fingerprint(settings, parsers)),
             revision=getattr(self._config.hf_config, "_commit_hash", None) or known[:16],
             vocabulary_size=self._config.get_vocab_size(),
-            capabilities=frozenset(Capability),
+            capabilities=frozenset(Capability) - (set() if takes_images(llm) else {Capability.IMAGES}),
         )
         self._adapters = VllmAdapters(llm, settings) if settings.max_adapters else None
+        self._images = ImageReader(settings.images)
         self._texts = TokenTexts(llm.get_tokenizer())
         self._forms = Forms(partial(tokens_for_forms, llm.get_tokenizer(), self._config.get_vocab_size()))
 
@@ -160,22 +163,23 @@ class VllmEngine:
         if turn.form is not None:
             refuse_beyond_engine(turn.form)
             await self._forms.check(*proof(turn.form))
-        request = self._request(turn)
-        try:
-            inputs = await (self._tokens_of(turn.raw) if turn.raw else self._render_chat(request))
-        except (VLLMClientError, ValueError, TypeError) as error:
-            raise MessagesInvalid(f"The model's chat template refuses the messages: {error}") from error
+        async with self._images.pixels(turn.messages) as pixels:
+            request = self._request(turn, pixels)
+            try:
+                inputs = await (self._tokens_of(turn.raw) if turn.raw else self._render_chat(request))
+            except (VLLMClientError, ValueError, TypeError) as error:
+                raise MessagesInvalid(f"The model's chat template refuses the messages: {error}") from error
         token_ids: list[int] = inputs["prompt_token_ids"]
         return Prompt(len(token_ids), Rendered(request, inputs, turn), prompt_identity(inputs), token_ids)
 
-    def _request(self, turn: Turn) -> RenderRequest:
+    def _request(self, turn: Turn, pixels: Pixels) -> RenderRequest:
         """The turn as vLLM reads it, when vLLM would take it.
 
         Raises:
             InvalidRequest: It would not.
         """
         try:
-            request = chat_request(turn)
+            request = chat_request(turn, pixels)
             request.to_sampling_params(max(1, request.min_tokens), self._defaults)
         except (VLLMClientError, ValueError, TypeError) as error:
             raise InvalidRequest(str(error)) from error
@@ -359,6 +363,7 @@ class VllmEngine:
         await self._forms.close()
         if self._adapters is not None:
             self._adapters.close()
+        self._images.close()
         await asyncio.to_thread(self._llm.shutdown, CLOSE_SECONDS)
         # Its `__del__` must not run when the interpreter is already half gone.
         del self._llm

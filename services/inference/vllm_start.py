@@ -13,6 +13,7 @@ from services.inference.engine_status import EngineReadings
 from services.inference.preflight import StartError, check_memory, check_model
 from services.inference.settings import EngineSettings
 from services.inference.vllm_executor import CpuExecutor
+from services.inference.vllm_images import image_arguments
 from services.inference.vllm_parsers import model_parsers
 from services.inference.vllm_stats import stat_logger
 
@@ -81,6 +82,7 @@ def engine_config(settings: EngineSettings) -> VllmConfig:
         # Its first request would decide which of the others serves all that follow.
         structured_outputs_config=StructuredOutputsConfig(backend="xgrammar"),
         use_tqdm_on_load=False,
+        **image_arguments(settings.images),
         **more,
     )
     return arguments.create_engine_config(UsageContext.API_SERVER)

@@ -7,6 +7,8 @@ from typing import Any
 
 from services.inference import vllm_environment  # noqa: F401 - it stands before vLLM's own imports
 from services.inference.engine import Message, Sampling, Turn
+from services.inference.image_reader import Pixels
+from services.inference.images import parts
 from services.inference.options import CallMode, Effort, FormKind, OutputForm, ToolChoice
 
 # isort: split
@@ -27,8 +29,12 @@ class RenderRequest(ChatCompletionRequest):
         return TokenizeParams(max_total_tokens=None, add_special_tokens=self.add_special_tokens)
 
 
-def chat_request(turn: Turn) -> RenderRequest:
+def chat_request(turn: Turn, pixels: Pixels) -> RenderRequest:
     """A turn as vLLM's renderer and parser read it; of a raw prompt, what its sampler reads.
+
+    Args:
+        turn: The turn.
+        pixels: The pictures of its messages.
 
     Raises:
         ValueError: A field is not as vLLM's own model wants it.
@@ -42,6 +48,12 @@ def chat_request(turn: Turn) -> RenderRequest:
         options["structured_outputs"] = _constraint(turn.form)
     options |= _reasoning(turn.reasoning, turn.effort)
     request = RenderRequest(messages=[_message(each) for each in turn.messages], stream=True, **options)
+    if pixels:
+        # Its validator knows no pictures that are in memory; the renderer does.
+        request.messages = [
+            _seen(message, each, pixels)
+            for message, each in zip(request.messages, turn.messages, strict=True)
+        ]
     if turn.raw is not None and turn.raw.echo:
         # Its validator takes them for answers in one piece only; the engine gives them to both.
         request.prompt_logprobs = turn.sampling.top_logprobs
@@ -123,6 +135,19 @@ def _reasoning(enabled: bool | None, effort: Effort | None) -> dict[str, Any]:
     if effort is not None:
         options["reasoning_effort"] = effort.value
     return options
+
+
+def _seen(rendered: Any, message: Message, pixels: Pixels) -> Any:
+    """A message of vLLM's with its images: each in its place, and named by its content."""
+    if not message.images:
+        return rendered
+    content: list[dict[str, Any]] = []
+    for part in parts(message.content, message.images):
+        if isinstance(part, str):
+            content.append({"type": "text", "text": part})
+        else:
+            content.append({"image_pil": pixels[part.digest], "uuid": part.digest.hex()})
+    return {**rendered, "content": content}
 
 
 def _message(message: Message) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from google.rpc import code_pb2
 
-from parley.inference.v1 import answer_pb2, chat_pb2
+from parley.inference.v1 import answer_pb2, chat_pb2, message_pb2
 from parley.inference.v1.inference_service_pb2 import DecideApprovalRequest
 from tests.cli.conftest import Run
 from tests.client.toy_answers import approved_answer
@@ -35,6 +36,20 @@ def test_options_reach_the_request(parley: Run, toy: ToyPlatform) -> None:
     assert request.limits.max_tool_rounds == 2
     assert "It needs" not in result.stdout
     assert "30 prompt tokens, 12 generated, 2 turns" in result.stdout
+
+
+def test_the_first_question_brings_the_images(parley: Run, toy: ToyPlatform, tmp_path: Path) -> None:
+    (tmp_path / "a.gif").write_bytes(b"GIF89a")
+    (tmp_path / "b.txt").write_bytes(b"text")
+    given = ["--image", str(tmp_path / "a.gif"), "--image", str(tmp_path / "a.gif")]
+    assert parley("chat", *given, stdin="What is this?\nAnd then?\n").exit_code == 0
+    first, second = toy.requests
+    assert [part.image.media_type for part in first.messages[0].content] == ["image/gif", "image/gif", ""]
+    assert [len(each.content) for each in second.messages if each.role == message_pb2.ROLE_USER] == [3, 1]
+    refused = parley("chat", "What?", "--image", str(tmp_path / "b.txt"))
+    assert refused.exit_code == 1
+    assert "is no GIF, JPEG, PNG or WebP" in refused.stderr.replace("\n", " ")
+    assert "cannot be read" in parley("chat", "What?", "--image", str(tmp_path / "none.png")).stderr
 
 
 def test_scripts_get_a_line_of_json_per_event(parley: Run, toy: ToyPlatform) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from parley.inference.v1 import error_reason_pb2
-from services.inference import errors, resume_errors
+from services.inference import errors, image_errors, resume_errors
 from services.inference.adapters import errors as adapter_errors
 from services.inference.conversations import errors as conversation_errors
 from services.inference.rollouts import errors as rollout_errors
@@ -20,6 +20,7 @@ def test_every_reason_has_one_class() -> None:
 
 
 def test_every_error_makes_a_status_in_our_domain() -> None:
+    place = image_errors.ImagePlace(0, 0)
     made = [
         errors.ModelNotFound("m", ["b", "a"]),
         errors.ModelNotReady("m"),
@@ -61,6 +62,11 @@ def test_every_error_makes_a_status_in_our_domain() -> None:
         resume_errors.EventsGone("r", 7),
         resume_errors.ResumeFull(),
         errors.ReaderTooSlow(30),
+        image_errors.ImageUnreadable(place),
+        image_errors.ImageFormatRefused(place, "no", ["image/png"]),
+        image_errors.ImageTooLarge(place, "bytes", 2, 1),
+        image_errors.TooManyImages(2, 1),
+        image_errors.ImageNotInline("messages[0].content[0].image_url"),
         rollout_errors.RolloutNotFound("r"),
         rollout_errors.RolloutRunning("r"),
         rollout_errors.RolloutInvalid("variants", "no"),

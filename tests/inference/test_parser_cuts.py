@@ -97,7 +97,7 @@ class Voice:
             is_harmony=family is GPT_OSS,
             tokenizer=tokenizer,
         )
-        self.request = chat_request(Turn((), TOOLS, Sampling(), reasoning=family.thinking))
+        self.request = chat_request(Turn((), TOOLS, Sampling(), reasoning=family.thinking), {})
         self.parser().adjust_request(self.request)
         self.prompt = tokenizer.encode(family.prompt, add_special_tokens=False) if family.prompt else [1]
 

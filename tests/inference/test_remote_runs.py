@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from ulid import ULID
 
 from parley.inference.v1 import chat_pb2
-from services.inference import translate
+from services.inference import translate_events
 from services.inference.engine import ContentDelta
 from services.inference.events import Finished, FinishReason
 from services.inference.journal import Journal
@@ -42,7 +42,7 @@ def tape() -> Tape:
 
 
 def say(tape: Tape, event: ContentDelta | Finished) -> None:
-    tape.add(translate.chat_response(tape.last + 1, "r", event).SerializeToString())
+    tape.add(translate_events.chat_response(tape.last + 1, "r", event).SerializeToString())
 
 
 async def nobody_goes_on(run_id: str, owner: Owner) -> None:

@@ -5,11 +5,13 @@ import json
 import logging
 import logging.config
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
+from pydantic import ValidationError
 
 from services.inference import engine_logging
+from services.inference.images import FORMATS, ImageLimits, ImageType
 from services.inference.settings import InferenceSettings
 from tests.inference.conftest import Identity, settings_for
 
@@ -43,8 +45,17 @@ def test_every_engine_setting_is_passed_on(identity: Identity) -> None:
         "tool_parser": "hermes",
         "reasoning_parser": "qwen3",
     }
-    engine = settings_for(identity("inference"), **changes).engine
+    images = {"max_images": 1, "image_bytes": 2**10, "image_pixels": 2**11, "image_types": ["image/png"]}
+    engine = settings_for(identity("inference"), **changes, **images).engine
     assert {name: getattr(engine, name) for name in changes} == changes
+    assert engine.images == ImageLimits(1, 2**10, 2**11, ("image/png",))
+
+
+def test_images_are_of_known_types_and_within_what_the_decoder_takes(identity: Identity) -> None:
+    for changes in ({"image_types": ["image/tiff"]}, {"image_types": []}, {"image_pixels": 2**27}):
+        with pytest.raises(ValidationError):
+            settings_for(identity("inference"), **changes)
+    assert set(get_args(ImageType)) == set(FORMATS)
 
 
 def test_the_stores_password_is_not_shown(identity: Identity) -> None:

@@ -16,7 +16,7 @@ from cli.preflight import free_port
 from parley.inference.v1 import chat_pb2
 from parley.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
 from parley.tools.v1 import tool_pb2
-from services.inference import translate
+from services.inference import translate_events
 from services.inference.engine import ContentDelta, Prompt, Role, Step, ToolCall, Turn
 from services.inference.journal import Journal, Source
 from services.inference.order import ChatOrder
@@ -250,7 +250,7 @@ async def round_of(past: PastTurn, *made: ToolCall) -> tuple[list[str], Scripted
     told = [event async for event in tool_round.events(made, 1)]
     lines = []
     for event in told:
-        response = translate.chat_response(1, "r", event).event
+        response = translate_events.chat_response(1, "r", event).event
         info = error_info(response.tool_result.error)
         lines.append(f"{response.WhichOneof('event')} {info.reason if info else ''}".strip())
     return lines, toolbox

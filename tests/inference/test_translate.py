@@ -6,9 +6,9 @@ import pytest
 from google.protobuf import duration_pb2
 from google.rpc import status_pb2
 
-from parley.inference.v1 import answer_pb2, chat_pb2, message_pb2, model_pb2
+from parley.inference.v1 import answer_pb2, chat_pb2, converse_pb2, message_pb2, model_pb2
 from parley.tools.v1 import tool_pb2
-from services.inference import translate, translate_models
+from services.inference import translate, translate_messages, translate_models
 from services.inference.engine import (
     ContentDelta,
     Message,
@@ -34,7 +34,9 @@ from services.inference.events import (
 )
 from services.inference.models import ModelState, ServedModel
 from services.inference.order import Limits
+from services.inference.translate_events import chat_response
 from services.inference.waiting_calls import ClientResult, Decision
+from tests.inference.pictures import shown
 from tests.inference.scripted import ScriptedEngine
 
 CALL = ToolCall("call-1", "calculator", "{}")
@@ -72,7 +74,21 @@ def test_messages_keep_their_parts() -> None:
         reasoning="r",
         tool_calls=[message_pb2.ToolCall(id="call-1", name="calculator", arguments="{}")],
     )
-    assert translate.message(given) == Message(Role.ASSISTANT, "ab", "r", (CALL,))
+    assert translate_messages.message(given) == Message(Role.ASSISTANT, "ab", "r", (CALL,))
+
+
+def test_images_keep_their_places_there_and_back() -> None:
+    given = shown(b"one", "What is ", "this? ", b"two", b"three", " Well?")
+    message = translate_messages.message(given)
+    assert message.content == "What is this?  Well?"
+    assert [(image.data, image.at) for image in message.images] == [(b"one", 0), (b"two", 14), (b"three", 14)]
+    back = translate_messages.stored(message)
+    assert [part.text or part.image.data for part in back.content] == [
+        *(b"one", "What is this? ", b"two", b"three", " Well?")
+    ]
+    assert translate_messages.message(back) == message
+    turn = translate_messages.user_turn(converse_pb2.UserTurn(content=given.content))
+    assert (turn.content, turn.images) == (message.content, message.images)
 
 
 @pytest.mark.parametrize(
@@ -92,28 +108,28 @@ def test_messages_keep_their_parts() -> None:
     ],
 )
 def test_every_event_has_its_member(event: RunEvent, kind: str) -> None:
-    response = translate.chat_response(7, "run-1", event)
+    response = chat_response(7, "run-1", event)
     assert response.event.sequence == 7
     assert response.event.WhichOneof("event") == kind
 
 
 def test_details_of_events_arrive() -> None:
     error = status_pb2.Status(code=13, message="no")
-    started = translate.chat_response(1, "run-1", Started("m", 3, (), error)).event.started
+    started = chat_response(1, "run-1", Started("m", 3, (), error)).event.started
     assert (started.run_id, started.tools_error) == ("run-1", error)
-    progress = translate.chat_response(2, "run-1", CallProgress("call-1", None, "")).event.tool_progress
+    progress = chat_response(2, "run-1", CallProgress("call-1", None, "")).event.tool_progress
     assert not progress.HasField("fraction")
-    result = translate.chat_response(3, "run-1", CallResult(CALL, "{}", error, 1.5)).event.tool_result
+    result = chat_response(3, "run-1", CallResult(CALL, "{}", error, 1.5)).event.tool_result
     assert (result.error, result.duration.ToMilliseconds()) == (error, 1500)
-    ready = translate.chat_response(3, "run-1", CallReady(CALL, 1, True, NOW)).event.tool_call
+    ready = chat_response(3, "run-1", CallReady(CALL, 1, True, NOW)).event.tool_call
     assert (ready.client_side, ready.expire_time.ToDatetime(UTC)) == (True, NOW)
-    assert not translate.chat_response(3, "run-1", CallReady(CALL, 1)).event.tool_call.HasField("expire_time")
+    assert not chat_response(3, "run-1", CallReady(CALL, 1)).event.tool_call.HasField("expire_time")
     needed = ApprovalNeeded(CALL, 2, tool_pb2.SAFETY_LEVEL_DANGEROUS, "tools.math.calculator", NOW)
-    asked = translate.chat_response(3, "run-1", needed).event.approval_needed
+    asked = chat_response(3, "run-1", needed).event.approval_needed
     assert (asked.call.name, asked.round, asked.permission) == ("calculator", 2, "tools.math.calculator")
     assert asked.safety_level == tool_pb2.SAFETY_LEVEL_DANGEROUS
     assert asked.expire_time.ToDatetime(UTC) == NOW
-    usage = translate.chat_response(4, "run-1", RunUsage(1, 2, 3, 4, 5)).event.usage
+    usage = chat_response(4, "run-1", RunUsage(1, 2, 3, 4, 5)).event.usage
     assert usage == chat_pb2.Usage(
         prompt_tokens=1, completion_tokens=2, cached_prompt_tokens=3, reasoning_tokens=4, turns=5
     )
@@ -121,9 +137,7 @@ def test_details_of_events_arrive() -> None:
 
 @pytest.mark.parametrize("outcome", ApprovalOutcome)
 def test_every_outcome_of_an_approval_is_one_of_the_contract(outcome: ApprovalOutcome) -> None:
-    told = translate.chat_response(
-        1, "run-1", ApprovalDecided("call-1", outcome, "No.")
-    ).event.approval_decided
+    told = chat_response(1, "run-1", ApprovalDecided("call-1", outcome, "No.")).event.approval_decided
     name = chat_pb2.ApprovalOutcome.Name(told.outcome)
     assert (name, told.note) == (f"APPROVAL_OUTCOME_{outcome.name}", "No.")
 
@@ -141,7 +155,7 @@ def test_answers_from_outside_are_read() -> None:
 
 @pytest.mark.parametrize("reason", FinishReason)
 def test_every_finish_reason_is_one_of_the_contract(reason: FinishReason) -> None:
-    finished = translate.chat_response(1, "run-1", Finished(reason)).event.finished
+    finished = chat_response(1, "run-1", Finished(reason)).event.finished
     assert chat_pb2.FinishReason.Name(finished.reason) == f"FINISH_REASON_{reason.name}"
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import structlog
 from google.rpc import status_pb2
 
-from services.inference import translate
+from services.inference import translate_messages
 from services.inference.conversations.errors import ConversationsOff
 from services.inference.conversations.library import ConversationLibrary, Hold
 from services.inference.conversations.messages import NewMessage
@@ -42,7 +42,7 @@ class Continuation:
         self._hold = hold
         self._log = structlog.get_logger("parley.inference")
         if hold is not None:
-            before = tuple(map(translate.message, hold.messages))
+            before = tuple(map(translate_messages.message, hold.messages))
             self.order = replace(order, messages=(*before, *order.messages))
 
     async def keep(self, run_id: str, model: str, said: tuple[Message, ...]) -> status_pb2.Status | None:
@@ -59,8 +59,8 @@ class Continuation:
         hold, self._hold = self._hold, None
         if hold is None or self._library is None:
             return None
-        asked = [NewMessage(translate.stored(each)) for each in self._asked] if said else []
-        spoken = [NewMessage(translate.stored(each), run_id, model) for each in said]
+        asked = [NewMessage(translate_messages.stored(each)) for each in self._asked] if said else []
+        spoken = [NewMessage(translate_messages.stored(each), run_id, model) for each in said]
         try:
             await self._library.release(hold, [*asked, *spoken])
         except ServiceError as error:

@@ -15,7 +15,6 @@ from services.inference.conversations.models import StoredConversation
 from services.inference.conversations.show import conversation_message, stored_message
 from services.inference.history import MAX_MESSAGES
 from services.inference.runs import Owner
-from services.inference.translate import text
 
 CONTENT_TYPES = {
     pb2.EXPORT_FORMAT_UNSPECIFIED: "application/jsonl; charset=utf-8",
@@ -83,10 +82,15 @@ def _paragraph(stored: conversation_pb2.StoredMessage) -> str:
     message = stored.message
     speaker = f"{SPEAKERS[message.role]} ({stored.model})" if stored.model else SPEAKERS[message.role]
     calls = [f"Called `{call.name}` with\n\n{_fenced(call.arguments)}" for call in message.tool_calls]
-    said = text(message.content)
+    said = "".join(map(_written, message.content))
     if message.role == message_pb2.ROLE_TOOL:
         said = _fenced(said)
     return "\n\n".join([f"**{speaker}**", *filter(None, [said]), *calls])
+
+
+def _written(part: message_pb2.ContentPart) -> str:
+    """A part as text; of an image, that there was one."""
+    return f"[{part.image.media_type}]" if part.HasField("image") else part.text
 
 
 def _fenced(code: str) -> str:

@@ -9,7 +9,7 @@ from google.api import httpbody_pb2
 from parley.inference.v1 import conversation_service_pb2 as pb2
 from parley.inference.v1 import message_pb2
 from parley.inference.v1.conversation_service_pb2_grpc import ConversationServiceServicer
-from services.inference import translate
+from services.inference import translate_messages
 from services.inference.conversations.errors import ConversationsOff
 from services.inference.conversations.export import CONTENT_TYPES, exported
 from services.inference.conversations.library import ConversationLibrary
@@ -157,7 +157,7 @@ def _new(given: Iterable[message_pb2.Message]) -> list[NewMessage]:
         MessagesInvalid: No conversation can be made up of it.
     """
     messages = list(given)
-    check_answers([translate.message(each) for each in messages])
+    check_answers([translate_messages.message(each) for each in messages])
     return list(map(NewMessage, messages))
 
 
@@ -173,7 +173,7 @@ def _fitting(found: Sequence[StoredMessage]) -> int:
 
 def _find(stored: StoredMessage, title: str, query: str) -> pb2.MessageFound:
     message = body(stored)
-    said = translate.text(message.content)
+    said = translate_messages.text(message.content)
     # Folding may change a text's length; then the snippet lies a little beside.
     start = max(0, folded(said).find(folded(query)) - AROUND_FIND)
     return pb2.MessageFound(

@@ -37,6 +37,9 @@ OTHER_TYPE = "server_error"
 CODES = {
     "BUDGET_EXHAUSTED": "insufficient_quota",
     "CONTEXT_OVERFLOW": "context_length_exceeded",
+    "IMAGE_FORMAT_REFUSED": "unsupported_image_media_type",
+    "IMAGE_NOT_INLINE": "invalid_image_url",
+    "IMAGE_UNREADABLE": "image_parse_error",
     "MODEL_NOT_FOUND": "model_not_found",
     "PARAMETER_INVALID": "invalid_value",
     "PARAMETER_UNSUPPORTED": "unsupported_parameter",
@@ -52,6 +55,9 @@ PARAMETERS = {
     "CLIENT_TOOL_INVALID": "tools",
     "CONTEXT_OVERFLOW": "messages",
     "DIMENSIONS_NOT_OFFERED": "dimensions",
+    "IMAGE_FORMAT_REFUSED": "messages",
+    "IMAGE_TOO_LARGE": "messages",
+    "IMAGE_UNREADABLE": "messages",
     "MESSAGES_INVALID": "messages",
     "MODEL_NOT_FOUND": "model",
     "MODEL_NOT_READY": "model",
@@ -61,6 +67,7 @@ PARAMETERS = {
     "STRUCTURED_OUTPUT_TOO_COMPLEX": "response_format",
     "TOOL_NAME_TAKEN": "tools",
     "TOOL_NOT_OFFERED": "parley.server_tools",
+    "TOO_MANY_IMAGES": "messages",
 }
 """`error.param` by reason, where the error itself names none."""
 

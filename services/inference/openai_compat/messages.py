@@ -8,6 +8,7 @@ from typing import Any
 from parley.inference.v1 import message_pb2
 from services.inference.errors import ParameterInvalid, ParameterUnsupported
 from services.inference.openai_compat.checking import reading
+from services.inference.openai_compat.images import image
 
 ROLES = {
     "system": message_pb2.ROLE_SYSTEM,
@@ -59,22 +60,30 @@ def content(given: Any, path: str) -> Iterator[message_pb2.ContentPart]:
 
     Raises:
         ParameterUnsupported: A part is of a type that is not served.
+        ParameterInvalid, ImageNotInline: A part is no image that could be shown.
     """
     if given is None:
         return
     for position, part in enumerate([given] if isinstance(given, str) else given):
-        yield message_pb2.ContentPart(text=_text(part, f"{path}[{position}]"))
+        yield _part(part, f"{path}[{position}]")
 
 
-def _text(part: Any, path: str) -> str:
-    """The text of a part; `input_text` and `output_text` are what the newer API calls it."""
+def _part(part: Any, path: str) -> message_pb2.ContentPart:
+    """A part; `input_…` and `output_…` are what the newer API calls them."""
     if isinstance(part, str):
-        return part
+        return message_pb2.ContentPart(text=part)
     match part.get("type"):
         case "text" | "input_text" | "output_text":
-            return str(part["text"])
+            return message_pb2.ContentPart(text=str(part["text"]))
         case "refusal":
-            return str(part["refusal"])
+            return message_pb2.ContentPart(text=str(part["refusal"]))
+        case "image_url":
+            given = part["image_url"]
+            shown = image(given["url"], given.get("detail"), f"{path}.image_url")
+            return message_pb2.ContentPart(image=shown)
+        case "input_image":
+            shown = image(part.get("image_url"), part.get("detail"), f"{path}.image_url")
+            return message_pb2.ContentPart(image=shown)
         case _:
             raise ParameterUnsupported(f"{path}.type")
 

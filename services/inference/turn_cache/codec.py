@@ -85,7 +85,8 @@ def _is_made(kind: Any) -> bool:
 
 @cache
 def _names(kind: Any) -> tuple[str, ...]:
-    return tuple(each.name for each in fields(kind))
+    """The fields by which values are told apart: what stands for others, as a digest for a file, suffices."""
+    return tuple(each.name for each in fields(kind) if each.compare)
 
 
 @cache

@@ -41,6 +41,7 @@ from tests.conftest import TokenMaker
 from tests.edge.conftest import Identity, edge_settings, service
 from tests.edge.front import Front, front
 from tests.edge.toys import GOOD_KEY, Seen, add_auth
+from tests.inference.pictures import SightedEngine
 from tests.inference.scripted import CARD, Line, NoLimits, ScriptedEngine, ScriptedHost, ScriptedToolbox, tool
 from tests.inference.scripted_embedder import ScriptedEmbedder
 
@@ -66,7 +67,7 @@ class Surface:
 
     Attributes:
         edge: The edge.
-        engine: The engine of `scripted`, the default.
+        engine: The engine of `scripted`, the default, which takes images.
         large: The engine of `org/Large-2`.
         toolbox: The platform's tools: `add`, `wipe`.
         limits: What callers are held to.
@@ -75,17 +76,18 @@ class Surface:
     """
 
     edge: Front
-    engine: ScriptedEngine
+    engine: SightedEngine
     large: ScriptedEngine
     toolbox: ScriptedToolbox
     limits: NoLimits
     runs: RunRegistry
     tokens: TokenMaker
 
-    def script(self, *turns: Sequence[Line]) -> ScriptedEngine:
+    def script(self, *turns: Sequence[Line]) -> SightedEngine:
         """What the default model says next."""
         self.engine.script(*turns)
         self.engine.rendered.clear()
+        self.engine.colours.clear()
         return self.engine
 
     def client(self, key: str = GOOD_KEY) -> AsyncOpenAI:
@@ -146,7 +148,7 @@ async def surface(
         "toolbox": ScriptedToolbox((tool("add"), tool("wipe"))),
         "limits": NoLimits(),
     }
-    engines = {MODEL: ScriptedEngine(), LARGE: ScriptedEngine(card=replace(CARD, name=LARGE))}
+    engines = {MODEL: SightedEngine(), LARGE: ScriptedEngine(card=replace(CARD, name=LARGE))}
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(open_store(store_url))
         auth = service("auth", identity, tokens)

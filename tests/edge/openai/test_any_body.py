@@ -33,6 +33,9 @@ WORDS = st.sampled_from(
         "tool",
         "auto",
         "required",
+        "image_url",
+        "input_image",
+        "data:image/png;base64,aGk=",
         "a",
         "",
     ]
@@ -62,6 +65,9 @@ KEYS = st.sampled_from(
         "limits",
         "max_duration",
         "max_event_delay",
+        "image_url",
+        "url",
+        "detail",
     ]
 )
 NUMBERS = st.one_of(st.integers(), st.floats(allow_nan=False), st.sampled_from([0, 1, -1, 2**31, 2**63]))

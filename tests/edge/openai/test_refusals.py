@@ -154,7 +154,14 @@ async def test_a_body_that_is_no_json_object_is_refused(surface: Surface, body: 
         ({"messages": [{"role": "user", "content": [1]}]}, "messages[0]", "invalid_value"),
         ({"messages": [{"role": "user", "content": {"a": 1}}]}, "messages[0]", "invalid_value"),
         (
-            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
+            {
+                "messages": [
+                    {
+                        "role": "user",
+                        "content": [{"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}],
+                    }
+                ]
+            },
             "messages[0].content[0].type",
             "unsupported_parameter",
         ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from enum import Enum
+from operator import attrgetter
 from typing import Any, get_args, get_type_hints
 
 import pytest
@@ -19,11 +20,13 @@ from services.inference.engine import (
     ToolSpec,
     Turn,
 )
+from services.inference.images import Image
 from services.inference.order import CacheMode
 from services.inference.turn_cache.key import TurnRequest, may_share
 
+PICTURE = Image.of(b"a file", "image/png", 1)
 FULL = Turn(
-    messages=(Message(Role.USER, "Hi", "because", (ToolCall("1", "add", "{}"),), "1"),),
+    messages=(Message(Role.USER, "Hi", "because", (ToolCall("1", "add", "{}"),), "1", (PICTURE,)),),
     tools=(ToolSpec("add", "Adds.", {"type": "object", "properties": {"a": {}}}),),
     sampling=Sampling(),
 )
@@ -70,7 +73,7 @@ def something(hint: Any) -> Any:
 def changes(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """Copies of a value, each with one part changed, all the way down."""
     hints = get_type_hints(type(value))
-    for each in fields(value):
+    for each in filter(attrgetter("compare"), fields(value)):
         part, name = getattr(value, each.name), f"{path}.{each.name}"
         yield name, replace(value, **{each.name: changed(part, hints[each.name])})
         inner = part[0] if isinstance(part, tuple) and part else part
@@ -83,6 +86,7 @@ CHANGES = dict(changes(FULL))
 
 
 def test_every_part_of_a_turn_is_in_the_walk() -> None:
+    assert ".messages.images.digest" in CHANGES
     assert {".messages.content", ".tools.parameters", ".sampling.seed", ".reasoning"} <= CHANGES.keys()
     assert {f".sampling.{each.name}" for each in fields(Sampling)} <= CHANGES.keys()
 
@@ -90,6 +94,14 @@ def test_every_part_of_a_turn_is_in_the_walk() -> None:
 @pytest.mark.parametrize("part", CHANGES)
 def test_a_turn_that_differs_in_one_part_has_another_key(part: str) -> None:
     assert replace(REQUEST, turn=CHANGES[part]).key(b"e") != REQUEST.key(b"e")
+
+
+def test_a_picture_is_in_the_key_by_its_digest_alone() -> None:
+    """A key must not cost what a file of megabytes costs to be written out."""
+    (message,) = FULL.messages
+    emptied = replace(PICTURE, data=b"")
+    same = replace(FULL, messages=(replace(message, images=(emptied,)),))
+    assert replace(REQUEST, turn=same).key(b"e") == REQUEST.key(b"e")
 
 
 def test_the_same_turn_has_the_same_key_however_its_schema_is_written() -> None:

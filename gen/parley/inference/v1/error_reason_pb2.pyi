@@ -215,6 +215,30 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """As many adapters are loaded, or still answer what they began with, as the
     model can have. Unload one. Metadata: `limit`.
     """
+    ERROR_REASON_IMAGE_UNREADABLE: _ErrorReason.ValueType  # 85
+    """A file that should be an image is none, or is cut off or broken. Metadata:
+    `message`, the place of its message among all of the prompt's, from 0, those
+    of a stored conversation included; `image`, its place in it, from 0.
+    """
+    ERROR_REASON_IMAGE_FORMAT_REFUSED: _ErrorReason.ValueType  # 86
+    """An image is of a format that is not taken here, is another than its
+    `media_type` says, or is animated. The message says which. Metadata:
+    `message`, `image`; `formats`, the media types that are taken, separated by
+    commas.
+    """
+    ERROR_REASON_IMAGE_TOO_LARGE: _ErrorReason.ValueType  # 87
+    """An image has more bytes or more pixels than one may have. Metadata:
+    `message`, `image`; `unit`, `bytes` or `pixels`; `size`; `limit`.
+    """
+    ERROR_REASON_TOO_MANY_IMAGES: _ErrorReason.ValueType  # 88
+    """The messages have more images than a request may bring, those of a stored
+    conversation included. Metadata: `images`, `limit`.
+    """
+    ERROR_REASON_IMAGE_NOT_INLINE: _ErrorReason.ValueType  # 89
+    """An image of an OpenAI request is an address that would have to be fetched.
+    That is never done: send the file itself as a `data:` URL. Metadata:
+    `parameter`, its path.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Reasons that the inference service gives, in the domain `inference.parley`."""
@@ -411,5 +435,29 @@ the engine lacks. The message says which. Metadata: `adapter`.
 ERROR_REASON_TOO_MANY_ADAPTERS: ErrorReason.ValueType  # 83
 """As many adapters are loaded, or still answer what they began with, as the
 model can have. Unload one. Metadata: `limit`.
+"""
+ERROR_REASON_IMAGE_UNREADABLE: ErrorReason.ValueType  # 85
+"""A file that should be an image is none, or is cut off or broken. Metadata:
+`message`, the place of its message among all of the prompt's, from 0, those
+of a stored conversation included; `image`, its place in it, from 0.
+"""
+ERROR_REASON_IMAGE_FORMAT_REFUSED: ErrorReason.ValueType  # 86
+"""An image is of a format that is not taken here, is another than its
+`media_type` says, or is animated. The message says which. Metadata:
+`message`, `image`; `formats`, the media types that are taken, separated by
+commas.
+"""
+ERROR_REASON_IMAGE_TOO_LARGE: ErrorReason.ValueType  # 87
+"""An image has more bytes or more pixels than one may have. Metadata:
+`message`, `image`; `unit`, `bytes` or `pixels`; `size`; `limit`.
+"""
+ERROR_REASON_TOO_MANY_IMAGES: ErrorReason.ValueType  # 88
+"""The messages have more images than a request may bring, those of a stored
+conversation included. Metadata: `images`, `limit`.
+"""
+ERROR_REASON_IMAGE_NOT_INLINE: ErrorReason.ValueType  # 89
+"""An image of an OpenAI request is an address that would have to be fetched.
+That is never done: send the file itself as a `data:` URL. Metadata:
+`parameter`, its path.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!parley/inference/v1/message.proto\x12\x13parley.inference.v1\x1a\x1b\x62uf/validate/validate.proto\"\xc4\x05\n\x07Message\x12\x33\n\x04role\x18\x01 \x01(\x0e\x32\x19.parley.inference.v1.RoleB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12<\n\x07\x63ontent\x18\x02 \x03(\x0b\x32 .parley.inference.v1.ContentPartB\t\xbaH\x06\x92\x01\x03\x10\x80\x02\x12\x1d\n\treasoning\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x18\x80\x80\x80\x02\x12<\n\ntool_calls\x18\x04 \x03(\x0b\x32\x1d.parley.inference.v1.ToolCallB\t\xbaH\x06\x92\x01\x03\x10\x80\x01\x12\x1e\n\x0ctool_call_id\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01:\xc8\x03\xbaH\xc4\x03\x1a\x85\x01\n\x14message.tool_call_id\x12>tool_call_id is required when role is ROLE_TOOL, and only then\x1a-(this.role == 4) == (this.tool_call_id != \'\')\x1a\x96\x01\n\x12message.tool_calls\x12\x37tool_calls and reasoning belong to ROLE_ASSISTANT alone\x1aGthis.role == 3 || (this.tool_calls.size() == 0 && this.reasoning == \'\')\x1a\xa0\x01\n\x0fmessage.content\x12\x42\x63ontent is required unless an assistant message carries tool_calls\x1aIthis.content.size() > 0 || (this.role == 3 && this.tool_calls.size() > 0)\"8\n\x0b\x43ontentPart\x12\x1a\n\x04text\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x18\x80\x80\x80\x02H\x00\x42\r\n\x04part\x12\x05\xbaH\x02\x08\x01\"l\n\x08ToolCall\x12\x16\n\x02id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\x12*\n\x04name\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[a-zA-Z0-9_-]{1,64}$\x12\x1c\n\targuments\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80@*_\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x12\n\x0eROLE_ASSISTANT\x10\x03\x12\r\n\tROLE_TOOL\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!parley/inference/v1/message.proto\x12\x13parley.inference.v1\x1a\x1b\x62uf/validate/validate.proto\"\xb4\x06\n\x07Message\x12\x33\n\x04role\x18\x01 \x01(\x0e\x32\x19.parley.inference.v1.RoleB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00\x12<\n\x07\x63ontent\x18\x02 \x03(\x0b\x32 .parley.inference.v1.ContentPartB\t\xbaH\x06\x92\x01\x03\x10\x80\x02\x12\x1d\n\treasoning\x18\x03 \x01(\tB\n\xbaH\x07r\x05\x18\x80\x80\x80\x02\x12<\n\ntool_calls\x18\x04 \x03(\x0b\x32\x1d.parley.inference.v1.ToolCallB\t\xbaH\x06\x92\x01\x03\x10\x80\x01\x12\x1e\n\x0ctool_call_id\x18\x05 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01:\xb8\x04\xbaH\xb4\x04\x1a\x85\x01\n\x14message.tool_call_id\x12>tool_call_id is required when role is ROLE_TOOL, and only then\x1a-(this.role == 4) == (this.tool_call_id != \'\')\x1a\x96\x01\n\x12message.tool_calls\x12\x37tool_calls and reasoning belong to ROLE_ASSISTANT alone\x1aGthis.role == 3 || (this.tool_calls.size() == 0 && this.reasoning == \'\')\x1a\xa0\x01\n\x0fmessage.content\x12\x42\x63ontent is required unless an assistant message carries tool_calls\x1aIthis.content.size() > 0 || (this.role == 3 && this.tool_calls.size() > 0)\x1an\n\x0emessage.images\x12 images belong to ROLE_USER alone\x1a:this.role == 2 || this.content.all(part, !has(part.image))\"e\n\x0b\x43ontentPart\x12\x1a\n\x04text\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x18\x80\x80\x80\x02H\x00\x12+\n\x05image\x18\x02 \x01(\x0b\x32\x1a.parley.inference.v1.ImageH\x00\x42\r\n\x04part\x12\x05\xbaH\x02\x08\x01\"Y\n\x05Image\x12\x1a\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x42\x0c\xbaH\tz\x07\x10\x01\x18\x80\x80\x80\x08\x12\x34\n\nmedia_type\x18\x02 \x01(\tB \xbaH\x1dr\x1b\x32\x19^image/[a-z0-9.+-]{1,64}$\"l\n\x08ToolCall\x12\x16\n\x02id\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01\x12*\n\x04name\x18\x02 \x01(\tB\x1c\xbaH\x19r\x17\x32\x15^[a-zA-Z0-9_-]{1,64}$\x12\x1c\n\targuments\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80@*_\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROLE_SYSTEM\x10\x01\x12\r\n\tROLE_USER\x10\x02\x12\x12\n\x0eROLE_ASSISTANT\x10\x03\x12\r\n\tROLE_TOOL\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,23 +43,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MESSAGE'].fields_by_name['tool_call_id']._loaded_options = None
   _globals['_MESSAGE'].fields_by_name['tool_call_id']._serialized_options = b'\272H\005r\003\030\200\001'
   _globals['_MESSAGE']._loaded_options = None
-  _globals['_MESSAGE']._serialized_options = b'\272H\304\003\032\205\001\n\024message.tool_call_id\022>tool_call_id is required when role is ROLE_TOOL, and only then\032-(this.role == 4) == (this.tool_call_id != \'\')\032\226\001\n\022message.tool_calls\0227tool_calls and reasoning belong to ROLE_ASSISTANT alone\032Gthis.role == 3 || (this.tool_calls.size() == 0 && this.reasoning == \'\')\032\240\001\n\017message.content\022Bcontent is required unless an assistant message carries tool_calls\032Ithis.content.size() > 0 || (this.role == 3 && this.tool_calls.size() > 0)'
+  _globals['_MESSAGE']._serialized_options = b'\272H\264\004\032\205\001\n\024message.tool_call_id\022>tool_call_id is required when role is ROLE_TOOL, and only then\032-(this.role == 4) == (this.tool_call_id != \'\')\032\226\001\n\022message.tool_calls\0227tool_calls and reasoning belong to ROLE_ASSISTANT alone\032Gthis.role == 3 || (this.tool_calls.size() == 0 && this.reasoning == \'\')\032\240\001\n\017message.content\022Bcontent is required unless an assistant message carries tool_calls\032Ithis.content.size() > 0 || (this.role == 3 && this.tool_calls.size() > 0)\032n\n\016message.images\022 images belong to ROLE_USER alone\032:this.role == 2 || this.content.all(part, !has(part.image))'
   _globals['_CONTENTPART'].oneofs_by_name['part']._loaded_options = None
   _globals['_CONTENTPART'].oneofs_by_name['part']._serialized_options = b'\272H\002\010\001'
   _globals['_CONTENTPART'].fields_by_name['text']._loaded_options = None
   _globals['_CONTENTPART'].fields_by_name['text']._serialized_options = b'\272H\007r\005\030\200\200\200\002'
+  _globals['_IMAGE'].fields_by_name['data']._loaded_options = None
+  _globals['_IMAGE'].fields_by_name['data']._serialized_options = b'\272H\tz\007\020\001\030\200\200\200\010'
+  _globals['_IMAGE'].fields_by_name['media_type']._loaded_options = None
+  _globals['_IMAGE'].fields_by_name['media_type']._serialized_options = b'\272H\035r\0332\031^image/[a-z0-9.+-]{1,64}$'
   _globals['_TOOLCALL'].fields_by_name['id']._loaded_options = None
   _globals['_TOOLCALL'].fields_by_name['id']._serialized_options = b'\272H\007r\005\020\001\030\200\001'
   _globals['_TOOLCALL'].fields_by_name['name']._loaded_options = None
   _globals['_TOOLCALL'].fields_by_name['name']._serialized_options = b'\272H\031r\0272\025^[a-zA-Z0-9_-]{1,64}$'
   _globals['_TOOLCALL'].fields_by_name['arguments']._loaded_options = None
   _globals['_TOOLCALL'].fields_by_name['arguments']._serialized_options = b'\272H\006r\004\030\200\200@'
-  _globals['_ROLE']._serialized_start=966
-  _globals['_ROLE']._serialized_end=1061
+  _globals['_ROLE']._serialized_start=1214
+  _globals['_ROLE']._serialized_end=1309
   _globals['_MESSAGE']._serialized_start=88
-  _globals['_MESSAGE']._serialized_end=796
-  _globals['_CONTENTPART']._serialized_start=798
-  _globals['_CONTENTPART']._serialized_end=854
-  _globals['_TOOLCALL']._serialized_start=856
-  _globals['_TOOLCALL']._serialized_end=964
+  _globals['_MESSAGE']._serialized_end=908
+  _globals['_CONTENTPART']._serialized_start=910
+  _globals['_CONTENTPART']._serialized_end=1011
+  _globals['_IMAGE']._serialized_start=1013
+  _globals['_IMAGE']._serialized_end=1102
+  _globals['_TOOLCALL']._serialized_start=1104
+  _globals['_TOOLCALL']._serialized_end=1212
 # @@protoc_insertion_point(module_scope)

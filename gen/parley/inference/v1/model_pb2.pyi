@@ -39,6 +39,8 @@ class _ModelCapabilityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Model
     """`ChatRequest.structured_output`."""
     MODEL_CAPABILITY_LOGPROBS: _ModelCapability.ValueType  # 6
     """`SamplingOptions.top_logprobs`."""
+    MODEL_CAPABILITY_IMAGES: _ModelCapability.ValueType  # 7
+    """`ContentPart.image`."""
 
 class ModelCapability(_ModelCapability, metaclass=_ModelCapabilityEnumTypeWrapper):
     """Something that a model can do."""
@@ -57,6 +59,8 @@ MODEL_CAPABILITY_STRUCTURED_OUTPUT: ModelCapability.ValueType  # 5
 """`ChatRequest.structured_output`."""
 MODEL_CAPABILITY_LOGPROBS: ModelCapability.ValueType  # 6
 """`SamplingOptions.top_logprobs`."""
+MODEL_CAPABILITY_IMAGES: ModelCapability.ValueType  # 7
+"""`ContentPart.image`."""
 Global___ModelCapability: _TypeAlias = ModelCapability  # noqa: Y015
 
 class _ModelState:

@@ -426,6 +426,50 @@ export enum ErrorReason {
    * @generated from enum value: ERROR_REASON_TOO_MANY_ADAPTERS = 83;
    */
   TOO_MANY_ADAPTERS = 83,
+
+  /**
+   * A file that should be an image is none, or is cut off or broken. Metadata:
+   * `message`, the place of its message among all of the prompt's, from 0, those
+   * of a stored conversation included; `image`, its place in it, from 0.
+   *
+   * @generated from enum value: ERROR_REASON_IMAGE_UNREADABLE = 85;
+   */
+  IMAGE_UNREADABLE = 85,
+
+  /**
+   * An image is of a format that is not taken here, is another than its
+   * `media_type` says, or is animated. The message says which. Metadata:
+   * `message`, `image`; `formats`, the media types that are taken, separated by
+   * commas.
+   *
+   * @generated from enum value: ERROR_REASON_IMAGE_FORMAT_REFUSED = 86;
+   */
+  IMAGE_FORMAT_REFUSED = 86,
+
+  /**
+   * An image has more bytes or more pixels than one may have. Metadata:
+   * `message`, `image`; `unit`, `bytes` or `pixels`; `size`; `limit`.
+   *
+   * @generated from enum value: ERROR_REASON_IMAGE_TOO_LARGE = 87;
+   */
+  IMAGE_TOO_LARGE = 87,
+
+  /**
+   * The messages have more images than a request may bring, those of a stored
+   * conversation included. Metadata: `images`, `limit`.
+   *
+   * @generated from enum value: ERROR_REASON_TOO_MANY_IMAGES = 88;
+   */
+  TOO_MANY_IMAGES = 88,
+
+  /**
+   * An image of an OpenAI request is an address that would have to be fetched.
+   * That is never done: send the file itself as a `data:` URL. Metadata:
+   * `parameter`, its path.
+   *
+   * @generated from enum value: ERROR_REASON_IMAGE_NOT_INLINE = 89;
+   */
+  IMAGE_NOT_INLINE = 89,
 }
 
 /**

@@ -80,6 +80,15 @@ export declare type ContentPart = Message$1<"parley.inference.v1.ContentPart"> &
      */
     value: string;
     case: "text";
+  } | {
+    /**
+     * A picture, for models with MODEL_CAPABILITY_IMAGES; others refuse it with
+     * MODEL_LACKS. In messages of ROLE_USER alone.
+     *
+     * @generated from field: parley.inference.v1.Image image = 2;
+     */
+    value: Image;
+    case: "image";
   } | { case: undefined; value?: undefined };
 };
 
@@ -88,6 +97,36 @@ export declare type ContentPart = Message$1<"parley.inference.v1.ContentPart"> &
  * Use `create(ContentPartSchema)` to create a new message.
  */
 export declare const ContentPartSchema: GenMessage<ContentPart>;
+
+/**
+ * A picture, as the file that holds it. The deployment says how many a request
+ * may bring, how large each may be, and of which formats.
+ *
+ * @generated from message parley.inference.v1.Image
+ */
+export declare type Image = Message$1<"parley.inference.v1.Image"> & {
+  /**
+   * The file. 1 byte to 16 MiB, and no more than the deployment takes of one
+   * (by default 5 MiB and 16 Mi pixels). It stands still: no animation.
+   *
+   * @generated from field: bytes data = 1;
+   */
+  data: Uint8Array;
+
+  /**
+   * What the file is: `image/gif`, `image/jpeg`, `image/png` or `image/webp`.
+   * Required.
+   *
+   * @generated from field: string media_type = 2;
+   */
+  mediaType: string;
+};
+
+/**
+ * Describes the message parley.inference.v1.Image.
+ * Use `create(ImageSchema)` to create a new message.
+ */
+export declare const ImageSchema: GenMessage<Image>;
 
 /**
  * A call of a tool, as a model asked for it.

@@ -8,7 +8,7 @@ import { enumDesc, fileDesc, messageDesc, tsEnum } from "@bufbuild/protobuf/code
  * Describes the file parley/inference/v1/message.proto.
  */
 export const file_parley_inference_v1_message = /*@__PURE__*/
-  fileDesc("CiFwYXJsZXkvaW5mZXJlbmNlL3YxL21lc3NhZ2UucHJvdG8SE3BhcmxleS5pbmZlcmVuY2UudjEiwQEKB01lc3NhZ2USJwoEcm9sZRgBIAEoDjIZLnBhcmxleS5pbmZlcmVuY2UudjEuUm9sZRIxCgdjb250ZW50GAIgAygLMiAucGFybGV5LmluZmVyZW5jZS52MS5Db250ZW50UGFydBIRCglyZWFzb25pbmcYAyABKAkSMQoKdG9vbF9jYWxscxgEIAMoCzIdLnBhcmxleS5pbmZlcmVuY2UudjEuVG9vbENhbGwSFAoMdG9vbF9jYWxsX2lkGAUgASgJIiUKC0NvbnRlbnRQYXJ0Eg4KBHRleHQYASABKAlIAEIGCgRwYXJ0IjcKCFRvb2xDYWxsEgoKAmlkGAEgASgJEgwKBG5hbWUYAiABKAkSEQoJYXJndW1lbnRzGAMgASgJKl8KBFJvbGUSFAoQUk9MRV9VTlNQRUNJRklFRBAAEg8KC1JPTEVfU1lTVEVNEAESDQoJUk9MRV9VU0VSEAISEgoOUk9MRV9BU1NJU1RBTlQQAxINCglST0xFX1RPT0wQBGIGcHJvdG8z");
+  fileDesc("CiFwYXJsZXkvaW5mZXJlbmNlL3YxL21lc3NhZ2UucHJvdG8SE3BhcmxleS5pbmZlcmVuY2UudjEiwQEKB01lc3NhZ2USJwoEcm9sZRgBIAEoDjIZLnBhcmxleS5pbmZlcmVuY2UudjEuUm9sZRIxCgdjb250ZW50GAIgAygLMiAucGFybGV5LmluZmVyZW5jZS52MS5Db250ZW50UGFydBIRCglyZWFzb25pbmcYAyABKAkSMQoKdG9vbF9jYWxscxgEIAMoCzIdLnBhcmxleS5pbmZlcmVuY2UudjEuVG9vbENhbGwSFAoMdG9vbF9jYWxsX2lkGAUgASgJIlIKC0NvbnRlbnRQYXJ0Eg4KBHRleHQYASABKAlIABIrCgVpbWFnZRgCIAEoCzIaLnBhcmxleS5pbmZlcmVuY2UudjEuSW1hZ2VIAEIGCgRwYXJ0IikKBUltYWdlEgwKBGRhdGEYASABKAwSEgoKbWVkaWFfdHlwZRgCIAEoCSI3CghUb29sQ2FsbBIKCgJpZBgBIAEoCRIMCgRuYW1lGAIgASgJEhEKCWFyZ3VtZW50cxgDIAEoCSpfCgRSb2xlEhQKEFJPTEVfVU5TUEVDSUZJRUQQABIPCgtST0xFX1NZU1RFTRABEg0KCVJPTEVfVVNFUhACEhIKDlJPTEVfQVNTSVNUQU5UEAMSDQoJUk9MRV9UT09MEARiBnByb3RvMw");
 
 /**
  * Describes the message parley.inference.v1.Message.
@@ -25,11 +25,18 @@ export const ContentPartSchema = /*@__PURE__*/
   messageDesc(file_parley_inference_v1_message, 1);
 
 /**
+ * Describes the message parley.inference.v1.Image.
+ * Use `create(ImageSchema)` to create a new message.
+ */
+export const ImageSchema = /*@__PURE__*/
+  messageDesc(file_parley_inference_v1_message, 2);
+
+/**
  * Describes the message parley.inference.v1.ToolCall.
  * Use `create(ToolCallSchema)` to create a new message.
  */
 export const ToolCallSchema = /*@__PURE__*/
-  messageDesc(file_parley_inference_v1_message, 2);
+  messageDesc(file_parley_inference_v1_message, 3);
 
 /**
  * Describes the enum parley.inference.v1.Role.

@@ -246,6 +246,13 @@ export enum ModelCapability {
    * @generated from enum value: MODEL_CAPABILITY_LOGPROBS = 6;
    */
   LOGPROBS = 6,
+
+  /**
+   * `ContentPart.image`.
+   *
+   * @generated from enum value: MODEL_CAPABILITY_IMAGES = 7;
+   */
+  IMAGES = 7,
 }
 
 /**

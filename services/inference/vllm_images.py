@@ -1,0 +1,28 @@
+"""What vLLM is told of images, and what it says of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from services.inference import vllm_environment  # noqa: F401 - it stands before vLLM's own imports
+from services.inference.images import ImageLimits
+
+# isort: split
+from vllm.v1.engine.async_llm import AsyncLLM
+
+# vLLM keeps processed images twice, in this process and in the engine's, 4 GiB each if nobody says otherwise.
+CACHE_GIB = 0.5
+
+
+def image_arguments(limits: ImageLimits) -> dict[str, Any]:
+    """Arguments of an engine that takes so many images, if its model can, and nothing else beside text."""
+    return {
+        "limit_mm_per_prompt": {"image": limits.count, "video": 0, "audio": 0},
+        "mm_processor_cache_gb": CACHE_GIB,
+    }
+
+
+def takes_images(llm: AsyncLLM) -> bool:
+    """Whether the model takes images, and may."""
+    processor: Any = llm.renderer.mm_processor
+    return processor is not None and processor.info.allowed_mm_limits.get("image", 0) > 0
