@@ -4,7 +4,7 @@ BIN := .venv/bin
 QUESTION ?= What is 1234 * 56?
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast generated faults gen lint rules client images
+.PHONY: help setup run test test-fast generated faults families gen lint rules client images
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -28,7 +28,14 @@ generated: ## send REQUESTS=5000 requests made from the descriptors, others each
 faults: ## kill and stop every process of a platform under load, and say what its clients saw (long)
 	@$(BIN)/python -m tests.faults
 
+<<<<<<< HEAD
 gen: ## generate the stubs, those of the clients too, the API reference, the guide's tables and the dashboards
+=======
+families: ## run a tiny model of each of six large families in the real engine (long)
+	@$(BIN)/python -m pytest -q -s tests/families/check_families.py
+
+gen: ## generate the stubs, the API reference, the guide's tables and the dashboards
+>>>>>>> 81c40c0 (Tests: a vision model and six large families in the real engine)
 	@$(BIN)/python protos/generate.py
 	@$(BIN)/python -m protos.generate_clients
 	@$(BIN)/python docs/generate.py

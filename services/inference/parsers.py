@@ -24,6 +24,7 @@ FAMILIES = {
     "deepseek_v4": Parsers("deepseek_v4", "deepseek_v4"),
     "ernie4_5_moe": Parsers("ernie45", "ernie45"),
     "gemma4": Parsers("gemma4", "gemma4"),
+    "gemma4_text": Parsers("gemma4", "gemma4"),
     "gemma4_unified": Parsers("gemma4", "gemma4"),
     "glm4_moe": Parsers("glm45", "glm45"),
     "gpt_oss": Parsers("openai", "openai_gptoss"),

@@ -219,8 +219,8 @@ FAMILIES = (
 )
 
 
-def write_tokenizer(family: Family, folder: Path) -> Path:
-    """A tokenizer of the Hugging Face kind that knows the family's markup."""
+def write_tokenizer(family: Family, folder: Path, pieces: Sequence[str] = ()) -> Path:
+    """A tokenizer of the Hugging Face kind with the family's markup, and these pieces as single tokens."""
     from transformers import PreTrainedTokenizerFast
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -231,7 +231,7 @@ def write_tokenizer(family: Family, folder: Path) -> Path:
     tokenizer.add_special_tokens(special)
     # Longer tokens, as real tokenizers have, which also reach across the markup of JSON.
     words = dict.fromkeys(re.findall(r"[A-Za-z_]{2,}|[\"{}\[\]:,]{2,}", family.turn(CONTENT, TWO)))
-    tokenizer.add_tokens([AddedToken(text, normalized=False) for text in (*family.markers, *words)])
+    tokenizer.add_tokens([AddedToken(text, normalized=False) for text in (*family.markers, *words, *pieces)])
     PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, eos_token=family.end, clean_up_tokenization_spaces=False
     ).save_pretrained(folder)
@@ -265,19 +265,20 @@ TEKKEN_SPECIAL = (
 MISTRAL = Family("mistral", "mistral", _mistral, lambda text: f"[THINK]{text}[/THINK]", end="</s>")
 
 
-def write_tekken(folder: Path) -> Path:
-    """Mistral's own kind of tokenizer, for its format 13: bytes and control tokens."""
+def write_tekken(folder: Path, pieces: Sequence[str] = ()) -> Path:
+    """Mistral's own kind of tokenizer, for its format 13: bytes, these pieces and control tokens."""
+    known = [*(bytes([byte]) for byte in range(256)), *(piece.encode() for piece in pieces)]
     document = {
         "config": {
             "pattern": r"\p{L}+|\p{N}|\s+|.",
-            "num_vocab_tokens": 256,
-            "default_vocab_size": 256 + len(TEKKEN_SPECIAL),
+            "num_vocab_tokens": len(known),
+            "default_vocab_size": len(known) + len(TEKKEN_SPECIAL),
             "default_num_special_tokens": len(TEKKEN_SPECIAL),
             "version": "v13",
         },
         "vocab": [
-            {"rank": byte, "token_bytes": base64.b64encode(bytes([byte])).decode(), "token_str": None}
-            for byte in range(256)
+            {"rank": rank, "token_bytes": base64.b64encode(token).decode(), "token_str": None}
+            for rank, token in enumerate(known)
         ],
         "special_tokens": [
             {"rank": rank, "token_str": text, "is_control": True} for rank, text in enumerate(TEKKEN_SPECIAL)

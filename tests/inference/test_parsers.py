@@ -20,6 +20,7 @@ from services.inference.parsers import Parsers, choose
         ("deepseek_v3", "<｜tool▁sep｜>```json<think>", Parsers("deepseek_v3", "deepseek_r1")),
         ("deepseek_v3", "{% if thinking %}<think><｜tool▁sep｜>", Parsers("deepseek_v31", "deepseek_v3")),
         ("mistral3", "", Parsers("mistral", "mistral")),
+        ("gemma4_text", "", Parsers("gemma4", "gemma4")),
         ("gpt_oss", "", Parsers("openai", "openai_gptoss")),
         ("unheard_of", "", Parsers()),
     ],

@@ -1,0 +1,109 @@
+"""The real vLLM sees, with a model that names the colour that it is shown."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from services.inference.engine import Capability, ContentDelta, Engine, Message, Role, Sampling, Turn
+from services.inference.errors import MessagesInvalid
+from services.inference.image_errors import ImageUnreadable, TooManyImages
+from services.inference.images import Image, ImageLimits
+from services.inference.settings import EngineSettings
+from tests.inference.pictures import BLUE, RED, picture
+from tests.inference.tiny_vision_model import AROUND, IMAGE, IMAGE_TOKENS, make
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(900),  # the first test waits for the engine, which two busy cores make slow
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.filterwarnings("default"),  # vLLM's and torch's own, which nobody here can mend
+]
+
+GREEN = (20, 220, 20)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(tmp_path_factory.mktemp("vision"))
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def engine(model: Path) -> AsyncIterator[Engine]:
+    from services.inference.vllm_engine import VllmEngine
+
+    limits = ImageLimits(count=3)
+    settings = EngineSettings(model=str(model), name="tiny", kv_cache_bytes=64 * 2**20, images=limits)
+    engine = await asyncio.to_thread(VllmEngine.load, settings)
+    try:
+        yield engine
+    finally:
+        await engine.close()
+
+
+def asks(text: str, *pictures: tuple[bytes, int]) -> Message:
+    images = tuple(Image.of(data, "image/png", at) for data, at in pictures)
+    return Message(Role.USER, text, images=images)
+
+
+async def answer(engine: Engine, *messages: Message, request_id: str) -> str:
+    prompt = await engine.render(Turn(messages, sampling=Sampling(temperature=0)))
+    steps = engine.generate(prompt, max_output_tokens=8, request_id=request_id)
+    async with aclosing(steps):
+        deltas = [delta async for step in steps for delta in step.deltas]
+    return "".join(delta.text for delta in deltas if isinstance(delta, ContentDelta)).strip()
+
+
+async def test_the_card_says_that_it_sees(engine: Engine) -> None:
+    assert Capability.IMAGES in engine.card.capabilities
+
+
+async def test_it_sees_what_it_is_shown_whatever_runs_beside(engine: Engine) -> None:
+    colours = {"red": RED, "green": GREEN, "blue": BLUE}
+    asked = [
+        answer(engine, asks("Which?", (picture(colour, (40, 40)), 6)), request_id=name)
+        for name, colour in colours.items()
+    ]
+    assert await asyncio.gather(*asked) == list(colours)
+    assert await answer(engine, asks("Hi"), request_id="plain") == "Show me something."
+
+
+async def test_images_stand_in_the_prompt_where_they_stand_in_the_text(engine: Engine) -> None:
+    asked = asks("Not this, but that.", (picture(RED), 10), (picture(BLUE), 19))
+    prompt = await engine.render(Turn((asked,)))
+    text = await engine.detokenize(prompt.token_ids, skip_special=False)
+    first, between, last = re.split(f"(?:<fake_token_around_image>|<global-img>|{IMAGE})+", text)
+    assert (first, between, last) == ("Not this, ", "but that.", "")
+    before = asks("What is it?", (picture(RED), 0))
+    assert await answer(engine, before, request_id="before") == "Show me something."
+
+
+async def test_images_count_as_the_tokens_that_they_become(engine: Engine) -> None:
+    without = await engine.render(Turn((asks("Which?"),)))
+    shown = await engine.render(Turn((asks("Which?", (picture(RED), 0), (picture(BLUE), 0)),)))
+    assert shown.tokens == without.tokens + 2 * (IMAGE_TOKENS + AROUND)
+
+
+async def test_prompts_are_told_apart_by_their_images(engine: Engine) -> None:
+    red, again, blue = [
+        (await engine.render(Turn((asks("Which?", (picture(colour), 6)),)))).identity
+        for colour in (RED, RED, BLUE)
+    ]
+    assert red == again
+    assert red != blue
+
+
+async def test_what_cannot_be_shown_is_refused_before_the_engine(engine: Engine) -> None:
+    with pytest.raises(ImageUnreadable):
+        await engine.render(Turn((asks("Which?", (b"none", 0)),)))
+    with pytest.raises(TooManyImages):
+        await engine.render(Turn((asks("Which?", *4 * [(picture(), 0)]),)))
+    with pytest.raises(MessagesInvalid):
+        await engine.render(Turn((asks("An <image> that is none."),)))
+    assert engine.running == 0
