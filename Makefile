@@ -28,14 +28,10 @@ generated: ## send REQUESTS=5000 requests made from the descriptors, others each
 faults: ## kill and stop every process of a platform under load, and say what its clients saw (long)
 	@$(BIN)/python -m tests.faults
 
-<<<<<<< HEAD
-gen: ## generate the stubs, those of the clients too, the API reference, the guide's tables and the dashboards
-=======
 families: ## run a tiny model of each of six large families in the real engine (long)
 	@$(BIN)/python -m pytest -q -s tests/families/check_families.py
 
-gen: ## generate the stubs, the API reference, the guide's tables and the dashboards
->>>>>>> 81c40c0 (Tests: a vision model and six large families in the real engine)
+gen: ## generate the stubs, those of the clients too, the API reference, the guide's tables and the dashboards
 	@$(BIN)/python protos/generate.py
 	@$(BIN)/python -m protos.generate_clients
 	@$(BIN)/python docs/generate.py

@@ -10,8 +10,8 @@ from services.inference.images import ImageLimits
 # isort: split
 from vllm.v1.engine.async_llm import AsyncLLM
 
-# vLLM keeps processed images in this process and in the engine's and takes both for alike. An image that is only
-# counted is in one of them: the next request that shows it kills the engine (seen with 0.32).
+# vLLM keeps processed images in this process and in the engine's, and takes both for alike. An image that is
+# only counted is in one of them: the next request that shows it kills the engine (seen with 0.32).
 CACHE_GIB = 0
 
 
