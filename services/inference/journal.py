@@ -179,7 +179,7 @@ class Journal:
         copy.written, copy.mark, copy.closed = last, mark, closing
 
     async def recall(self, run_id: str) -> Memory | None:
-        """What is known of a run, to go on with it; None where its beginning is not.
+        """What is known of a run, to go on with it; None where its beginning or its request is not.
 
         Raises:
             DependencyUnavailable: The store does not answer.
@@ -188,7 +188,7 @@ class Journal:
         async with self._asking():
             found = await cast("Awaitable[Any]", self._store.hmget(about, ["holder", "request"]))
             packed = await cast("Awaitable[Any]", self._store.get(tokens))
-        if None in found:
+        if None in found or not found[1]:
             return None
         said: list[bytes] = []
         while batch := await self.after(run_id, len(said)):

@@ -90,9 +90,14 @@ class Resumption:
             request: The same as it came.
         """
         owner = Owner.of(current_principal())
-        kept = KeptRun(owner, order.resume_seconds, Tape(self._room, self._bounds.run_bytes), request)
+        # One with large images can be resumed, and ends with its replica.
+        request = request if len(request) <= self._bounds.run_bytes else b""
+        kept = KeptRun(owner, order.resume_seconds, self._tape(request), request)
         self._spawn(self._live(kept, order))
         return kept
+
+    def _tape(self, request: bytes) -> Tape:
+        return Tape(self._room, self._bounds.run_bytes, beside=len(request))
 
     async def inherit(self, run_id: str, owner: Owner) -> Reader | None:
         """Go on with a run of the current caller whose replica is lost.
@@ -113,7 +118,7 @@ class Resumption:
         past = read_past(run_id, memory.events, memory.turn, memory.token_ids)
         if not can_go_on(order, past) or not self._answering.has(past):
             return None
-        tape = Tape(self._room, self._bounds.run_bytes)
+        tape = self._tape(memory.request)
         kept = KeptRun(owner, order.resume_seconds, tape, memory.request)
         if not await self._journal.claim(run_id, memory.writer, kept.writer):
             return None

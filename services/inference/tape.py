@@ -80,21 +80,22 @@ class Tape:
     Nobody holds it up: beyond its bounds the oldest events go.
     """
 
-    def __init__(self, room: Room, max_bytes: int) -> None:
+    def __init__(self, room: Room, max_bytes: int, beside: int = 0) -> None:
         """Begin with none.
 
         Args:
             room: What all tapes share.
             max_bytes: What this one may hold; its last event in any case.
+            beside: Bytes that are kept for the run beside its events.
         """
         self._room = room
-        self._max_bytes = max_bytes + TAPE_BYTES
+        self._max_bytes = max_bytes + TAPE_BYTES + beside
         self._events: deque[bytes] = deque()
         self._bytes = 0
         self._last = 0
         self._over = False
         self._changed = asyncio.Event()
-        self._charge(TAPE_BYTES)
+        self._charge(TAPE_BYTES + beside)
 
     @property
     def first(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -194,3 +195,12 @@ async def test_a_run_whose_beginning_is_gone_is_not_recalled(store: Redis, run_i
             say(source, number)
             await until(journal, run_id, number)
         assert await journal.recall(run_id) is None
+
+
+async def test_a_run_whose_request_was_too_large_to_keep_is_not_recalled(store: Redis, run_id: str) -> None:
+    journal, source = Journal(store), tape()
+    say(source, 1)
+    source.end()
+    await asyncio.wait_for(journal.keep(replace(of(run_id, source), request=b"")), 15)
+    assert await kept(journal, run_id) == [1]
+    assert await journal.recall(run_id) is None

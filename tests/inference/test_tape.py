@@ -108,3 +108,13 @@ async def test_waiting_ends_with_the_tape_or_the_time() -> None:
     await asyncio.sleep(0)
     source.end()
     await waiting
+
+
+def test_what_is_kept_beside_a_tape_takes_room_and_no_event_s_place() -> None:
+    room = Room(2**20)
+    tape = Tape(room, 2 * COST, beside=1000)
+    for _ in range(3):
+        tape.add(b"x" * (COST - EVENT_BYTES))
+    assert (tape.first, room.used) == (2, 1000 + TAPE_BYTES + 2 * COST)
+    tape.clear()
+    assert room.used == 0
