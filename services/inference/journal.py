@@ -36,6 +36,9 @@ RENEW_SECONDS = 10.0
 LIVE_SECONDS = 60.0
 RETRY_SECONDS = (0.1, 5.0)
 
+HEIR_SECONDS = 5.0
+"""An heir has so long before others may miss it, too: what they missed may have been the replica before."""
+
 MOST_TAKEOVERS = 2
 """A run whose replicas are lost one after the other may be why."""
 
@@ -214,7 +217,8 @@ class Journal:
             DependencyUnavailable: The store does not answer.
         """
         async with self._asking():
-            claimed = await self._claim_run(keys=[_keys(run_id)[1]], args=[writer, heir, MOST_TAKEOVERS])
+            often = MOST_TAKEOVERS, int(HEIR_SECONDS * 1000)
+            claimed = await self._claim_run(keys=[_keys(run_id)[1]], args=[writer, heir, *often])
         if not claimed:
             raise TakenOver(run_id)
         return bool(claimed > 0)

@@ -202,10 +202,14 @@ class VllmEngine:
         """Refuse what the model's family has no way of doing.
 
         Raises:
-            ModelLacks: Harmony has no answer without reasoning.
+            ModelLacks: Harmony has no answer without reasoning; with places for adapters, vLLM
+                0.32 dies of log-probabilities of a prompt.
         """
         if self._renderer.use_harmony and turn.effort is Effort.NONE:
             raise ModelLacks(self._card.name, "reasoning.effort")
+        echoes = turn.raw is not None and turn.raw.echo and turn.sampling.top_logprobs is not None
+        if echoes and self._adapters is not None:
+            raise ModelLacks(self._card.name, "echo")
 
     def _refuse_endless(self, characters: int, asked: int) -> None:
         """Refuse text that cannot fit before time is spent on its tokens.

@@ -101,6 +101,16 @@ async def eventually(look: Callable[[], Awaitable[T | None]]) -> T:
     return found
 
 
+async def until_healthy(edge: Front) -> None:
+    """Return when the edge takes its services for healthy: between tests they stand still."""
+
+    async def healthy() -> bool | None:
+        async with edge.http() as client:
+            return (await client.get("/healthz")).status_code == 200 or None
+
+    await eventually(healthy)
+
+
 @asynccontextmanager
 async def front(settings: EdgeSettings, folder: Path, *, keys: bool = True) -> AsyncIterator[Front]:
     """Run Envoy until the block ends.

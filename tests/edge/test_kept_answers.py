@@ -14,7 +14,7 @@ from parley.auth.v1 import session_service_pb2
 from parley.auth.v1.session_service_pb2_grpc import SessionServiceStub
 from tests.edge.answers import refusal, refused
 from tests.edge.conftest import Mesh
-from tests.edge.front import Front, eventually
+from tests.edge.front import Front, eventually, until_healthy
 from tests.edge.toys import ToyKey, ToyKeyExchange
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
@@ -26,13 +26,7 @@ LONG = 0.9
 @pytest_asyncio.fixture(loop_scope="session")
 async def exchange(mesh: Mesh, edge: Front) -> AsyncIterator[ToyKeyExchange]:
     """The key exchange, with two more keys for the test's time."""
-
-    async def healthy() -> bool | None:
-        async with edge.http() as client:
-            return (await client.get("/healthz")).status_code == 200 or None
-
-    # Between tests the mesh stands still, which the edge takes for an outage.
-    await eventually(healthy)
+    await until_healthy(edge)
     before = dict(mesh.exchange.keys)
     mesh.exchange.keys |= {
         ADA: ToyKey("ada", "key-ada", LONG, addresses=("127.0.0.1",)),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.edge.front import Front
+from tests.edge.front import Front, until_healthy
 from tests.edge.program import run
 from tests.edge.toys import GOOD_KEY
 from tests.edge.typescript import bundle
@@ -18,11 +18,18 @@ NODE = ("/usr/bin/env", "node")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+async def bundled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The example as Node runs it."""
     program = tmp_path_factory.mktemp("node") / "ask.mjs"
     await bundle("examples/ask.ts", program, "--platform=node")
     return program
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def program(bundled: Path, edge: Front) -> Path:
+    """The same, before an edge that answers."""
+    await until_healthy(edge)
+    return bundled
 
 
 async def test_a_program_of_node_streams_an_answer(edge: Front, program: Path) -> None:

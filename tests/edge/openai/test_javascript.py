@@ -11,13 +11,12 @@ from services.inference.engine import (
     ContentDelta,
     Step,
     StopReason,
-    TokenLogprob,
     ToolCall,
-    TopLogprob,
     TurnEnd,
     TurnUsage,
 )
 from services.inference.errors import EngineFailed
+from services.inference.logprobs import TokenLogprob, TopLogprob
 from services.inference.options import FormKind
 from tests.edge.openai.conftest import EMBEDDER, JAVASCRIPT, LARGE, MARKS, MODEL, SECONDS, Surface
 from tests.edge.toys import GOOD_KEY
