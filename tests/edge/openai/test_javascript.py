@@ -18,7 +18,7 @@ from services.inference.engine import (
 from services.inference.errors import EngineFailed
 from services.inference.logprobs import TokenLogprob, TopLogprob
 from services.inference.options import FormKind
-from tests.edge.openai.conftest import EMBEDDER, JAVASCRIPT, LARGE, MARKS, MODEL, SECONDS, Surface
+from tests.edge.openai.conftest import ADAPTED, EMBEDDER, JAVASCRIPT, LARGE, MARKS, MODEL, SECONDS, Surface
 from tests.edge.toys import GOOD_KEY
 from tests.inference.scripted import calls, says
 from tests.inference.scripted_embedder import DIMENSIONS
@@ -66,7 +66,7 @@ async def seen_by_the_client(surface: Surface) -> dict[str, Any]:
 async def test_the_javascript_client_reads_every_kind_of_answer(surface: Surface) -> None:
     engine = surface.script(*SCRIPT)
     seen = await seen_by_the_client(surface)
-    assert sorted(seen["models"]) == sorted((MODEL, LARGE, EMBEDDER))
+    assert sorted(seen["models"]) == sorted((MODEL, LARGE, ADAPTED, EMBEDDER))
     assert seen["whole"] == ["It is 391.", 3]
     assert (seen["streamed"], seen["usage"]) == ("It is 391.", 3)
     assert seen["call"] == {"name": CALL.name, "arguments": CALL.arguments}
