@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any, NoReturn
 
+from services.inference.call_errors import ClientToolInvalid
 from services.inference.engine import ToolSpec
-from services.inference.errors import ClientToolInvalid
 
 MAX_DEPTH = 32
 

@@ -21,10 +21,11 @@ from parley.inference.v1.inference_service_pb2_grpc import InferenceServiceServi
 from services.inference import token_methods, translate, translate_models
 from services.inference.answering import Answering
 from services.inference.call_end import at_the_end, cuts, ends_with
+from services.inference.call_errors import CallNotWaiting
 from services.inference.converse_stream import ConverseStream
 from services.inference.directory import ModelDirectory
 from services.inference.embedding import Embedding
-from services.inference.errors import CallNotWaiting, ReaderTooSlow, RunNotFound
+from services.inference.errors import ReaderTooSlow, RunNotFound
 from services.inference.events import FinishReason
 from services.inference.kept_runs import Reader
 from services.inference.mailbox import Mailbox

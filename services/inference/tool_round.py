@@ -9,10 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from parley.tools.v1 import tool_pb2
-from services.inference.catalogue import ServerTool
-from services.inference.client_tools import is_object
-from services.inference.engine import ToolCall
-from services.inference.errors import (
+from services.inference.call_errors import (
     ApprovalDenied,
     ApprovalLapsed,
     ApprovalRequired,
@@ -22,6 +19,9 @@ from services.inference.errors import (
     ToolArgumentsRejected,
     ToolNotOffered,
 )
+from services.inference.catalogue import ServerTool
+from services.inference.client_tools import is_object
+from services.inference.engine import ToolCall
 from services.inference.events import (
     ApprovalDecided,
     ApprovalNeeded,

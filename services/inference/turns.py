@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
+from services.inference.call_errors import NoToolToCall, ToolNameTaken, ToolNotOffered
 from services.inference.engine import (
     Capability,
     Message,
@@ -16,7 +17,7 @@ from services.inference.engine import (
     ToolSpec,
     Turn,
 )
-from services.inference.errors import ModelLacks, NoToolToCall, TokenUnknown, ToolNameTaken, ToolNotOffered
+from services.inference.errors import ModelLacks, TokenUnknown
 from services.inference.events import ChoiceEnd, FinishReason
 from services.inference.options import CallMode, ToolChoice
 from services.inference.order import ChatOrder

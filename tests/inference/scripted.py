@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from parley.tools.v1 import tool_pb2
 from services.inference.adapters.errors import AdapterInvalid
 from services.inference.adapters.port import Adapter
+from services.inference.call_errors import ToolNotOffered
 from services.inference.catalogue import ServerTool
 from services.inference.engine import (
     CacheState,
@@ -28,7 +29,6 @@ from services.inference.engine import (
     no_ceiling,
 )
 from services.inference.engine_status import EngineStatus
-from services.inference.errors import ToolNotOffered
 from services.inference.events import CallResult, CallUpdate
 from services.inference.tool_calls import Offer, ToolSelection
 from services.ledger.limits import Payer, Terms

@@ -8,6 +8,7 @@ import pytest
 from google.rpc import code_pb2
 
 from services.inference.agent_loop import AgentLoop
+from services.inference.call_errors import ToolNotOffered
 from services.inference.engine import (
     ContentDelta,
     Message,
@@ -18,7 +19,7 @@ from services.inference.engine import (
     ToolCall,
     TurnEnd,
 )
-from services.inference.errors import ContextOverflow, EngineFailed, MessagesInvalid, ToolNotOffered
+from services.inference.errors import ContextOverflow, EngineFailed, MessagesInvalid
 from services.inference.events import (
     CallProgress,
     CallReady,

@@ -3,7 +3,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from parley.inference.v1 import error_reason_pb2
-from services.inference import errors, image_errors, resume_errors
+from services.inference import call_errors, errors, image_errors, resume_errors
 from services.inference.adapters import errors as adapter_errors
 from services.inference.conversations import errors as conversation_errors
 from services.inference.rollouts import errors as rollout_errors
@@ -26,20 +26,20 @@ def test_every_error_makes_a_status_in_our_domain() -> None:
         errors.ModelNotReady("m"),
         errors.ContextOverflow(1, 2, 3),
         errors.MessagesInvalid("no"),
-        errors.ToolNotOffered("t", []),
+        call_errors.ToolNotOffered("t", []),
         errors.RunNotFound("r"),
         errors.EngineFailed("m"),
         errors.OutputUnparseable("m"),
-        errors.CallNotWaiting("r", "c"),
-        errors.ClientToolInvalid("t", "no"),
-        errors.ToolNameTaken("t"),
-        errors.ApprovalRequired("t"),
-        errors.ApprovalDenied("t", "no"),
-        errors.ApprovalLapsed("t", 1),
-        errors.ClientToolTimeout("t", 1),
-        errors.ClientToolFailed("t", "no"),
-        errors.CallLost("t"),
-        errors.ToolArgumentsRejected("t", "no"),
+        call_errors.CallNotWaiting("r", "c"),
+        call_errors.ClientToolInvalid("t", "no"),
+        call_errors.ToolNameTaken("t"),
+        call_errors.ApprovalRequired("t"),
+        call_errors.ApprovalDenied("t", "no"),
+        call_errors.ApprovalLapsed("t", 1),
+        call_errors.ClientToolTimeout("t", 1),
+        call_errors.ClientToolFailed("t", "no"),
+        call_errors.CallLost("t"),
+        call_errors.ToolArgumentsRejected("t", "no"),
         errors.TurnQueueFull(8),
         errors.ConversationFull(1, 2),
         errors.BodyInvalid("no"),
@@ -54,7 +54,7 @@ def test_every_error_makes_a_status_in_our_domain() -> None:
         errors.TokenUnknown("sampling.logit_bias", 9, 8),
         errors.StructuredOutputInvalid("structured_output", "no"),
         errors.StructuredOutputTooComplex("structured_output", 1),
-        errors.NoToolToCall(),
+        call_errors.NoToolToCall(),
         errors.ModelLacks("m", "tool_choice"),
         errors.ModelOfOtherKind("m", embeds=True),
         errors.DimensionsNotOffered("m", 3),

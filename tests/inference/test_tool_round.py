@@ -12,8 +12,8 @@ from google.rpc import code_pb2, status_pb2
 
 from parley.tools.v1 import tool_pb2
 from services.inference.agent_loop import AgentLoop
+from services.inference.call_errors import ToolNameTaken, ToolNotOffered
 from services.inference.engine import ContentDelta, Message, Role, ToolCall, ToolSpec
-from services.inference.errors import ToolNameTaken, ToolNotOffered
 from services.inference.events import (
     ApprovalDecided,
     ApprovalNeeded,

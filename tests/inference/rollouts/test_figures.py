@@ -11,8 +11,9 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from parley.inference.v1 import rollout_pb2
+from services.inference.call_errors import ApprovalDenied
 from services.inference.engine import CacheState, ContentDelta, ToolCall
-from services.inference.errors import ApprovalDenied, EngineFailed, MessagesInvalid
+from services.inference.errors import EngineFailed, MessagesInvalid
 from services.inference.events import CallResult, Finished, FinishReason, RunEvent, RunUsage, Started
 from services.inference.rollouts.guardrails import breach
 from services.inference.rollouts.samples import Sample, sample_of, sampled
