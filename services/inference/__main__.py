@@ -120,7 +120,6 @@ async def main() -> None:
         server.add(add_AdapterServiceServicer_to_server, adapters)
         await server.start()
         stack.push_async_callback(server.stop)
-
         seated = partial(_seated, settings, seats, door)
         life = ModelLife(settings.served_name, seated, models, runs, server.set_serving)
         await serve(server, life, settings.load_seconds, resumption, runs)

@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 from prometheus_client import Counter
+from ulid import ULID
 
 from parley.inference.v1 import chat_pb2
 from services.inference import translate, translate_events
@@ -118,13 +119,15 @@ class Resumption:
         past = read_past(run_id, memory.events, memory.turn, memory.token_ids)
         if not can_go_on(order, past) or not self._answering.has(past):
             return None
-        tape = self._tape(memory.request)
-        kept = KeptRun(owner, order.resume_seconds, tape, memory.request)
-        if not await self._journal.claim(run_id, memory.writer, kept.writer):
+        heir = str(ULID())
+        if not await self._journal.claim(run_id, memory.writer, heir):
             return None
+        # A tape takes room from its beginning, so it begins only now.
+        kept = KeptRun(owner, order.resume_seconds, self._tape(memory.request), memory.request)
+        kept.writer = heir
         kept.trail.begin(memory.turn, past.turn.token_ids)
         for event in memory.events:
-            tape.add(event)
+            kept.tape.add(event)
         kept.begin(())
         self._kept[run_id] = kept
         self._spawn(self._live(kept, order, past))
