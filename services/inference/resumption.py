@@ -107,7 +107,7 @@ class Resumption:
             What reads it here; None where it cannot go on.
 
         Raises:
-            TakenOver: Another replica goes on with it.
+            TakenOver: Another replica goes on with it, or did to its end.
             DependencyUnavailable: The store does not answer.
         """
         if (known := self._here(run_id, owner)) is not None:
@@ -117,6 +117,8 @@ class Resumption:
             return None
         order = translate.chat_order(chat_pb2.ChatRequest.FromString(memory.request))
         past = read_past(run_id, memory.events, memory.turn, memory.token_ids)
+        if past.is_finished:
+            raise TakenOver(run_id)
         if not can_go_on(order, past) or not self._answering.has(past):
             return None
         heir = str(ULID())

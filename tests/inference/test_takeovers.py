@@ -211,7 +211,8 @@ async def test_two_replicas_that_miss_a_run_go_on_with_it_once(
         rests = await asyncio.gather(*map(read, readers))
         begun = len(engine_of(here).request_ids) - before + len(engine_of(elsewhere).request_ids)
     assert begun == 1
-    assert all(each == rests[0] for each in rests)
+    for each in rests:
+        assert each == rests[0]
     assert text_of(whole[:2] + rests[0]) == "Once upon."
 
 

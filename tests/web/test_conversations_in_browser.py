@@ -32,7 +32,7 @@ async def test_what_was_asked_is_opened_by_another_login_and_branched(talks: Pag
     await expect(talks.locator(".c-open[aria-current] .c-title")).to_have_text("What is 17 * 23?")
     await talks.get_by_role("button", name="Log out").click()
     await log_in(talks, stand)
-    await talks.locator(".c-open", has_text="17").press("Enter")
+    await talks.locator(".c-open", has_text="17 * 23").press("Enter")
     chat = talks.locator("#chat")
     await expect(chat).to_contain_text("17 * 23 = 391.")
     await expect(chat.locator(".p-tool.p-done")).to_contain_text('"result": 391')

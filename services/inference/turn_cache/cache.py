@@ -112,7 +112,9 @@ class TurnCache:
         pilot = self._pilots.get(letter.flight_id)
         leading = pilot.leading if pilot is not None and not pilot.flight.is_over else None
         if leading is None and isinstance(letter, Follow):
-            await self._inbox.post(letter.replica, Gone(letter.flight_id, letter.flight_id in self._failed))
+            # One that failed takes leave of its followers before it lands.
+            failed = letter.flight_id in self._failed or (pilot is not None and pilot.failed)
+            await self._inbox.post(letter.replica, Gone(letter.flight_id, failed))
         elif leading is not None and isinstance(letter, Follow):
             await leading.attend(letter)
         elif leading is not None:

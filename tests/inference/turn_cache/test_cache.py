@@ -15,6 +15,9 @@ from services.inference.engine import Sampling, Step, TurnUsage
 from services.inference.errors import EngineFailed
 from services.inference.order import CacheMode
 from services.inference.turn_cache.cache import TurnCache
+from services.inference.turn_cache.holder import Holder
+from services.inference.turn_cache.inbox import CHANNEL, Inbox
+from services.inference.turn_cache.letters import Follow, Gone, Letter, Steps
 from services.inference.turn_cache.limits import CacheLimits
 from services.inference.turn_cache.pace import Pace
 from services.ledger.ledger import open_store
@@ -333,6 +336,39 @@ async def test_a_turn_that_ends_its_holders_is_not_handed_round_for_ever(caches:
     assert sum(engine.begun for engine in engines) <= 3
     for asker in askers:
         await asker.leave()
+
+
+async def test_who_asks_while_a_failed_turn_takes_leave_is_told_of_the_failure(
+    caches: Caches, store: Redis
+) -> None:
+    engine, spy, told = SpeakingEngine(), Inbox(store), asyncio.Queue[Letter]()
+    engine.holds_at = 3
+    others = [f"another-{number}" for number in range(50)]
+    async with spy.taking(told.put), store.pubsub() as heard:
+        await heard.subscribe(*(CHANNEL + other for other in others))
+        await asyncio.wait_for(spy.listening.wait(), 5)
+        asker = Asker(engine, await caches())
+        await asker.begin()
+        await asker.read(3)
+        holder = Holder.read((await store.mget(await store.keys("*lease*")))[0])
+        # The farewells of so many take a while; the first of them asks again at once.
+        for replica in (spy.replica, *others):
+            await spy.post(holder.replica, Follow(holder.flight_id, replica, 0))
+        while not isinstance(await told.get(), Steps):
+            pass
+        engine.fails_with = EngineFailed("scripted")
+        engine.released.set()
+        farewells = []
+        async with asyncio.timeout(10):
+            while len(farewells) < 20:
+                letter = await told.get()
+                if isinstance(letter, Gone):
+                    farewells.append(letter)
+                    await spy.post(holder.replica, Follow(holder.flight_id, spy.replica, 0))
+        with pytest.raises(EngineFailed):
+            await asker.read()
+    assert all(letter.failed for letter in farewells)
+    await asker.leave()
 
 
 async def test_a_replica_that_stops_hands_its_turns_to_those_who_follow(caches: Caches, store: Redis) -> None:
