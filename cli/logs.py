@@ -66,7 +66,7 @@ class LogFile:
     def last_step(self) -> str:
         """What one of our own processes said last about its start; empty for other programs."""
         entries = (_entry(line) for line in reversed(self._tail()))
-        return next((entry["event"] for entry in entries if entry.get("logger", "").startswith(OURS)), "")
+        return next((entry["event"] for entry in entries if _is_own_step(entry)), "")
 
     def _tail(self) -> list[str]:
         """The last lines of this run, without empty ones."""
@@ -75,6 +75,11 @@ class LogFile:
             file.seek(max(min(self._start, size), size - TAIL_BYTES))
             lines = file.read(TAIL_BYTES).decode(errors="replace").splitlines()
         return [line.strip() for line in lines if line.strip()]
+
+
+def _is_own_step(entry: dict[str, str]) -> bool:
+    """A start goes on through what its process warns of."""
+    return entry.get("logger", "").startswith(OURS) and entry.get("level") == "info"
 
 
 def _is_own_error(entry: dict[str, str]) -> bool:

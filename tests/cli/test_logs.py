@@ -49,8 +49,9 @@ def test_the_last_step_is_what_our_own_process_said(tmp_path: Path) -> None:
     log = LogFile(tmp_path / "a.log")
     write(
         log,
-        json.dumps({"event": "loading", "logger": "parley.inference"}),
-        json.dumps({"event": "x", "logger": "y"}),
+        json.dumps({"event": "loading", "logger": "parley.inference", "level": "info"}),
+        json.dumps({"event": "feed lost", "logger": "parley.inference", "level": "warning"}),
+        json.dumps({"event": "x", "logger": "y", "level": "info"}),
     )
     write(log, "[1, 2]", "noise")
     assert log.last_step() == "loading"
