@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -43,13 +43,17 @@ class LogFile:
         """Moves what was written aside once it is more than the limit, and forgets the oldest."""
         if self._path.stat().st_size <= self._limit_bytes:
             return
+        with suppress(OSError):  # On a full disk, room for the next lines is worth more than the last.
+            self._move_aside()
+        os.truncate(self._path, 0)
+        self._start = 0
+
+    def _move_aside(self) -> None:
         for number in range(KEPT - 1, 0, -1):
             older = self._numbered(number)
             if older.exists():
                 older.replace(self._numbered(number + 1))
         shutil.copy2(self._path, self._numbered(1))
-        os.truncate(self._path, 0)
-        self._start = 0
 
     def _numbered(self, number: int) -> Path:
         return self._path.with_name(f"{self._path.name}.{number}")

@@ -21,7 +21,7 @@ from cli.edge import EdgePools, render_edge
 from cli.environment import command_settings
 from cli.failures import CommandError, ExitCode, told
 from cli.groups import guarded_groups
-from cli.home import AlreadyHeld, Home, StackState, process_state, this_process
+from cli.home import AlreadyHeld, Home
 from cli.membership import Membership
 from cli.model import MODEL_VARIABLE, choose_models
 from cli.pools import Pool
@@ -30,7 +30,8 @@ from cli.probes import local_address
 from cli.progress import LiveProgress, PlainProgress, Progress
 from cli.resources import KV_BYTES, CoreShare, runs_on_cpu, share_cores
 from cli.stack import Stack, StackPlan
-from cli.supervisor import Change, Phase, StartFailed, Supervisor, on_stop_signals
+from cli.state_keeper import StateKeeper
+from cli.supervisor import StartFailed, Supervisor, on_stop_signals
 from deploy.certificates import CertificateAuthority
 from deploy.envoy.endpoints import EndpointFiles
 from parley_client.channel import open_channel
@@ -108,16 +109,17 @@ async def _serve(plan: StackPlan, demonstration: Demonstration) -> None:
     stack = Stack(plan, authority)
     await asyncio.to_thread(render_edge, stack.edge_environment(), stack.edge_configuration)
     with guarded_groups() as groups:
-        keeper = _StateKeeper(plan, progress)
+        keeper = StateKeeper(plan, progress)
         supervisor = Supervisor(stack.stages(), groups=groups, report=keeper.change)
         keeper.supervisor = supervisor
         try:
-            with _shown(progress):
-                await _start(supervisor, stop, progress)
-            if stop.is_set():
-                raise KeyboardInterrupt
-            async with _control(plan, stack, supervisor).listening():
-                await _run(plan, demonstration, stop, progress)
+            async with keeper.catching_up():
+                with _shown(progress):
+                    await _start(supervisor, stop, progress)
+                if stop.is_set():
+                    raise KeyboardInterrupt
+                async with _control(plan, stack, supervisor).listening():
+                    await _run(plan, demonstration, stop, progress)
         finally:
             await supervisor.stop()
 
@@ -203,31 +205,3 @@ async def _ask(plan: StackPlan, text: str) -> None:
         async with client.chat(question(text)) as events:
             async for event in events:
                 printer.show(event)
-
-
-class _StateKeeper:
-    """Shows each change, and writes it down for `parley status` and `parley down`."""
-
-    supervisor: Supervisor | None = None
-
-    def __init__(self, plan: StackPlan, progress: Progress) -> None:
-        self._plan = plan
-        self._progress = progress
-        self._own = this_process()
-
-    def change(self, change: Change) -> None:
-        """A process entered a phase."""
-        self._progress.change(change)
-        processes = self.supervisor.processes if self.supervisor is not None else []
-        states = {
-            process.spec.name: process_state(
-                process.child.pid if process.child else 0,
-                phase=process.phase,
-                restarts=process.restarts,
-                address=process.spec.address,
-            )
-            for process in processes
-            if process.phase is not Phase.STOPPED
-        }
-        address = local_address(self._plan.edge_address)
-        self._plan.home.write_state(StackState(supervisor=self._own, edge_address=address, processes=states))

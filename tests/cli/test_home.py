@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cli.home import AlreadyHeld, Home, ProcessState, StackState, process_state, this_process
+from cli.home import AlreadyHeld, Home, ProcessState, StackState, process_state, this_process, write_private
 
 
 def mode(path: Path) -> int:
@@ -26,6 +26,13 @@ def test_a_state_that_is_not_there_or_broken_means_nothing_runs(tmp_path: Path) 
     home.folder("run")
     home.state_path.write_text("{")
     assert home.read_state() is None
+
+
+def test_a_file_that_cannot_be_replaced_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "state" / "in the way").mkdir(parents=True)
+    with pytest.raises(IsADirectoryError):
+        write_private(tmp_path / "state", "{}")
+    assert [file.name for file in tmp_path.iterdir()] == ["state"]
 
 
 def test_a_state_names_a_process_for_good(tmp_path: Path) -> None:

@@ -26,6 +26,16 @@ def test_a_large_log_moves_aside_and_the_oldest_is_forgotten(tmp_path: Path) -> 
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.log", "a.log.1", "a.log.2", "a.log.3"]
 
 
+def test_a_log_that_cannot_move_aside_makes_room(tmp_path: Path) -> None:
+    log = LogFile(tmp_path / "a.log", limit_bytes=10)
+    (tmp_path / "a.log.1").write_text("older")
+    (tmp_path / "a.log.2" / "in the way").mkdir(parents=True)
+    write(log, "a line that is long")
+    log.rotate_if_large()
+    write(log, "and on")
+    assert (tmp_path / "a.log").read_text() == "and on\n"
+
+
 def test_a_small_log_stays(tmp_path: Path) -> None:
     log = LogFile(tmp_path / "a.log")
     write(log, "hello")
