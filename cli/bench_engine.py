@@ -53,7 +53,9 @@ async def _render(engine: VllmEngine, number: int) -> Rendered:
 
 async def _chunks(outputs: AsyncIterator[object]) -> AsyncIterator[Chunk]:
     async for output in outputs:
-        yield Chunk(len(output.outputs[0].token_ids))  # type: ignore[attr-defined]
+        said = output.outputs[0]  # type: ignore[attr-defined]
+        # A model may begin with tokens that no reader sees, such as the one that opens its reasoning.
+        yield Chunk(len(said.token_ids), is_text=bool(said.text))
 
 
 def main() -> None:
