@@ -31,13 +31,18 @@ def write_new(path: Path, content: bytes) -> None:
 
     Raises:
         FileExistsError: It exists; a link counts, wherever it leads.
-        OSError: It cannot be written.
+        OSError: It cannot be written; nothing is left of it.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    descriptor = os.open(path, flags, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        path.unlink()
+        raise
 
 
 def replace(path: Path, content: bytes) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from services.auth.errors import StartError
 from services.auth.private_files import prepare_folder, read_or_make, replace, write_new
+from tests.full_disk import files_end_at
 
 
 def mode(path: Path) -> int:
@@ -28,6 +29,15 @@ def test_a_new_file_replaces_nothing_and_follows_no_link(tmp_path: Path) -> None
             write_new(tmp_path / name, b"x")
     assert (tmp_path / "there").read_bytes() == b"before"
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_what_there_is_no_room_for_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "there").write_bytes(b"before")
+    with files_end_at(10):
+        for write, name in ((write_new, "new"), (replace, "there")):
+            with pytest.raises(OSError, match="File too large"):
+                write(tmp_path / name, b"longer than ten bytes")
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("there", b"before")]
 
 
 def test_replacing_does_not_write_through_a_link(tmp_path: Path) -> None:

@@ -128,10 +128,17 @@ class CheckpointFile:
         """
         with self._locked():
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-            with os.fdopen(os.open(self._path, flags, 0o600), "ab") as file:
-                file.write(line.encode() + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
+            descriptor = os.open(self._path, flags, 0o600)
+            size = os.fstat(descriptor).st_size
+            try:
+                with os.fdopen(descriptor, "ab") as file:
+                    file.write(line.encode() + b"\n")
+                    file.flush()
+                    os.fsync(file.fileno())
+            except OSError:
+                # Half a line, of a disk that is full, would look like one that somebody changed.
+                os.truncate(self._path, size)
+                raise
 
     def read(self) -> Iterator[Checkpoint | None]:
         """Every checkpoint, in their order; None for a line that is not signed with the key.

@@ -8,7 +8,8 @@ from sqlalchemy.exc import DBAPIError
 
 from services.auth.audit.checkpoints import Checkpoint, CheckpointKind, CheckpointSigner
 from services.auth.audit.proof import FaultKind
-from tests.auth.audit.conftest import DAY, Ledger
+from tests.auth.audit.conftest import DAY, Ledger, event
+from tests.full_disk import files_end_at
 
 CHANGED, REMOVED, REORDERED = FaultKind.CHANGED, FaultKind.REMOVED, FaultKind.REORDERED
 CUT, REWRITTEN, UNANCHORED = FaultKind.CUT, FaultKind.REWRITTEN, FaultKind.UNANCHORED
@@ -140,6 +141,16 @@ async def test_forged_and_broken_checkpoints_are_found(written: Ledger) -> None:
     found = await written.found()
     assert {kind for kind, *_ in found} == {FaultKind.CHECKPOINT}
     assert [first for _, first, _ in found][:2] == [4, 5]
+
+
+async def test_a_checkpoint_that_there_is_no_room_for_spoils_no_other(written: Ledger) -> None:
+    size = (written.folder / "checkpoints").stat().st_size
+    await written.chain.append("auth", [event("/10", written.clock)])
+    with files_end_at(size + 20), pytest.raises(OSError, match="File too large"):
+        await written.keeper.checkpoint()
+    await written.keeper.checkpoint()
+    proof, faults = await written.prove()
+    assert (faults, proof.agreeing, proof.vouched) == ([], 4, 10)
 
 
 async def test_retention_leaves_a_chain_that_can_be_proven(written: Ledger) -> None:
