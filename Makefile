@@ -4,7 +4,7 @@ BIN := .venv/bin
 QUESTION ?= What is 1234 * 56?
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast generated faults families gen lint rules client images
+.PHONY: help setup run test test-fast generated faults soak families gen lint rules client images
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -27,6 +27,9 @@ generated: ## send REQUESTS=5000 requests made from the descriptors, others each
 
 faults: ## kill and stop every process of a platform under load, and say what its clients saw (long)
 	@$(BIN)/python -m tests.faults
+
+soak: ## use a platform for MINUTES=60 and say whether anything grew (long)
+	@$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),60)
 
 families: ## run a tiny model of each of six large families in the real engine (long)
 	@$(BIN)/python -m pytest -q -s tests/families/check_families.py

@@ -74,6 +74,14 @@ class Stack:
         assert state is not None
         return psutil.Process(state.processes[name].pid)
 
+    def handles(self) -> int:
+        """Open files and connections of all processes together."""
+        state = self.home.read_state()
+        assert state is not None
+        roots = [psutil.Process(process.pid) for process in state.processes.values()]
+        family = {member for root in roots for member in (root, *root.children(recursive=True))}
+        return sum(member.num_fds() for member in family)
+
     @contextlib.contextmanager
     def stopped(self, name: str) -> Iterator[None]:
         """Hangs a process and everything below it for a while."""
@@ -144,13 +152,19 @@ async def _answers(client: Client) -> bool:
 
 
 @contextlib.contextmanager
-def running_stack(folder: Path, *options: str) -> Iterator[Stack]:
-    """`parley up`, with its home in this folder, until the block's end."""
+def running_stack(folder: Path, *options: str, **environment: str) -> Iterator[Stack]:
+    """`parley up`, with its home in this folder, until the block's end.
+
+    Args:
+        folder: Where it keeps its state and what it prints.
+        options: Of the command.
+        environment: Settings of its processes.
+    """
     platform = Stack(Home(folder / "home"), f"127.0.0.1:{free_port()}", folder / "up.log")
     with platform.log.open("w") as log:
         process = subprocess.Popen(
             [*PARLEY, "up", *options],
-            env={**os.environ, **platform.environment()},
+            env={**os.environ, **platform.environment(), **environment},
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,

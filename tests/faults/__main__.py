@@ -1,21 +1,31 @@
-"""The long form, `make faults`: every process of a platform of two replicas is killed, and stands still.
+"""The long form, `make faults`: what may happen to a platform of two replicas, all of it under load.
 
-Then replicas join, leave and are replaced. Prints a table for docs/guide/faults.md.
+Every process is killed, stands still, and is cut off; the disk is full, the network slow,
+certificates are replaced; then replicas join, leave and are replaced. Prints a table for
+docs/guide/faults.md. A disk and a network of its own need root; without it their faults are
+left out, and a line says so.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import os
+import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from tests.faults.faults import Report, change, hang, kill, suffer
+from tests.faults import database, disk, network
+from tests.faults.faults import Fault, Report, change, hang, kill, kill_all, suffer
 from tests.faults.load import Load
 from tests.platform import Stack, running_stack
+from tests.postgresql import new_database, running_postgresql
 
 PROCESSES = ("edge", "store", "cache", "auth", "tools", "web", "inference-1", "inference-2")
 # Last, as they end those that have the first names.
@@ -24,22 +34,34 @@ CHANGES = (
     change("a replica leaves", "replicas", "remove", "inference-1"),
     change("the model is reloaded", "models", "reload", "parley-demo"),
 )
-FAULTS = (*map(kill, PROCESSES), *map(hang, PROCESSES), *CHANGES)
+FAULTS = (
+    *map(kill, PROCESSES),
+    kill_all(PROCESSES),
+    *map(hang, PROCESSES),
+    change("certificates are replaced", "certs", "rotate"),
+)
+# Of what lies around the processes: the run needs it for itself.
+SURROUNDINGS = (disk.full(), network.slow(), *map(network.cut, PROCESSES))
+INSIDE = "--inside"
+MOST_HANDLES = 1.25
+"""Open files and connections after all of it, of those before."""
 
 
-async def strike_all(stack: Stack) -> tuple[list[Report], list[str]]:
-    """Every fault under load, one after the other; what clients saw, and what was not as promised."""
+async def strike_all(stack: Stack, faults: Sequence[Fault]) -> tuple[list[Report], list[str]]:
+    """These faults under load, one after the other; what clients saw, and what was not as promised."""
     reports, broken = [], []
     async with await stack.admin() as admin:
-        before, load = await Load(admin).recorded(), Load(admin)
+        before, handles, load = await Load(admin).recorded(), stack.handles(), Load(admin)
         async with load.running():
-            for fault in FAULTS:
+            for fault in faults:
                 reports.append(await suffer(stack, load, fault))
                 print(reports[-1], file=sys.stderr, flush=True)
                 await stack.until_ready()
         broken += [f"lost: {what}" for what in await load.lost()]
         await load.until_recorded(before + load.delivered)
     broken += [f"not told: {each}" for report in reports for each in (*report.untyped, *report.hung)]
+    if stack.handles() > handles * MOST_HANDLES:
+        broken.append(f"open files and connections: {handles} before, {stack.handles()} after")
     verified = stack.parley("audit", "verify")
     return reports, broken + ([verified.stdout] if verified.returncode else [])
 
@@ -54,14 +76,40 @@ def table(reports: list[Report]) -> Table:
     return shown
 
 
+def _with_surroundings_of_its_own() -> None:
+    """Run this program again where it has a network and mounts of its own; gives back where it may not."""
+    if os.geteuid() == 0 and (unshare := shutil.which("unshare")) is not None:
+        again = (sys.executable, "-m", "tests.faults", INSIDE, *sys.argv[1:])
+        os.execv(unshare, (unshare, "--net", "--mount", *again))  # noqa: S606 - nothing of it is from outside
+
+
 def main() -> None:
     """Exit with 1 where a promise was broken."""
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        running_stack(Path(folder), "--replicas", "2") as stack,
-    ):
-        reports, broken = asyncio.run(strike_all(stack))
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--only", default="", help="strike with faults that have this in their name")
+    parser.add_argument(INSIDE, action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--postgresql", action="store_true", help="keep users and conversations there")
+    options = parser.parse_args()
+    if not options.inside:
+        _with_surroundings_of_its_own()
     console = Console(width=200)
+    faults, settings = [*FAULTS], {}
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        if options.inside:
+            network.begin()
+            folder = stack.enter_context(disk.small_disk(folder / "disk"))
+            faults += SURROUNDINGS
+        else:
+            console.print("without root: the disk and the network are left alone")
+        if options.postgresql:
+            server = stack.enter_context(running_postgresql())
+            users, talks = (stack.enter_context(new_database(server)) for _ in range(2))
+            settings = {"PARLEY_AUTH_DATABASE_URL": users, "PARLEY_INFERENCE_DATABASE_URL": talks}
+            faults += [database.crash(users), database.hang(users)]
+        running = stack.enter_context(running_stack(folder, "--replicas", "2", **settings))
+        chosen = [fault for fault in (*faults, *CHANGES) if options.only in fault.name]
+        reports, broken = asyncio.run(strike_all(running, chosen))
     console.print(table(reports))
     console.print(f"{sum(report.calls for report in reports)} calls")
     for each in broken:

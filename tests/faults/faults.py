@@ -63,6 +63,15 @@ def kill(name: str) -> Fault:
     return Fault(f"kill -9 {name}", strike)
 
 
+def kill_all(names: Sequence[str]) -> Fault:
+    """SIGKILL to all of these at once; they come back in whatever order they can."""
+
+    async def strike(stack: Stack) -> None:
+        await asyncio.gather(*(kill(name).strike(stack) for name in names))
+
+    return Fault("kill -9 of everything at once", strike)
+
+
 def hang(name: str) -> Fault:
     """A process and all below it stand still for a while."""
 

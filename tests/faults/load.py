@@ -197,9 +197,13 @@ class Load:
 
     async def forget(self) -> None:
         """Take back what was written."""
-        for key_id in self.keys:
-            await self._client.revoke_key(key_id)
+        await self.forget_keys()
         await self._client.conversations.delete(self._conversation)
+
+    async def forget_keys(self) -> None:
+        """Take back the keys that were made so far."""
+        while self.keys:
+            await self._client.revoke_key(self.keys.pop())
 
 
 class StreamBrokenOff(Exception):
