@@ -108,6 +108,11 @@ class Client:
         self._sessions = SessionServiceStub(channel)
 
     @property
+    def channel(self) -> grpc.aio.Channel:
+        """What the calls go over, for contracts beside Parley's own, such as gRPC's health protocol."""
+        return self._channel
+
+    @property
     def credentials(self) -> Credentials:
         """Who calls. May be replaced at any time, for example after `login`."""
         return self._caller.credentials
@@ -192,6 +197,11 @@ class Client:
             return self._caller.unary(self._inference.ListModels, request)
 
         return [model async for answer in pages(page) for model in answer.models]
+
+    async def get_model(self, name: str) -> inference_service_pb2.GetModelResponse:
+        """A model, and how the engines of its replicas are doing."""
+        request = inference_service_pb2.GetModelRequest(name=name)
+        return await self._caller.unary(self._inference.GetModel, request, also=((MODEL_KEY, name),))
 
     async def purge_cache(self, model: str = "") -> int:
         """Forgets the cached turns of a model, for the caller's tenant; gives how many were deleted.

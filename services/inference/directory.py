@@ -9,10 +9,8 @@ read last.
 from __future__ import annotations
 
 import asyncio
-import struct
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import Any, cast
 
 import structlog
 from google.protobuf.message import DecodeError
@@ -23,19 +21,15 @@ from ulid import ULID
 from parley.inference.v1 import model_pb2
 from services.inference import translate_models
 from services.inference.models import Models, permission
-from services.ledger.ledger import awaited
+from services.inference.noticeboard import LIFE_SECONDS, Noticeboard
 from services.rpc.principal import Principal
 from services.rpc.tasks import end_task
 
 HASH = "parley:inference:models"
+REPLICAS_HASH = "parley:inference:replicas"
 BEAT_SECONDS = 2.0
-LIFE_SECONDS = 10.0
 STORE_SECONDS = 2.0
-MOST_ENTRIES = 1000
-MOST_ENTRY_BYTES = 4096
 
-# When it is over, in seconds of the store's clock; the model follows.
-_UNTIL = struct.Struct(">d")
 # Of a model's replicas the one that does best is shown.
 _BEST = (model_pb2.MODEL_STATE_READY, model_pb2.MODEL_STATE_LOADING, model_pb2.MODEL_STATE_FAILED)
 
@@ -51,8 +45,9 @@ class ModelDirectory:
         """What a caller may ask for beside models, and the models that it stands for."""
         self._models = models
         self._elsewhere: dict[str, model_pb2.Model] = {}
+        self._others: dict[str, list[model_pb2.ReplicaStatus]] = {}
+        self._told_models, self._told_replicas = Noticeboard(HASH), Noticeboard(REPLICAS_HASH)
         self._replica = str(ULID())
-        self._telling: set[str] = set()
         self._log = structlog.get_logger("parley.inference")
 
     def permitted(self, caller: Principal) -> list[model_pb2.Model]:
@@ -83,6 +78,12 @@ class ModelDirectory:
         caller.require(permission(name))
         return self._elsewhere[name]
 
+    def replicas(self, name: str) -> list[model_pb2.ReplicaStatus]:
+        """How the replicas of a model are doing, by id: this one now, others as they told last."""
+        own = (status for status_of, status in self._replicas() if status_of == name)
+        others = (status for status in self._others.get(name, ()) if status.replica_id != self._replica)
+        return sorted([*own, *others], key=lambda status: status.replica_id)
+
     def knows(self, name: str) -> bool:
         """Whether some pool serves a model of this name, whatever its state."""
         return self._models.has(name) or name in self._elsewhere
@@ -106,7 +107,8 @@ class ModelDirectory:
             await end_task(task)
             with suppress(RedisError, OSError, TimeoutError):
                 async with asyncio.timeout(STORE_SECONDS):
-                    await awaited(store.hdel(HASH, *(self._telling | self._told().keys())))
+                    await self._told_models.withdraw(store)
+                    await self._told_replicas.withdraw(store)
 
     async def _keep(self, store: Redis) -> None:
         heard = _now()
@@ -119,6 +121,7 @@ class ModelDirectory:
                 if self._elsewhere and _now() - heard > LIFE_SECONDS:
                     self._log.warning("models of other pools are unknown", error=type(error).__name__)
                     self._know({})
+                    self._others = {}
             await asyncio.sleep(BEAT_SECONDS)
 
     async def exchange(self, store: Redis) -> None:
@@ -127,20 +130,15 @@ class ModelDirectory:
         Raises:
             RedisError: The store does not answer.
         """
-        seconds, micros = await store.time()
-        now = seconds + micros / 1e6
-        until = _UNTIL.pack(now + LIFE_SECONDS)
-        told = {field: until + model.SerializeToString() for field, model in self._told().items()}
-        await awaited(store.hset(HASH, mapping=cast("Any", told)))
-        self._telling |= told.keys()
-        found = await awaited(store.hgetall(HASH))
-        untold = {field.encode() for field in self._telling - told.keys()}
-        over = [field for field, entry in found.items() if field in untold or _is_over(entry, now)]
-        if over:
-            await awaited(store.hdel(HASH, *over))
-        self._telling = set(told)
-        others = {field: entry for field, entry in found.items() if field not in over}
-        self._know({model.name: model for model in _worst_first(_read(others))})
+        found = await self._told_models.exchange(store, self._told())
+        self._know({model.name: model for model in _worst_first(_read(found.values()))})
+        mine = {f"{self._replica}/{model}": status for model, status in self._replicas()}
+        self._others = _by_model(await self._told_replicas.exchange(store, mine))
+
+    def _replicas(self) -> Iterator[tuple[str, model_pb2.ReplicaStatus]]:
+        """How this replica is doing, by its models."""
+        for served in self._models.all():
+            yield served.name, translate_models.replica_status(self._replica, served)
 
     def _told(self) -> dict[str, model_pb2.Model]:
         """What this replica tells: only its own pool's default is one, and that nobody else shows."""
@@ -156,21 +154,25 @@ class ModelDirectory:
         self._models.elsewhere = frozenset(self._elsewhere)
 
 
-def _is_over(entry: bytes, now: float) -> bool:
-    """Whether an entry holds no longer; one that is none never did."""
-    if not _UNTIL.size < len(entry) <= MOST_ENTRY_BYTES:
-        return True
-    (until,) = _UNTIL.unpack_from(entry)
-    return not now < until <= now + 2 * LIFE_SECONDS
-
-
-def _read(entries: Mapping[bytes, bytes]) -> Iterator[model_pb2.Model]:
+def _read(entries: Iterable[bytes]) -> Iterator[model_pb2.Model]:
     """The models in entries; another release may write what this one cannot read."""
-    for _, entry in sorted(entries.items())[:MOST_ENTRIES]:
+    for entry in entries:
         with suppress(DecodeError):
-            model = model_pb2.Model.FromString(entry[_UNTIL.size :])
+            model = model_pb2.Model.FromString(entry)
             if model.name:
                 yield model
+
+
+def _by_model(entries: Mapping[str, bytes]) -> dict[str, list[model_pb2.ReplicaStatus]]:
+    """How replicas are doing, by model; what cannot be read is left out."""
+    found: dict[str, list[model_pb2.ReplicaStatus]] = {}
+    for field, entry in entries.items():
+        replica_id, _, model = field.partition("/")
+        with suppress(DecodeError):
+            status = model_pb2.ReplicaStatus.FromString(entry)
+            if status.replica_id == replica_id:
+                found.setdefault(model, []).append(status)
+    return found
 
 
 def _worst_first(models: Iterable[model_pb2.Model]) -> list[model_pb2.Model]:

@@ -267,7 +267,9 @@ class InferenceServicer(InferenceServiceServicer):
         """See `InferenceService.GetModel`."""
         del context
         found = self._directory.find(request.name, current_principal())
-        shown = inference_service_pb2.GetModelResponse(model=found)
+        shown = inference_service_pb2.GetModelResponse(
+            model=found, replicas=self._directory.replicas(found.name)
+        )
         engine = self._models.running(found.name)
         if engine is not None:
             shown.engine_status.CopyFrom(translate_models.engine_status(engine))

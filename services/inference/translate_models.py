@@ -8,20 +8,21 @@ from parley.inference.v1 import model_pb2
 from services.inference.engine import Engine, ModelCard
 from services.inference.models import ModelState, ServedModel
 
+_STATES = {
+    ModelState.LOADING: model_pb2.MODEL_STATE_LOADING,
+    ModelState.READY: model_pb2.MODEL_STATE_READY,
+    ModelState.FAILED: model_pb2.MODEL_STATE_FAILED,
+}
+
 
 def model(served: ServedModel) -> model_pb2.Model:
     """A model as `ListModels` shows it."""
-    states = {
-        ModelState.LOADING: model_pb2.MODEL_STATE_LOADING,
-        ModelState.READY: model_pb2.MODEL_STATE_READY,
-        ModelState.FAILED: model_pb2.MODEL_STATE_FAILED,
-    }
     card = served.card
     return model_pb2.Model(
         name=served.name,
         context_length=card.context_length if card else 0,
         is_default=served.is_default,
-        state=states[served.state],
+        state=_STATES[served.state],
         supports_reasoning=card is not None and card.supports_reasoning,
         supports_tools=card is not None and card.supports_tools,
         revision=card.revision if card else "",
@@ -47,6 +48,14 @@ def alias(name: str, models: Sequence[model_pb2.Model]) -> model_pb2.Model:
         supports_tools=all(each.supports_tools for each in models),
         capabilities=sorted(set.intersection(*(set(each.capabilities) for each in models))),
     )
+
+
+def replica_status(replica_id: str, served: ServedModel) -> model_pb2.ReplicaStatus:
+    """How a model is doing at the replica of this process."""
+    status = model_pb2.ReplicaStatus(replica_id=replica_id, state=_STATES[served.state])
+    if served.engine is not None:
+        status.engine_status.CopyFrom(engine_status(served.engine))
+    return status
 
 
 def engine_status(given: Engine) -> model_pb2.EngineStatus:

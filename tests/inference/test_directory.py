@@ -11,9 +11,10 @@ import pytest
 from redis.asyncio import Redis
 
 from parley.inference.v1 import inference_service_pb2, model_pb2
-from services.inference.directory import HASH, LIFE_SECONDS, MOST_ENTRY_BYTES, ModelDirectory
+from services.inference.directory import HASH, REPLICAS_HASH, ModelDirectory
 from services.inference.errors import ModelNotFound
 from services.inference.models import Models
+from services.inference.noticeboard import LIFE_SECONDS, MOST_ENTRY_BYTES
 from services.rpc.errors import PermissionMissing
 from services.rpc.principal import Principal
 from tests.conftest import TokenMaker
@@ -27,7 +28,7 @@ SECONDS = 15
 @pytest.fixture
 async def shared(store: Redis) -> Redis:
     """The store, with no model in it."""
-    await store.delete(HASH)
+    await store.delete(HASH, REPLICAS_HASH)
     return store
 
 
@@ -86,6 +87,25 @@ async def test_of_a_models_replicas_the_best_is_shown(shared: Redis, anyone: Pri
     assert here.find("there", anyone).state == model_pb2.MODEL_STATE_READY
 
 
+async def test_all_replicas_of_a_model_tell_how_their_engines_are_doing(shared: Redis) -> None:
+    here, there, loading, other = pool("m"), pool("m"), pool("m", ready=False), pool("x")
+    await told(shared, here, there, loading, other)
+    for directory in (here, there, loading, other):
+        replicas = directory.replicas("m")
+        assert [each.HasField("engine_status") for each in replicas].count(True) == 2
+        assert len({each.replica_id for each in replicas}) == 3
+        assert {each.engine_status.slots for each in replicas} == {0, 64}
+    assert here.replicas("y") == []
+    await shared.hset(REPLICAS_HASH, "stranger/m", struct.pack(">d", (await shared.time())[0] + 9) + b"\xff")
+    await here.exchange(shared)
+    assert len(here.replicas("m")) == 3
+
+
+async def test_a_replica_without_the_store_tells_of_itself() -> None:
+    (status,) = pool("m").replicas("m")
+    assert (status.state, status.engine_status.kv_cache_use) == (model_pb2.MODEL_STATE_READY, 0.25)
+
+
 async def test_who_leaves_is_forgotten(shared: Redis, anyone: Principal) -> None:
     here, there = pool("here"), pool("there")
     async with there.keeping(shared), asyncio.timeout(SECONDS):
@@ -93,6 +113,7 @@ async def test_who_leaves_is_forgotten(shared: Redis, anyone: Principal) -> None
             await here.exchange(shared)
     await here.exchange(shared)
     assert names(here, anyone) == ["here"]
+    assert here.replicas("there") == []
 
 
 async def test_who_is_silent_is_forgotten_by_the_stores_clock(shared: Redis, anyone: Principal) -> None:
@@ -150,6 +171,7 @@ async def test_a_call_that_went_to_the_wrong_pool_is_told_how_to_reach_the_right
             await read(process.stub.Chat(chat(model="large"), metadata=metadata))
     assert [model.name for model in listed.models] == ["another", "large", "scripted"]
     assert given.model.name == "large"
+    assert [replica.state for replica in given.replicas] == [model_pb2.MODEL_STATE_READY]
     assert not given.HasField("engine_status")
     assert refusal(refused.value)[0] == "MODEL_NOT_FOUND"
     assert "parley-model" in str(refused.value.details())

@@ -18,6 +18,7 @@ from parley.auth.v1 import (
 )
 from tests.web.scripted_auth import NOW, ScriptedAuth, ulid
 from tests.web.scripted_rollouts import compared
+from tests.web.scripted_status import called, served
 
 DAY = 86_400
 METHODS = (
@@ -59,6 +60,7 @@ def tenant() -> ScriptedAuth:
     ]
     auth.users[4].must_change_password = True
     auth.rollouts = [compared()]
+    auth.models, auth.stats = served(), called()
     auth.users[5].disable_time.CopyFrom(days_ago(3))
     auth.roles = [
         role_service_pb2.Role(name="admin", permissions=["*"], built_in=True),

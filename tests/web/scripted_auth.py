@@ -33,7 +33,8 @@ from parley.auth.v1 import (
     user_service_pb2,
     user_service_pb2_grpc,
 )
-from parley.inference.v1 import rollout_service_pb2
+from parley.inference.v1 import inference_service_pb2, rollout_service_pb2
+from parley.tools.v1 import tool_service_pb2
 
 Context = grpc.aio.ServicerContext
 Item = TypeVar("Item")
@@ -65,6 +66,9 @@ class ScriptedAuth(
         refusals: What is answered instead, by the request's name.
         steps: What a proof of the audit says.
         root: Whether the caller's tenant is the root tenant.
+        models: What is told of each model, and of its replicas.
+        stats: What is told of the calls of tools.
+        ill: Services that do not serve.
     """
 
     users: list[user_service_pb2.User] = field(default_factory=list)
@@ -77,6 +81,9 @@ class ScriptedAuth(
     steps: list[audit_service_pb2.VerifyAuditResponse] = field(default_factory=list)
     rollouts: list[rollout_service_pb2.CompareRolloutResponse] = field(default_factory=list)
     root: bool = True
+    models: list[inference_service_pb2.GetModelResponse] = field(default_factory=list)
+    stats: tool_service_pb2.GetStatsResponse = field(default_factory=tool_service_pb2.GetStatsResponse)
+    ill: set[str] = field(default_factory=set)
     requests: list[Message] = field(default_factory=list)
     refusals: dict[str, status_pb2.Status] = field(default_factory=dict)
 

@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health_pb2_grpc
 from grpc_status import rpc_status
 
 from parley.auth.v1 import session_service_pb2, session_service_pb2_grpc
@@ -37,6 +38,7 @@ from services.rpc.principal import Principal
 from services.rpc.tls import TlsFiles
 from tests.web.scripted_auth import ScriptedAuth, who_is
 from tests.web.scripted_rollouts import ScriptedRollouts
+from tests.web.scripted_status import ScriptedHealth, served
 
 Script = Callable[["ScriptedEdge"], AsyncIterator[dict[str, Any]]]
 """Gives the events of an answer, each as the keyword arguments of a ChatEvent; or those of a tool's call,
@@ -143,6 +145,18 @@ class ScriptedEdge(
     ) -> inference_service_pb2.ListModelsResponse:
         await self._check(context)
         return inference_service_pb2.ListModelsResponse(models=self.models)
+
+    async def GetModel(
+        self, request: inference_service_pb2.GetModelRequest, context: grpc.aio.ServicerContext
+    ) -> inference_service_pb2.GetModelResponse:
+        await self._check(context)
+        return next(told for told in served() if told.model.name == request.name)
+
+    async def GetStats(
+        self, request: tool_service_pb2.GetStatsRequest, context: grpc.aio.ServicerContext
+    ) -> tool_service_pb2.GetStatsResponse:
+        await self._check(context)
+        return self.auth.stats
 
     async def ListTools(
         self, request: tool_service_pb2.ListToolsRequest, context: grpc.aio.ServicerContext
@@ -274,6 +288,7 @@ async def serve(edge: ScriptedEdge, files: TlsFiles) -> tuple[grpc.aio.Server, s
     rollout_service_pb2_grpc.add_RolloutServiceServicer_to_server(Rollouts(edge), server)
     tool_service_pb2_grpc.add_ToolServiceServicer_to_server(edge, server)
     session_service_pb2_grpc.add_SessionServiceServicer_to_server(edge, server)
+    health_pb2_grpc.add_HealthServicer_to_server(ScriptedHealth(edge.auth), server)
     edge.auth.add_to(server)
     pair = (files.private_key.read_bytes(), files.certificate.read_bytes())
     port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([pair]))

@@ -15,7 +15,7 @@ from tests.web.scripts import HOSTILE
 
 pytestmark = BROWSER
 
-ROOMS = ["Usage", "Keys", "Users", "Roles", "Quotas", "Rollouts", "Audit"]
+ROOMS = ["Usage", "Keys", "Users", "Roles", "Quotas", "Rollouts", "Status", "Audit"]
 PHONE: ViewportSize = {"width": 390, "height": 844}
 
 
@@ -107,6 +107,17 @@ async def test_usage_is_exported(office: Page) -> None:
         await office.get_by_role("link", name="Export as CSV").press("Enter")
     path = await (await download.value).path()
     assert path.read_text("utf-8").startswith("day,model,requests")
+
+
+async def test_the_status_is_looked_at_again_in_place(office: Page, stand: Stand) -> None:
+    await turn_to(office, "Status")
+    row = office.locator("#status-room tbody tr").first
+    await expect(row).to_contain_text("48 of 64")
+    same = await office.locator("#status-room table").first.element_handle()
+    assert same is not None
+    stand.edge.auth.stats.queue.running = 7
+    await expect(office.locator(".s-line")).to_contain_text("7 running")
+    assert await same.evaluate("table => table.isConnected")
 
 
 async def test_names_stay_text(office: Page, stand: Stand) -> None:

@@ -8,6 +8,7 @@ from web.administration.quotas import QuotasRoom
 from web.administration.roles import RolesRoom
 from web.administration.rollouts import RolloutsRoom
 from web.administration.room import Room
+from web.administration.status import StatusRoom
 from web.administration.usage import UsageRoom
 from web.administration.users import UsersRoom
 
@@ -18,5 +19,6 @@ ROOMS: tuple[type[Room], ...] = (
     RolesRoom,
     QuotasRoom,
     RolloutsRoom,
+    StatusRoom,
     AuditRoom,
 )

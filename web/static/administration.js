@@ -81,7 +81,23 @@
     else element.replaceChildren(next.content);
   };
 
+  // A room that lives looks again while it is in front and somebody is there; Gradio drops what comes too early.
+  const AWAY_MS = 30 * 60 * 1000;
+  const STALE_MS = 15 * 1000;
+  let touched = Date.now();
+  for (const kind of ["pointermove", "keydown", "touchstart"]) document.addEventListener(kind, () => (touched = Date.now()), { passive: true });
+
   window.parleyRoom = (element, props, send, watch) => {
+    let drawn = 0;
+    const look = () => {
+      const room = element.firstElementChild;
+      const [every, since] = [Number(room?.dataset.live ?? 0) * 1000, Date.now() - drawn];
+      if (!every || !element.offsetParent || document.hidden) return;
+      room.toggleAttribute("data-stale", since > STALE_MS);
+      if (since >= every && Date.now() - touched < AWAY_MS) send({ act: "refresh", fields: {} });
+    };
+    setInterval(look, 1000);
+
     const act = (name, fields) => {
       element.setAttribute("aria-busy", "true");
       send({ act: name, fields });
@@ -91,6 +107,7 @@
       const focused = element.contains(document.activeElement) ? document.activeElement.id : "";
       const before = element.querySelector("[autofocus]");
       put(element, props.value ?? "");
+      drawn = Date.now();
       element.removeAttribute("aria-busy");
       const after = element.querySelector("[autofocus]");
       (after && after !== before ? after : document.getElementById(focused || "-"))?.focus();
@@ -114,6 +131,7 @@
     });
     element.addEventListener("input", (event) => {
       if ("json" in event.target.dataset) judged(event.target);
+      if ("clears" in event.target.dataset && !event.target.value) event.target.form.requestSubmit();
     });
     element.addEventListener("change", (event) => {
       if ("auto" in event.target.dataset) event.target.form.requestSubmit();

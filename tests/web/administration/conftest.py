@@ -13,6 +13,7 @@ from parley_client.client import Client
 from tests.web.administration_data import tenant
 from tests.web.scripted_auth import ScriptedAuth, ulid
 from tests.web.scripted_rollouts import ScriptedRollouts
+from tests.web.scripted_status import add_status
 from tests.web.test_markup import Reader
 from web.administration.fields import Fields
 from web.administration.room import Room
@@ -38,6 +39,7 @@ async def visit(auth: ScriptedAuth) -> AsyncIterator[Visit]:
     """Makes a visitor with these permissions."""
     server = grpc.aio.server()
     auth.add_to(server)
+    add_status(auth, server)
     rollout_service_pb2_grpc.add_RolloutServiceServicer_to_server(ScriptedRollouts(auth), server)
     session_service_pb2_grpc.add_SessionServiceServicer_to_server(Sessions(auth), server)
     port = server.add_insecure_port("127.0.0.1:0")

@@ -27,6 +27,7 @@ ASKED_OF = {
     "roles": "ListRoles",
     "quotas": "ListQuotas",
     "rollouts": "ListRollouts",
+    "status": "GetStats",
     "audit": "ListAuditRecords",
 }
 
@@ -40,6 +41,8 @@ async def test_a_room_can_be_drawn(kind: type[Room], visit: Visit) -> None:
 async def test_an_empty_room_says_so(kind: type[Room], visit: Visit, auth: ScriptedAuth) -> None:
     for items in (auth.users, auth.keys, auth.roles, auth.quotas, auth.records, auth.sums, auth.rollouts):
         items.clear()
+    auth.models.clear()
+    auth.stats.Clear()
     shown = await html(kind(visit("*")))
     assert 'class="a-empty"' in shown
     assert "a-pager" not in shown
@@ -71,6 +74,8 @@ async def test_what_a_room_cannot_do_changes_nothing(
         "GetU",
         "GetT",
         "GetQ",
+        "GetM",
+        "GetS",
         "Comp",
     }
 
@@ -97,6 +102,7 @@ async def test_nothing_that_was_typed_becomes_markup(visit: Visit, auth: Scripte
     for variant in (auth.rollouts[0].rollout.variants[0], auth.rollouts[0].rollout.variants[1]):
         variant.name = variant.model = HOSTILE
     auth.rollouts[0].variants[0].variant_name = HOSTILE
+    auth.models[0].model.name = auth.models[0].replicas[0].replica_id = auth.stats.tools[0].tool = HOSTILE
     for sum_ in auth.sums:
         sum_.model = HOSTILE
     for record in auth.records:

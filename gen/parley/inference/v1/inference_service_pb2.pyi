@@ -333,6 +333,7 @@ class GetModelResponse(_message.Message):
 
     MODEL_FIELD_NUMBER: _builtins.int
     ENGINE_STATUS_FIELD_NUMBER: _builtins.int
+    REPLICAS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def model(self) -> _model_pb2.Model:
         """The model."""
@@ -344,15 +345,22 @@ class GetModelResponse(_message.Message):
         the metadata `parley-model` too.
         """
 
+    @_builtins.property
+    def replicas(self) -> _containers.RepeatedCompositeFieldContainer[_model_pb2.ReplicaStatus]:
+        """How each replica of the model is doing, by id: 0 to 1,000, those of other
+        processes as they told within the last 10 seconds. Empty for an alias.
+        """
+
     def __init__(
         self,
         *,
         model: _model_pb2.Model | None = ...,
         engine_status: _model_pb2.EngineStatus | None = ...,
+        replicas: _abc.Iterable[_model_pb2.ReplicaStatus] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["engine_status", b"engine_status", "model", b"model"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine_status", b"engine_status", "model", b"model"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine_status", b"engine_status", "model", b"model", "replicas", b"replicas"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -228,3 +228,37 @@ class EngineStatus(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EngineStatus: _TypeAlias = EngineStatus  # noqa: Y015
+
+@_typing.final
+class ReplicaStatus(_message.Message):
+    """How a replica of a model is doing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPLICA_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    ENGINE_STATUS_FIELD_NUMBER: _builtins.int
+    replica_id: _builtins.str
+    """Names the replica for as long as it runs. 26 characters (a ULID)."""
+    state: Global___ModelState.ValueType
+    """Whether the model can be asked there."""
+    @_builtins.property
+    def engine_status(self) -> Global___EngineStatus:
+        """How its engine is doing. Unset while it is loaded, and for a model that only
+        embeds.
+        """
+
+    def __init__(
+        self,
+        *,
+        replica_id: _builtins.str = ...,
+        state: Global___ModelState.ValueType = ...,
+        engine_status: Global___EngineStatus | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["engine_status", b"engine_status"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine_status", b"engine_status", "replica_id", b"replica_id", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReplicaStatus: _TypeAlias = ReplicaStatus  # noqa: Y015

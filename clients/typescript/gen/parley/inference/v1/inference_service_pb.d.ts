@@ -6,7 +6,7 @@ import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegen
 import type { Message } from "@bufbuild/protobuf";
 import type { ChatEvent, ChatRequestSchema, ChatResponseSchema } from "./chat_pb.js";
 import type { ApprovalDecision, ClientToolResult } from "./answer_pb.js";
-import type { EngineStatus, Model } from "./model_pb.js";
+import type { EngineStatus, Model, ReplicaStatus } from "./model_pb.js";
 import type { ConverseRequestSchema, ConverseResponseSchema } from "./converse_pb.js";
 import type { EmbedRequestSchema, EmbedResponseSchema } from "./embed_pb.js";
 import type { CompleteRequestSchema, CompleteResponseSchema } from "./completion_pb.js";
@@ -318,6 +318,14 @@ export declare type GetModelResponse = Message<"parley.inference.v1.GetModelResp
    * @generated from field: parley.inference.v1.EngineStatus engine_status = 2;
    */
   engineStatus?: EngineStatus | undefined;
+
+  /**
+   * How each replica of the model is doing, by id: 0 to 1,000, those of other
+   * processes as they told within the last 10 seconds. Empty for an alias.
+   *
+   * @generated from field: repeated parley.inference.v1.ReplicaStatus replicas = 3;
+   */
+  replicas: ReplicaStatus[];
 };
 
 /**

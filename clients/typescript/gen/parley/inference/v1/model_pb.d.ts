@@ -193,6 +193,41 @@ export declare type EngineStatus = Message<"parley.inference.v1.EngineStatus"> &
 export declare const EngineStatusSchema: GenMessage<EngineStatus>;
 
 /**
+ * How a replica of a model is doing.
+ *
+ * @generated from message parley.inference.v1.ReplicaStatus
+ */
+export declare type ReplicaStatus = Message<"parley.inference.v1.ReplicaStatus"> & {
+  /**
+   * Names the replica for as long as it runs. 26 characters (a ULID).
+   *
+   * @generated from field: string replica_id = 1;
+   */
+  replicaId: string;
+
+  /**
+   * Whether the model can be asked there.
+   *
+   * @generated from field: parley.inference.v1.ModelState state = 2;
+   */
+  state: ModelState;
+
+  /**
+   * How its engine is doing. Unset while it is loaded, and for a model that only
+   * embeds.
+   *
+   * @generated from field: parley.inference.v1.EngineStatus engine_status = 3;
+   */
+  engineStatus?: EngineStatus | undefined;
+};
+
+/**
+ * Describes the message parley.inference.v1.ReplicaStatus.
+ * Use `create(ReplicaStatusSchema)` to create a new message.
+ */
+export declare const ReplicaStatusSchema: GenMessage<ReplicaStatus>;
+
+/**
  * Something that a model can do.
  *
  * @generated from enum parley.inference.v1.ModelCapability
