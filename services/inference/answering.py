@@ -86,9 +86,10 @@ class ChatAnswer:
 
     def told(self, cut: Callable[[], None]) -> AsyncGenerator[chat_pb2.ChatResponse, None]:
         """The same as `responses`, for a client that may be slow to read; see `read_in_time`."""
-        return read_in_time(self.responses(), self._reader_seconds, self._give_up, cut)
+        return read_in_time(self.responses(), self._reader_seconds, self.give_up, cut)
 
-    def _give_up(self) -> None:
+    def give_up(self) -> None:
+        """End the run: its client does not read."""
         self._run.end(FinishReason.SLOW_READER)
 
     async def responses(self) -> AsyncGenerator[chat_pb2.ChatResponse, None]:

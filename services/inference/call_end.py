@@ -1,4 +1,4 @@
-"""Ends a run with the call that asked for it."""
+"""Ends runs with the call that asked for them."""
 
 from __future__ import annotations
 
@@ -23,13 +23,33 @@ Context = grpc.aio.ServicerContext[Any, Any]
 _ABORTING: set[asyncio.Task[None]] = set()
 
 
+class _Tied:
+    """The runs of a call, and what ended them all; those that are opened later end at once."""
+
+    def __init__(self) -> None:
+        self._runs: list[Run] = []
+        self._ended: FinishReason | None = None
+
+    def add(self, run: Run) -> None:
+        self._runs.append(run)
+        if self._ended is not None:
+            run.end(self._ended)
+
+    def end(self, reason: FinishReason) -> None:
+        self._ended = reason
+        for run in self._runs:
+            run.end(reason)
+
+
 def ends_with(context: Context) -> Callable[[Run], None]:
-    """Ties a run to a call: it ends when the client is gone, or its token is revoked."""
+    """Ties runs to a call: they end when the client is gone, or its token is revoked."""
+    tied = _Tied()
+    # A client that vanishes while it is being written to leaves no other trace.
+    context.add_done_callback(at_the_end(lambda: tied.end(FinishReason.CANCELLED)))
 
     def opened(run: Run) -> None:
-        # A client that vanishes while it is being written to leaves no other trace.
-        context.add_done_callback(at_the_end(lambda: run.end(FinishReason.CANCELLED)))
-        current_call().when_revoked = lambda: run.end(FinishReason.REVOKED)
+        tied.add(run)
+        current_call().when_revoked = lambda: tied.end(FinishReason.REVOKED)
 
     return opened
 

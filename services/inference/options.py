@@ -75,8 +75,10 @@ class RawPrompt:
         text: The text; empty where there are tokens.
         tokens: Its tokens; empty where there is text.
         echo: Whether the answer begins with it.
+        echo_only: Whether that is all of the answer.
     """
 
     text: str = ""
     tokens: tuple[int, ...] = ()
     echo: bool = False
+    echo_only: bool = False

@@ -70,14 +70,18 @@ def completion_order(request: completion_pb2.CompleteRequest) -> ChatOrder:
     limits = (
         Limits(max_seconds=seconds(request.max_duration)) if request.HasField("max_duration") else Limits()
     )
+    sampling = translate_options.sampling(request.sampling)
+    if request.echo_only:
+        # An engine tells what a prompt is worth with the first token after it, which is not said.
+        sampling = replace(sampling, max_output_tokens=1, min_output_tokens=0)
     return ChatOrder(
         model=request.model,
         messages=(),
-        sampling=translate_options.sampling(request.sampling),
+        sampling=sampling,
         limits=limits,
         form=translate_options.form(request.structured_output),
         cache=CACHE_MODES[request.cache.mode],
-        raw=RawPrompt(request.text, tuple(request.tokens.ids), request.echo),
+        raw=RawPrompt(request.text, tuple(request.tokens.ids), request.echo, request.echo_only),
         event_delay_seconds=_event_delay(request),
     )
 

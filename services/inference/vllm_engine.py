@@ -23,7 +23,9 @@ from services.inference.engine import (
     ModelCard,
     Prompt,
     Step,
+    StopReason,
     Turn,
+    TurnEnd,
     TurnUsage,
     no_ceiling,
 )
@@ -249,12 +251,17 @@ class VllmEngine:
     ) -> AsyncGenerator[Step, None]:
         """See `Engine.generate`."""
         rendered = cast("Rendered", prompt.native)
+        raw = rendered.turn.raw
+        if raw is not None and raw.echo_only and rendered.turn.sampling.top_logprobs is None:
+            for step in await self._echo(rendered, None):
+                yield step
+            return
         decode = partial(self._decode, skip_special=rendered.request.skip_special_tokens)
         choices = Choices(self._readers(rendered, prompt.tokens, decode))
         said = whole_characters(said, decode)
         outputs = self._outputs(prompt, max_output_tokens, request_id, said)
         prompt_ids: list[int] = rendered.inputs["prompt_token_ids"]
-        echoed = rendered.turn.raw is None or not rendered.turn.raw.echo
+        echoed = raw is None or not raw.echo
         try:
             if said:
                 for step in choices.read(0, Portion(decode(said), said, None), 0, prompt_ids):
@@ -264,6 +271,8 @@ class VllmEngine:
                     echoed = True
                     for step in await self._echo(rendered, output.prompt_logprobs):
                         yield step
+                    if raw is not None and raw.echo_only:
+                        return
                 for completion in output.outputs:
                     left: RawOutput | None = completion
                     while left is not None:
@@ -282,14 +291,15 @@ class VllmEngine:
             await outputs.aclose()
 
     async def _echo(self, rendered: Rendered, logprobs: Any) -> list[Step]:
-        """The prompt, as each choice begins with it."""
+        """The prompt, as each choice begins with it, and ends where that is all."""
         token_ids: list[int] = rendered.inputs["prompt_token_ids"]
         raw = rendered.turn.raw
         text = raw.text if raw and raw.text else await self.detokenize(token_ids, skip_special=False)
         told = await asyncio.to_thread(self._logprobs, rendered.turn, token_ids, logprobs)
         usage = TurnUsage(len(token_ids))
+        end = TurnEnd(StopReason.LENGTH) if raw and raw.echo_only else None
         return [
-            Step((ContentDelta(text, choice, told),), usage, choice=choice)
+            Step((ContentDelta(text, choice, told),), usage, end, choice)
             for choice in range(rendered.turn.sampling.choice_count)
         ]
 

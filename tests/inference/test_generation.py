@@ -191,6 +191,24 @@ async def test_a_completion_is_a_run(replica: Replica, metadata: Any) -> None:
     assert engine.budgets == [9]
 
 
+async def test_an_echo_alone_asks_the_engine_for_no_more_than_it_must(
+    replica: Replica, metadata: Any
+) -> None:
+    engine = ScriptedEngine([ContentDelta("Once"), TurnEnd(StopReason.LENGTH)])
+    async with replica(engine) as process:
+        request = completion_pb2.CompleteRequest(
+            text="Once", echo=True, echo_only=True, sampling={"max_output_tokens": 9, "min_output_tokens": 5}
+        )
+        events = await read(process.stub.Complete(request, metadata=metadata))
+        assert reason(events) == "LENGTH"
+        assert engine.rendered[0].raw == RawPrompt("Once", echo=True, echo_only=True)
+        assert engine.budgets == [1]
+        request.echo = False
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await read(process.stub.Complete(request, metadata=metadata))
+    assert refusal(refused.value)[0] == "INVALID_REQUEST"
+
+
 async def test_a_completion_of_unknown_tokens_is_refused(replica: Replica, metadata: Any) -> None:
     async with replica(ScriptedEngine()) as process:
         request = completion_pb2.CompleteRequest(tokens={"ids": [1, BEGIN + 7]})

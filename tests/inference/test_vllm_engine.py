@@ -441,6 +441,20 @@ async def test_an_echo_begins_each_choice_with_the_prompt(engine: Engine) -> Non
     assert steps[-1].usage.completion_tokens == 4
 
 
+@pytest.mark.parametrize("top_logprobs", [None, 1])
+async def test_an_echo_can_be_all_of_an_answer(engine: Engine, top_logprobs: int | None) -> None:
+    sampling = greedy(top_logprobs=top_logprobs, max_output_tokens=1)
+    turn = Turn((), sampling=sampling, raw=RawPrompt("<|count|>one ", echo=True, echo_only=True))
+    [step] = await answer(engine, turn, f"echo-only-{top_logprobs}", most=1)
+    [delta] = step.deltas
+    assert isinstance(delta, ContentDelta)
+    assert delta.text == "<|count|>one "
+    assert [each.text for each in delta.logprobs] == ([b"<|count|>", b"one "] if top_logprobs else [])
+    assert step.end == TurnEnd(StopReason.LENGTH)
+    assert (step.usage.prompt_tokens, step.usage.completion_tokens) == (2, 0)
+    await wait_until_idle(engine)
+
+
 async def test_tokens_go_there_and_back(engine: Engine) -> None:
     text = "one two \u00e9\u20ac <|im_end|>"
     token_ids = await engine.tokenize(text, special=True)

@@ -1,86 +1,117 @@
-"""A run's events as a completion: its chunks, or one object."""
+"""The events of runs, one for each prompt, as a completion: its chunks, or one object."""
 
 from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from parley.inference.v1 import chat_pb2
+from services.inference.joint_answers import Told
 from services.inference.openai_compat.bodies import DONE, event
 from services.inference.openai_compat.completion_requests import CompletionAsked
 from services.inference.openai_compat.endings import ending, finish_reason, usage
 from services.inference.openai_compat.failures import cut_short, error_object
-from services.inference.openai_compat.gathering import Gathered, Responses, gather
+from services.inference.openai_compat.gathering import Gathered, gather_all
 from services.inference.openai_compat.logprobs import TextLogprobs
 
 
-async def completion(asked: CompletionAsked, responses: Responses) -> dict[str, Any]:
+async def completion(asked: CompletionAsked, run_id: str, told: Told) -> dict[str, Any]:
     """The answer to a completion that is no stream.
 
+    Args:
+        asked: What is answered.
+        run_id: Its first run.
+        told: What its runs say.
+
     Raises:
-        RunFailed: The run came to no answer.
+        RunFailed: A run came to no answer.
     """
-    said = await gather(responses)
+    said = await gather_all(told, len(asked.requests))
+    choices = [(prompt, choice) for prompt in range(len(said)) for choice in range(asked.choice_count)]
     return {
-        **_head(said.started, said.created),
-        "choices": [_whole_choice(asked, said, index) for index in range(asked.choice_count)],
-        "usage": usage(said.usage),
-        "parley": ending(said.started, said.finished),
+        **_head(run_id, said[0].started, said[0].created),
+        "choices": [_whole_choice(asked, said[prompt], prompt, choice) for prompt, choice in choices],
+        "usage": usage(*(each.usage for each in said)),
+        "parley": _endings(said),
     }
 
 
-def _whole_choice(asked: CompletionAsked, said: Gathered, index: int) -> dict[str, Any]:
-    choice = said.choices[index]
+def _whole_choice(asked: CompletionAsked, said: Gathered, prompt: int, number: int) -> dict[str, Any]:
+    choice = said.choices[number]
     logprobs = TextLogprobs().of(choice.logprobs) if asked.has_logprobs else None
-    return _choice(index, "".join(choice.content), logprobs, finish_reason(said.finished, index))
+    reason = finish_reason(said.finished, number)
+    return _choice(asked.index(prompt, number), "".join(choice.content), logprobs, reason)
+
+
+def _endings(said: Sequence[Gathered]) -> dict[str, Any]:
+    """The end of the run; of several, each one's, in the order of their prompts."""
+    ends = [ending(each.started, each.finished) for each in said]
+    return ends[0] if len(ends) == 1 else {"runs": ends}
 
 
 class CompletionChunks:
-    """Makes one completion's chunks."""
+    """Makes one completion's chunks.
 
-    def __init__(self, asked: CompletionAsked) -> None:
-        """Answer what was asked."""
+    Attributes:
+        failed: Whether a run came to no answer; then there is nothing more to tell.
+    """
+
+    def __init__(self, asked: CompletionAsked, run_id: str) -> None:
+        """Answer what was asked, by runs of which this is the first."""
+        self.failed = False
         self._asked = asked
+        self._run_id = run_id
+        self._created = int(time.time())
         self._logprobs: defaultdict[int, TextLogprobs] = defaultdict(TextLogprobs)
-        self._usage = chat_pb2.Usage()
-        self._started = chat_pb2.ChatStarted()
-        self._head: dict[str, Any] = {}
+        self._started: dict[int, chat_pb2.ChatStarted] = {}
+        self._usage: dict[int, chat_pb2.Usage] = {}
+        self._left = len(asked.requests)
 
-    def of(self, happened: chat_pb2.ChatEvent) -> Iterator[bytes]:
-        """The chunks that stand for an event."""
+    def of(self, prompt: int, happened: chat_pb2.ChatEvent) -> Iterator[bytes]:
+        """The chunks that stand for an event of a prompt's run."""
         match happened.WhichOneof("event"):
             case "content_delta":
-                yield self._content(happened.content_delta)
+                yield self._content(prompt, happened.content_delta)
             case "started":
-                self._started = happened.started
-                self._head = _head(self._started, int(time.time()))
+                self._started[prompt] = happened.started
             case "usage":
-                self._usage = happened.usage
+                self._usage[prompt] = happened.usage
             case "finished":
-                yield from self._end(happened.finished)
+                yield from self._end(prompt, happened.finished)
 
-    def _content(self, delta: chat_pb2.ContentDelta) -> bytes:
-        logprobs = self._logprobs[delta.choice].of(delta.logprobs) if delta.logprobs else None
-        return event({**self._head, "choices": [_choice(delta.choice, delta.text, logprobs)]})
+    def _content(self, prompt: int, delta: chat_pb2.ContentDelta) -> bytes:
+        index = self._asked.index(prompt, delta.choice)
+        logprobs = self._logprobs[index].of(delta.logprobs) if delta.logprobs else None
+        return event({**self._head(prompt), "choices": [_choice(index, delta.text, logprobs)]})
 
-    def _end(self, finished: chat_pb2.ChatFinished) -> Iterator[bytes]:
+    def _end(self, prompt: int, finished: chat_pb2.ChatFinished) -> Iterator[bytes]:
         failure = cut_short(finished)
         if failure is not None:
+            self.failed = True
             yield event(error_object(failure))
             return
-        for index in range(self._asked.choice_count):
-            last = _choice(index, "", None, finish_reason(finished, index))
-            yield event({**self._head, "choices": [last], "parley": ending(self._started, finished)})
+        head = {**self._head(prompt), "parley": ending(self._started[prompt], finished)}
+        for choice in range(self._asked.choice_count):
+            last = _choice(self._asked.index(prompt, choice), "", None, finish_reason(finished, choice))
+            yield event({**head, "choices": [last]})
+        self._left -= 1
+        if not self._left:
+            yield from self._end_all(prompt)
+
+    def _end_all(self, prompt: int) -> Iterator[bytes]:
         if self._asked.include_usage:
-            yield event({**self._head, "choices": [], "usage": usage(self._usage)})
+            yield event({**self._head(prompt), "choices": [], "usage": usage(*self._usage.values())})
         yield DONE
 
+    def _head(self, prompt: int) -> dict[str, Any]:
+        return _head(self._run_id, self._started[prompt], self._created)
 
-def _head(started: chat_pb2.ChatStarted, created: int) -> dict[str, Any]:
+
+def _head(run_id: str, started: chat_pb2.ChatStarted, created: int) -> dict[str, Any]:
     return {
-        "id": f"cmpl-{started.run_id}",
+        "id": f"cmpl-{run_id}",
         "object": "text_completion",
         "created": created,
         "model": started.model,

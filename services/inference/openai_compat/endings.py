@@ -28,12 +28,14 @@ def ending(started: chat_pb2.ChatStarted, finished: chat_pb2.ChatFinished) -> di
     }
 
 
-def usage(used: chat_pb2.Usage) -> dict[str, Any]:
-    """`usage` of an answer."""
+def usage(*runs: chat_pb2.Usage) -> dict[str, Any]:
+    """`usage` of an answer by these runs."""
+    prompts = sum(used.prompt_tokens for used in runs)
+    completions = sum(used.completion_tokens for used in runs)
     return {
-        "prompt_tokens": used.prompt_tokens,
-        "completion_tokens": used.completion_tokens,
-        "total_tokens": used.prompt_tokens + used.completion_tokens,
-        "prompt_tokens_details": {"cached_tokens": used.cached_prompt_tokens},
-        "completion_tokens_details": {"reasoning_tokens": used.reasoning_tokens},
+        "prompt_tokens": prompts,
+        "completion_tokens": completions,
+        "total_tokens": prompts + completions,
+        "prompt_tokens_details": {"cached_tokens": sum(used.cached_prompt_tokens for used in runs)},
+        "completion_tokens_details": {"reasoning_tokens": sum(used.reasoning_tokens for used in runs)},
     }

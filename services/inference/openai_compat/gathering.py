@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from parley.inference.v1 import chat_pb2, logprobs_pb2, message_pb2
+from services.inference.joint_answers import Told
 from services.inference.openai_compat.failures import RunFailed, cut_short
 
 Responses = AsyncIterator[chat_pb2.ChatResponse]
@@ -67,6 +68,16 @@ class Gathered:
             case "finished":
                 self.finished = happened.finished
 
+    def check(self) -> None:
+        """Go on only while the run has not failed.
+
+        Raises:
+            RunFailed: It came to no answer.
+        """
+        failure = cut_short(self.finished)
+        if failure is not None:
+            raise RunFailed(failure)
+
 
 async def gather(responses: Responses) -> Gathered:
     """What a run said.
@@ -77,7 +88,18 @@ async def gather(responses: Responses) -> Gathered:
     gathered = Gathered()
     async for response in responses:
         gathered.take(response.event)
-    failure = cut_short(gathered.finished)
-    if failure is not None:
-        raise RunFailed(failure)
+    gathered.check()
+    return gathered
+
+
+async def gather_all(told: Told, runs: int) -> list[Gathered]:
+    """What each of several runs said; the first that fails is the end of all.
+
+    Raises:
+        RunFailed: One came to no answer.
+    """
+    gathered = [Gathered() for _ in range(runs)]
+    async for run, response in told:
+        gathered[run].take(response.event)
+        gathered[run].check()
     return gathered

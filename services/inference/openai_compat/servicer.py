@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 from urllib.parse import unquote
 
 import grpc
@@ -21,6 +21,7 @@ from services.inference.call_end import cuts, ends_with
 from services.inference.directory import ModelDirectory
 from services.inference.embedding import Embedding
 from services.inference.errors import ParameterInvalid
+from services.inference.joint_answers import Told, begin_all
 from services.inference.models import Models
 from services.inference.openai_compat.bodies import piece, read_object, whole
 from services.inference.openai_compat.chat_chunks import ChatChunks
@@ -44,6 +45,7 @@ MAX_NAME_CHARACTERS = 256
 Context = grpc.aio.ServicerContext[Any, Any]
 Bodies = AsyncGenerator[httpbody_pb2.HttpBody, None]
 Whole = Callable[[Responses], Awaitable[dict[str, Any]]]
+T = TypeVar("T")
 
 
 class Chunks(Protocol):
@@ -91,12 +93,22 @@ class OpenAIServicer(OpenAIServiceServicer):
     async def CreateCompletion(self, request: httpbody_pb2.HttpBody, context: Context) -> Bodies:
         """See `OpenAIService.CreateCompletion`."""
         asked = await self._completions.read(self._body(request))
-        chunks = CompletionChunks(asked) if asked.stream else None
-        order = translate.completion_order(asked.request)
-        answer = self._answer(order, chunks, partial(completion, asked), context)
-        async with aclosing(answer) as bodies:
-            async for body in bodies:
-                yield body
+        orders = [translate.completion_order(each) for each in asked.requests]
+        async with begin_all(self._answering, orders, ends_with(context)) as answers:
+            if answers.headers:
+                await context.send_initial_metadata(answers.headers)
+            cut = cuts(context, self._answering.reader_seconds)
+            async with aclosing(answers.told(cut)) as told:
+                if not asked.stream:
+                    write = partial(completion, asked, answers.run_id)
+                    yield await _whole(_noted(told), write, context)
+                    return
+                chunks = CompletionChunks(asked, answers.run_id)
+                async for prompt, response in _noted(told):
+                    for data in chunks.of(prompt, response.event):
+                        yield piece(data)
+                    if chunks.failed:
+                        return
 
     async def CreateResponse(self, request: httpbody_pb2.HttpBody, context: Context) -> Bodies:
         """See `OpenAIService.CreateResponse`."""
@@ -177,7 +189,9 @@ def _order(request: chat_pb2.ChatRequest) -> ChatOrder:
     return replace(order, client_tools=replace(order.client_tools, unchecked=True))
 
 
-async def _whole(responses: Responses, write: Whole, context: Context) -> httpbody_pb2.HttpBody:
+async def _whole(
+    responses: T, write: Callable[[T], Awaitable[dict[str, Any]]], context: Context
+) -> httpbody_pb2.HttpBody:
     """The answer in one piece; a run that came to none ends the call with its own status."""
     try:
         return whole(await write(responses))
@@ -189,6 +203,18 @@ async def _whole(responses: Responses, write: Whole, context: Context) -> httpbo
 async def _told(responses: Responses) -> Responses:
     """The same events; the audit, which reads no bodies, learns of the run."""
     async for response in responses:
-        if response.event.HasField("started"):
-            note(run_id=response.event.started.run_id, model=response.event.started.model)
+        _note(response)
         yield response
+
+
+async def _noted(told: Told) -> Told:
+    """The same events; the audit learns of the first run, after which the answer is named."""
+    async for run, response in told:
+        if not run:
+            _note(response)
+        yield run, response
+
+
+def _note(response: chat_pb2.ChatResponse) -> None:
+    if response.event.HasField("started"):
+        note(run_id=response.event.started.run_id, model=response.event.started.model)

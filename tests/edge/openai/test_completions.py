@@ -10,8 +10,10 @@ from openai import APIError, AsyncOpenAI
 
 from services.inference.engine import (
     ContentDelta,
+    Step,
     StopReason,
     TurnEnd,
+    TurnUsage,
 )
 from services.inference.errors import EngineFailed
 from services.inference.logprobs import TokenLogprob, TopLogprob
@@ -78,6 +80,25 @@ async def test_tokens_come_with_their_log_probabilities(surface: Surface, client
     assert offsets == [[0], [2]]
 
 
+async def test_a_prompt_alone_is_echoed_with_what_it_is_worth(surface: Surface, client: AsyncOpenAI) -> None:
+    told = TokenLogprob(65, b"Once", None), TokenLogprob(66, b" upon", -0.5)
+    step = Step((ContentDelta(PROMPT, logprobs=told),), TurnUsage(2), TurnEnd(StopReason.LENGTH))
+    engine = surface.script([step], [step])
+    asked: Any = {"model": MODEL, "prompt": PROMPT, "max_tokens": 0, "echo": True, "logprobs": 1}
+    answer = await client.completions.create(**asked)
+    [choice] = answer.choices
+    assert (choice.text, choice.finish_reason) == (PROMPT, "length")
+    assert choice.logprobs is not None
+    assert choice.logprobs.token_logprobs == [None, -0.5]
+    assert answer.usage is not None
+    assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (2, 0)
+    [turn] = engine.rendered
+    assert turn.raw is not None
+    assert (turn.raw.echo, turn.raw.echo_only) == (True, True)
+    stream = await client.completions.create(**asked, stream=True)
+    assert "".join([chunk.choices[0].text async for chunk in stream]) == PROMPT
+
+
 async def test_an_engine_that_fails_ends_the_stream_with_its_error(
     surface: Surface, client: AsyncOpenAI
 ) -> None:
@@ -96,7 +117,14 @@ async def test_an_engine_that_fails_ends_the_stream_with_its_error(
         ({"prompt": ""}, "prompt", "invalid_value"),
         ({"prompt": 5}, "prompt", "invalid_value"),
         ({"prompt": [2**40]}, "prompt", "invalid_value"),
-        ({"prompt": ["a", "b"]}, "prompt[1]", "unsupported_parameter"),
+        ({"prompt": ["a", ""]}, "prompt[1]", "invalid_value"),
+        ({"prompt": [[1], []]}, "prompt[1]", "invalid_value"),
+        ({"prompt": [[1], [2**40]]}, "prompt[1]", "invalid_value"),
+        ({"prompt": ["a", [1]]}, "prompt", "invalid_value"),
+        ({"prompt": ["a"] * 129}, "prompt", "invalid_value"),
+        ({"prompt": ["a"] * 65, "n": 2}, "prompt", "invalid_value"),
+        ({"max_tokens": 0}, "max_tokens", "invalid_value"),
+        ({"n": 200}, "n", "invalid_value"),
         ({"logprobs": 21}, "logprobs", "invalid_value"),
         ({"parley": {"limits": {}}}, "parley.limits", "unsupported_parameter"),
         ({"parley": 5}, "parley", "invalid_value"),

@@ -28,7 +28,7 @@ from parley.inference.v1 import chat_pb2 as parley_dot_inference_dot_v1_dot_chat
 from parley.inference.v1 import structured_output_pb2 as parley_dot_inference_dot_v1_dot_structured__output__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$parley/inference/v1/completion.proto\x12\x13parley.inference.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1eparley/inference/v1/chat.proto\x1a+parley/inference/v1/structured_output.proto\"\xec\x03\n\x0f\x43ompleteRequest\x12=\n\x05model\x18\x01 \x01(\tB.\xbaH+r)2\'^([a-zA-Z0-9][a-zA-Z0-9._/:-]{0,255})?$\x12\x1c\n\x04text\x18\x02 \x01(\tB\x0c\xbaH\tr\x07\x10\x01\x18\x80\x80\x80\x02H\x00\x12/\n\x06tokens\x18\x03 \x01(\x0b\x32\x1d.parley.inference.v1.TokenIdsH\x00\x12\x36\n\x08sampling\x18\x04 \x01(\x0b\x32$.parley.inference.v1.SamplingOptions\x12\x0c\n\x04\x65\x63ho\x18\x05 \x01(\x08\x12@\n\x11structured_output\x18\x06 \x01(\x0b\x32%.parley.inference.v1.StructuredOutput\x12>\n\x0cmax_duration\x18\x07 \x01(\x0b\x32\x19.google.protobuf.DurationB\r\xbaH\n\xaa\x01\x07\"\x03\x08\x90\x1c*\x00\x12@\n\x0fmax_event_delay\x18\x08 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0c\xbaH\t\xaa\x01\x06\"\x02\x08\x01\x32\x00\x12\x30\n\x05\x63\x61\x63he\x18\t \x01(\x0b\x32!.parley.inference.v1.CacheOptionsB\x0f\n\x06prompt\x12\x05\xbaH\x02\x08\x01\"%\n\x08TokenIds\x12\x19\n\x03ids\x18\x01 \x03(\rB\x0c\xbaH\t\x92\x01\x06\x08\x01\x10\x80\x80@\"A\n\x10\x43ompleteResponse\x12-\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1e.parley.inference.v1.ChatEventb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$parley/inference/v1/completion.proto\x12\x13parley.inference.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1eparley/inference/v1/chat.proto\x1a+parley/inference/v1/structured_output.proto\"\xd6\x04\n\x0f\x43ompleteRequest\x12=\n\x05model\x18\x01 \x01(\tB.\xbaH+r)2\'^([a-zA-Z0-9][a-zA-Z0-9._/:-]{0,255})?$\x12\x1c\n\x04text\x18\x02 \x01(\tB\x0c\xbaH\tr\x07\x10\x01\x18\x80\x80\x80\x02H\x00\x12/\n\x06tokens\x18\x03 \x01(\x0b\x32\x1d.parley.inference.v1.TokenIdsH\x00\x12\x36\n\x08sampling\x18\x04 \x01(\x0b\x32$.parley.inference.v1.SamplingOptions\x12\x0c\n\x04\x65\x63ho\x18\x05 \x01(\x08\x12@\n\x11structured_output\x18\x06 \x01(\x0b\x32%.parley.inference.v1.StructuredOutput\x12>\n\x0cmax_duration\x18\x07 \x01(\x0b\x32\x19.google.protobuf.DurationB\r\xbaH\n\xaa\x01\x07\"\x03\x08\x90\x1c*\x00\x12@\n\x0fmax_event_delay\x18\x08 \x01(\x0b\x32\x19.google.protobuf.DurationB\x0c\xbaH\t\xaa\x01\x06\"\x02\x08\x01\x32\x00\x12\x30\n\x05\x63\x61\x63he\x18\t \x01(\x0b\x32!.parley.inference.v1.CacheOptions\x12\x11\n\techo_only\x18\n \x01(\x08:U\xbaHR\x1aP\n\x1a\x63omplete_request.echo_only\x12\x14\x65\x63ho_only needs echo\x1a\x1c!this.echo_only || this.echoB\x0f\n\x06prompt\x12\x05\xbaH\x02\x08\x01\"%\n\x08TokenIds\x12\x19\n\x03ids\x18\x01 \x03(\rB\x0c\xbaH\t\x92\x01\x06\x08\x01\x10\x80\x80@\"A\n\x10\x43ompleteResponse\x12-\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1e.parley.inference.v1.ChatEventb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,12 +45,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COMPLETEREQUEST'].fields_by_name['max_duration']._serialized_options = b'\272H\n\252\001\007\"\003\010\220\034*\000'
   _globals['_COMPLETEREQUEST'].fields_by_name['max_event_delay']._loaded_options = None
   _globals['_COMPLETEREQUEST'].fields_by_name['max_event_delay']._serialized_options = b'\272H\t\252\001\006\"\002\010\0012\000'
+  _globals['_COMPLETEREQUEST']._loaded_options = None
+  _globals['_COMPLETEREQUEST']._serialized_options = b'\272HR\032P\n\032complete_request.echo_only\022\024echo_only needs echo\032\034!this.echo_only || this.echo'
   _globals['_TOKENIDS'].fields_by_name['ids']._loaded_options = None
   _globals['_TOKENIDS'].fields_by_name['ids']._serialized_options = b'\272H\t\222\001\006\010\001\020\200\200@'
   _globals['_COMPLETEREQUEST']._serialized_start=200
-  _globals['_COMPLETEREQUEST']._serialized_end=692
-  _globals['_TOKENIDS']._serialized_start=694
-  _globals['_TOKENIDS']._serialized_end=731
-  _globals['_COMPLETERESPONSE']._serialized_start=733
-  _globals['_COMPLETERESPONSE']._serialized_end=798
+  _globals['_COMPLETEREQUEST']._serialized_end=798
+  _globals['_TOKENIDS']._serialized_start=800
+  _globals['_TOKENIDS']._serialized_end=837
+  _globals['_COMPLETERESPONSE']._serialized_start=839
+  _globals['_COMPLETERESPONSE']._serialized_end=904
 # @@protoc_insertion_point(module_scope)

@@ -36,6 +36,7 @@ class CompleteRequest(_message.Message):
     MAX_DURATION_FIELD_NUMBER: _builtins.int
     MAX_EVENT_DELAY_FIELD_NUMBER: _builtins.int
     CACHE_FIELD_NUMBER: _builtins.int
+    ECHO_ONLY_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name. 0 to 256 characters. Default: the deployment's default
     model. Clients repeat it as the metadata `parley-model`.
@@ -48,6 +49,11 @@ class CompleteRequest(_message.Message):
     """Whether each choice begins with the prompt's text. With
     `sampling.top_logprobs` its tokens come with their log-probabilities; they
     are no completion tokens. Default: false.
+    """
+    echo_only: _builtins.bool
+    """Whether the echo is all: nothing is generated, and the run ends with
+    FINISH_REASON_LENGTH and no completion tokens. What the prompt is worth to
+    the model, with `sampling.top_logprobs`. Needs `echo`. Default: false.
     """
     @_builtins.property
     def tokens(self) -> Global___TokenIds:
@@ -91,10 +97,11 @@ class CompleteRequest(_message.Message):
         max_duration: _duration_pb2.Duration | None = ...,
         max_event_delay: _duration_pb2.Duration | None = ...,
         cache: _chat_pb2.CacheOptions | None = ...,
+        echo_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "max_duration", b"max_duration", "max_event_delay", b"max_event_delay", "prompt", b"prompt", "sampling", b"sampling", "structured_output", b"structured_output", "text", b"text", "tokens", b"tokens"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "echo", b"echo", "max_duration", b"max_duration", "max_event_delay", b"max_event_delay", "model", b"model", "prompt", b"prompt", "sampling", b"sampling", "structured_output", b"structured_output", "text", b"text", "tokens", b"tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "echo", b"echo", "echo_only", b"echo_only", "max_duration", b"max_duration", "max_event_delay", b"max_event_delay", "model", b"model", "prompt", b"prompt", "sampling", b"sampling", "structured_output", b"structured_output", "text", b"text", "tokens", b"tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_prompt: _TypeAlias = _typing.Literal["text", "tokens"]  # noqa: Y015
     _WhichOneofArgType_prompt: _TypeAlias = _typing.Literal["prompt", b"prompt"]  # noqa: Y015

@@ -97,6 +97,15 @@ export declare type CompleteRequest = Message<"parley.inference.v1.CompleteReque
    * @generated from field: parley.inference.v1.CacheOptions cache = 9;
    */
   cache?: CacheOptions | undefined;
+
+  /**
+   * Whether the echo is all: nothing is generated, and the run ends with
+   * FINISH_REASON_LENGTH and no completion tokens. What the prompt is worth to
+   * the model, with `sampling.top_logprobs`. Needs `echo`. Default: false.
+   *
+   * @generated from field: bool echo_only = 10;
+   */
+  echoOnly: boolean;
 };
 
 /**
