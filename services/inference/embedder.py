@@ -64,6 +64,18 @@ class Embedder(Protocol):
         """
         ...
 
+    def read_tokens(self, token_ids: Sequence[int], *, cut: bool) -> Text:
+        """Take tokens of the vocabulary for a text, as they are.
+
+        Args:
+            token_ids: The tokens.
+            cut: Whether what does not fit the context is left out.
+
+        Raises:
+            ContextOverflow: They do not fit, and are not to be cut.
+        """
+        ...
+
     async def embed(self, text: Text, form: Form, request_id: str) -> Sequence[float]:
         """The embedding of a text that `read` made. Cancelling frees the slot at once.
 

@@ -9,6 +9,7 @@ from ulid import ULID
 
 from parley.inference.v1 import embed_pb2
 from services.inference.embedder import Embedder, Form, Text
+from services.inference.errors import TokenUnknown
 from services.inference.models import Models
 from services.inference.turn_spans import embeddings_span
 from services.ledger.admission import Admission, Spent
@@ -27,7 +28,7 @@ class Embedding:
         self._admission = admission
 
     async def answer(self, request: embed_pb2.EmbedRequest) -> embed_pb2.EmbedResponse:
-        """The embeddings of the request's texts.
+        """The embeddings of the request's texts, or of its tokens.
 
         Raises:
             ServiceError: The model cannot, a text does not fit, or a limit stands in the way.
@@ -38,8 +39,7 @@ class Embedding:
             dimensions=request.dimensions if request.HasField("dimensions") else None,
             normalize=request.normalize if request.HasField("normalize") else True,
         )
-        cut = request.truncation == embed_pb2.EMBED_TRUNCATION_CUT_END
-        texts = [await embedder.read(text, cut=cut) for text in request.texts]
+        texts = await _texts(request, embedder)
         payer = Payer(principal.tenant_id, principal.user_id, principal.key_id, embedder.card.name)
         vectors = await self._paid(embedder, texts, form, payer)
         return _response(embedder.card.name, texts, vectors, form)
@@ -65,6 +65,22 @@ class Embedding:
             raise
         finally:
             await self._admission.settle(lease, spent)
+
+
+async def _texts(request: embed_pb2.EmbedRequest, embedder: Embedder) -> list[Text]:
+    """What is to be embedded, as tokens.
+
+    Raises:
+        TokenUnknown: A token is beyond the vocabulary.
+        ContextOverflow: A text does not fit, and is not to be cut.
+    """
+    cut = request.truncation == embed_pb2.EMBED_TRUNCATION_CUT_END
+    vocabulary = embedder.card.vocabulary_size
+    for given in request.tokens:
+        if max(given.ids) >= vocabulary:
+            raise TokenUnknown("tokens.ids", max(given.ids), vocabulary)
+    whole = [embedder.read_tokens(given.ids, cut=cut) for given in request.tokens]
+    return whole or [await embedder.read(text, cut=cut) for text in request.texts]
 
 
 async def _side_by_side(

@@ -60,6 +60,7 @@ class VllmEmbedder:
         self._card = ModelCard(
             name=settings.name,
             context_length=self._config.max_model_len,
+            vocabulary_size=self._config.get_vocab_size(),
             embedding_dimensions=self._config.embedding_size,
         )
 
@@ -88,6 +89,14 @@ class VllmEmbedder:
             # Once more, because what the model wants at a text's end must not be cut off.
             tokens = await asyncio.to_thread(tokenizer.encode, fitting, truncation=True, max_length=most)
         return Text(len(tokens), truncated, tokens_input(tokens))
+
+    def read_tokens(self, token_ids: Sequence[int], *, cut: bool) -> Text:
+        """See `Embedder.read_tokens`."""
+        most = self._card.context_length
+        if len(token_ids) > most and not cut:
+            raise ContextOverflow(len(token_ids), 0, most)
+        fitting = list(token_ids[:most])
+        return Text(len(fitting), len(fitting) < len(token_ids), tokens_input(fitting))
 
     async def embed(self, text: Text, form: Form, request_id: str) -> Sequence[float]:
         """See `Embedder.embed`."""

@@ -34,6 +34,7 @@ from services.inference.errors import ContextOverflow, EngineFailed, MessagesInv
 from services.inference.fingerprint import fingerprint, prompt_identity
 from services.inference.forms import Forms
 from services.inference.harmony import StrictHarmony
+from services.inference.image_marks import unmarked
 from services.inference.image_reader import ImageReader, Pixels
 from services.inference.logprobs import TokenLogprob
 from services.inference.options import Effort, RawPrompt
@@ -44,8 +45,14 @@ from services.inference.settings import EngineSettings
 from services.inference.token_texts import TokenTexts
 from services.inference.turn_reader import DeltaParser, TurnReader
 from services.inference.vllm_adapters import VllmAdapters, lora_request
-from services.inference.vllm_forms import constraints, proof, refuse_beyond_engine, tokens_for_forms
-from services.inference.vllm_images import takes_images
+from services.inference.vllm_forms import (
+    constraints,
+    proof,
+    refuse_beyond_engine,
+    refuse_spoken_stops,
+    tokens_for_forms,
+)
+from services.inference.vllm_images import image_marks, takes_images
 from services.inference.vllm_parsers import model_parsers, online_renderer
 from services.inference.vllm_start import build_llm
 from services.inference.vllm_turns import RenderRequest, characters, chat_request, sampling_params
@@ -102,6 +109,7 @@ class VllmEngine:
         )
         self._adapters = VllmAdapters(llm, settings) if settings.max_adapters else None
         self._images = ImageReader(settings.images)
+        self._write = unmarked(image_marks(llm))
         self._texts = TokenTexts(llm.get_tokenizer())
         self._forms = Forms(partial(tokens_for_forms, llm.get_tokenizer(), self._config.get_vocab_size()))
 
@@ -162,6 +170,7 @@ class VllmEngine:
         """See `Engine.render`."""
         self._refuse_impossible(turn)
         self._refuse_endless(characters(turn), turn.sampling.max_output_tokens or 1)
+        refuse_spoken_stops(turn, self._llm.get_tokenizer())
         if turn.form is not None:
             refuse_beyond_engine(turn.form)
             await self._forms.check(*proof(turn.form))
@@ -181,7 +190,7 @@ class VllmEngine:
             InvalidRequest: It would not.
         """
         try:
-            request = chat_request(turn, pixels)
+            request = chat_request(turn, pixels, self._write)
             request.to_sampling_params(max(1, request.min_tokens), self._defaults)
         except (VLLMClientError, ValueError, TypeError) as error:
             raise InvalidRequest(str(error)) from error

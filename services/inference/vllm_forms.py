@@ -6,9 +6,10 @@ import json
 from typing import Any
 
 from services.inference import vllm_environment  # noqa: F401 - it stands before vLLM's own imports
+from services.inference.engine import Turn
 from services.inference.errors import StructuredOutputInvalid
 from services.inference.forms import FIELD, SCHEMA_FIELD, check_schema
-from services.inference.options import FormKind, OutputForm
+from services.inference.options import CallMode, FormKind, OutputForm
 
 # isort: split
 from vllm.sampling_params import StructuredOutputsParams
@@ -30,6 +31,27 @@ def refuse_beyond_engine(form: OutputForm) -> None:
             SCHEMA_FIELD,
             "it has keywords, or some together, that no answer can be held to while it is written",
         )
+
+
+def refuse_spoken_stops(turn: Turn, tokenizer: Any) -> None:
+    """Refuse stop tokens that a form may need: the engine keeps them back until the form is complete.
+
+    Raises:
+        StructuredOutputInvalid: There are some.
+    """
+    forced = turn.tool_choice.mode is CallMode.REQUIRED
+    if turn.form is None and not forced:
+        return
+    for token in turn.sampling.stop_token_ids:
+        if not _is_mark(token, tokenizer):
+            fault = f"it may need the stop token {token}, which has a text; say that text as a stop text"
+            raise StructuredOutputInvalid("tool_choice" if forced else FIELD, fault)
+
+
+def _is_mark(token: int, tokenizer: Any) -> bool:
+    """Whether a token is one that no text has, such as the end of an answer."""
+    whole, spoken = (tokenizer.decode([token], skip_special_tokens=skip) for skip in (False, True))
+    return bool(whole) and not spoken
 
 
 def proof(form: OutputForm) -> tuple[str, str, str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from typing import Any
 
 from services.inference import vllm_environment  # noqa: F401 - it stands before vLLM's own imports
-from services.inference.engine import Message, Sampling, Turn
+from services.inference.engine import Message, Sampling, ToolSpec, Turn
+from services.inference.image_marks import Write
 from services.inference.image_reader import Pixels
 from services.inference.images import parts
 from services.inference.options import CallMode, Effort, FormKind, OutputForm, ToolChoice
@@ -29,29 +31,31 @@ class RenderRequest(ChatCompletionRequest):
         return TokenizeParams(max_total_tokens=None, add_special_tokens=self.add_special_tokens)
 
 
-def chat_request(turn: Turn, pixels: Pixels) -> RenderRequest:
+def chat_request(turn: Turn, pixels: Pixels, write: Write) -> RenderRequest:
     """A turn as vLLM's renderer and parser read it; of a raw prompt, what its sampler reads.
 
     Args:
         turn: The turn.
         pixels: The pictures of its messages.
+        write: Writes what strangers said.
 
     Raises:
         ValueError: A field is not as vLLM's own model wants it.
     """
     options = _sampling(turn.sampling)
     if turn.tools:
-        options["tools"] = [{"type": "function", "function": asdict(tool)} for tool in turn.tools]
+        options["tools"] = [{"type": "function", "function": _tool(tool, write)} for tool in turn.tools]
         options["tool_choice"] = _tool_choice(turn.tool_choice)
         options["parallel_tool_calls"] = turn.parallel_calls
     if turn.form is not None and turn.tool_choice.mode is not CallMode.REQUIRED:
         options["structured_outputs"] = _constraint(turn.form)
     options |= _reasoning(turn.reasoning, turn.effort)
-    request = RenderRequest(messages=[_message(each) for each in turn.messages], stream=True, **options)
+    messages = [_message(each, write) for each in turn.messages]
+    request = RenderRequest(messages=messages, stream=True, **options)
     if pixels:
         # Its validator knows no pictures that are in memory; the renderer does.
         request.messages = [
-            _seen(message, each, pixels)
+            _seen(message, each, pixels, write)
             for message, each in zip(request.messages, turn.messages, strict=True)
         ]
     if turn.raw is not None and turn.raw.echo:
@@ -137,28 +141,36 @@ def _reasoning(enabled: bool | None, effort: Effort | None) -> dict[str, Any]:
     return options
 
 
-def _seen(rendered: Any, message: Message, pixels: Pixels) -> Any:
+def _seen(rendered: Any, message: Message, pixels: Pixels, write: Write) -> Any:
     """A message of vLLM's with its images: each in its place, and named by its content."""
     if not message.images:
         return rendered
     content: list[dict[str, Any]] = []
     for part in parts(message.content, message.images):
         if isinstance(part, str):
-            content.append({"type": "text", "text": part})
+            content.append({"type": "text", "text": write(part)})
         else:
             content.append({"image_pil": pixels[part.digest], "uuid": part.digest.hex()})
     return {**rendered, "content": content}
 
 
-def _message(message: Message) -> dict[str, Any]:
-    rendered: dict[str, Any] = {"role": message.role.value, "content": message.content}
+def _tool(tool: ToolSpec, write: Write) -> Any:
+    return json.loads(write(json.dumps(asdict(tool), ensure_ascii=False)))
+
+
+def _message(message: Message, write: Write) -> dict[str, Any]:
+    rendered: dict[str, Any] = {"role": message.role.value, "content": write(message.content)}
     if message.reasoning:
-        rendered["reasoning"] = message.reasoning
+        rendered["reasoning"] = write(message.reasoning)
     if message.tool_call_id:
         rendered["tool_call_id"] = message.tool_call_id
     if message.tool_calls:
         rendered["tool_calls"] = [
-            {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": write(call.arguments)},
+            }
             for call in message.tool_calls
         ]
     return rendered

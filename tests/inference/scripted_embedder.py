@@ -12,10 +12,11 @@ from tests.inference.scripted import Gate
 
 DIMENSIONS = 4
 CONTEXT_LENGTH = 8
+VOCABULARY_SIZE = 100
 
 
 class ScriptedEmbedder:
-    """A word is a token; a text's vector is how many letters its words have.
+    """A word is a token, named by how many letters it has; a text's vector is these.
 
     Attributes:
         waits: Texts that have a gate wait at it in the engine.
@@ -28,7 +29,9 @@ class ScriptedEmbedder:
         fails: dict[str, Exception] | None = None,
         name: str = "scripted",
     ) -> None:
-        self.card = ModelCard(name, CONTEXT_LENGTH, embedding_dimensions=DIMENSIONS)
+        self.card = ModelCard(
+            name, CONTEXT_LENGTH, embedding_dimensions=DIMENSIONS, vocabulary_size=VOCABULARY_SIZE
+        )
         self.waits = waits or {}
         self.fails = fails or {}
         self.forms: list[Form] = []
@@ -45,6 +48,12 @@ class ScriptedEmbedder:
             raise ContextOverflow(len(words), 0, CONTEXT_LENGTH)
         kept = words[:CONTEXT_LENGTH]
         return Text(len(kept), len(kept) < len(words), kept)
+
+    def read_tokens(self, token_ids: Sequence[int], *, cut: bool) -> Text:
+        if len(token_ids) > CONTEXT_LENGTH and not cut:
+            raise ContextOverflow(len(token_ids), 0, CONTEXT_LENGTH)
+        kept = ["x" * token for token in token_ids[:CONTEXT_LENGTH]]
+        return Text(len(kept), len(kept) < len(token_ids), kept)
 
     async def embed(self, text: Text, form: Form, request_id: str) -> Sequence[float]:
         self.forms.append(form)

@@ -24,7 +24,12 @@ from tests.conftest import TokenMaker
 from tests.inference.conftest import Replica
 from tests.inference.endless import FixedLimits, terms
 from tests.inference.scripted import Gate, ScriptedEngine
-from tests.inference.scripted_embedder import CONTEXT_LENGTH, DIMENSIONS, ScriptedEmbedder
+from tests.inference.scripted_embedder import (
+    CONTEXT_LENGTH,
+    DIMENSIONS,
+    VOCABULARY_SIZE,
+    ScriptedEmbedder,
+)
 from tests.inference.test_servicer import chat, read, refusal
 
 PERMISSIONS = ("inference.embed", "inference.chat", "inference.models", "models.*")
@@ -37,6 +42,10 @@ def metadata(tokens: TokenMaker) -> Any:
 
 def order(*texts: str, **fields: Any) -> embed_pb2.EmbedRequest:
     return embed_pb2.EmbedRequest(texts=texts, **fields)
+
+
+def of_tokens(*lists: list[int], **fields: Any) -> embed_pb2.EmbedRequest:
+    return embed_pb2.EmbedRequest(tokens=[{"ids": ids} for ids in lists], **fields)
 
 
 async def refused(call: Any) -> tuple[str, dict[str, str]]:
@@ -81,6 +90,9 @@ async def test_a_long_text_is_refused_with_both_numbers_or_cut(replica: Replica,
     "request_fields",
     [
         {"texts": []},
+        {"texts": ["x"], "tokens": [{"ids": [1]}]},
+        {"tokens": [{"ids": [1]}, {}]},
+        {"tokens": [{"ids": [1]}] * 2049},
         {"texts": [""]},
         {"texts": ["x"] * 2049},
         {"texts": ["x"], "dimensions": 0},
@@ -88,7 +100,18 @@ async def test_a_long_text_is_refused_with_both_numbers_or_cut(replica: Replica,
         {"texts": ["x"], "truncation": 9},
         {"texts": ["x"], "model": "no such name"},
     ],
-    ids=["no text", "empty text", "2049 texts", "no dimension", "too many dimensions", "truncation", "model"],
+    ids=[
+        "no text",
+        "both",
+        "no token",
+        "2049 lists",
+        "empty text",
+        "2049 texts",
+        "no dimension",
+        "too many dimensions",
+        "truncation",
+        "model",
+    ],
 )
 async def test_what_breaks_the_rules_is_refused(
     replica: Replica, metadata: Any, request_fields: dict[str, Any]
@@ -97,6 +120,22 @@ async def test_what_breaks_the_rules_is_refused(
         request = embed_pb2.EmbedRequest(**request_fields)
         reason, _ = await refused(process.stub.Embed(request, metadata=metadata))
     assert reason == "INVALID_REQUEST"
+
+
+async def test_tokens_are_embedded_as_they_are(replica: Replica, metadata: Any) -> None:
+    async with replica(ScriptedEmbedder()) as process:
+        answer = await process.stub.Embed(of_tokens([3, 5], [7]), metadata=metadata)
+        overflow = await refused(process.stub.Embed(of_tokens([1], [1] * 9), metadata=metadata))
+        unknown = await refused(process.stub.Embed(of_tokens([1], [2, VOCABULARY_SIZE]), metadata=metadata))
+        request = of_tokens([1] * 9, truncation=embed_pb2.EMBED_TRUNCATION_CUT_END)
+        [cut] = (await process.stub.Embed(request, metadata=metadata)).embeddings
+    assert [list(each.values) for each in answer.embeddings] == [[3, 5, 0, 0], [7, 0, 0, 0]]
+    assert answer.prompt_tokens == 3
+    assert overflow[0] == "CONTEXT_OVERFLOW"
+    token = str(VOCABULARY_SIZE)
+    told = {"field": "tokens.ids", "token_id": token, "vocabulary_size": token}
+    assert unknown == ("TOKEN_UNKNOWN", told)
+    assert (cut.tokens, cut.truncated) == (CONTEXT_LENGTH, True)
 
 
 async def test_2048_texts_are_one_call(replica: Replica, metadata: Any) -> None:

@@ -91,6 +91,19 @@ async def test_what_does_not_fit_is_refused_or_cut(embedder: Embedder, length: i
     assert len(await embedder.embed(cut, Form(), f"cut-{length}")) == embedder.card.embedding_dimensions
 
 
+async def test_tokens_are_embedded_as_the_text_that_they_are_of(embedder: Embedder, model: Path) -> None:
+    from transformers import AutoTokenizer
+
+    ids = AutoTokenizer.from_pretrained(model).encode("one two")
+    assert embedder.card.vocabulary_size > max(ids)
+    told = await embedder.embed(embedder.read_tokens(ids, cut=False), Form(), "tokens")
+    assert told == pytest.approx(await vector(embedder, "one two", "text"), abs=0.01)
+    with pytest.raises(ContextOverflow):
+        embedder.read_tokens([1] * (CONTEXT_LENGTH + 1), cut=False)
+    cut = embedder.read_tokens([1] * (CONTEXT_LENGTH + 1), cut=True)
+    assert (cut.tokens, cut.truncated) == (CONTEXT_LENGTH, True)
+
+
 async def test_cancelling_frees_the_slot(embedder: Embedder) -> None:
     text = await embedder.read("a" * CONTEXT_LENGTH, cut=False)
     tasks = [asyncio.create_task(embedder.embed(text, Form(), f"cancelled-{at}")) for at in range(16)]

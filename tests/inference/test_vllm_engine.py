@@ -355,6 +355,21 @@ async def test_an_answer_keeps_to_its_form(engine: Engine, form: OutputForm, ans
     assert ending(steps).reason is StopReason.STOP
 
 
+async def test_a_stop_token_that_a_form_may_need_is_refused(engine: Engine) -> None:
+    dash, start = [(await engine.tokenize(text, special=False))[0] for text in ("-", "<|im_start|>")]
+    form = OutputForm(FormKind.REGEX, "[0-9]{3}-[0-9]{2}")
+    spoken, mark = (greedy(stop_token_ids=(token,)) for token in (dash, start))
+    with pytest.raises(StructuredOutputInvalid) as refused:
+        await engine.render(user("hello", form=form, sampling=spoken))
+    assert refused.value.metadata["field"] == "structured_output"
+    forced = user("hello", tools=(CALCULATOR,), tool_choice=ToolChoice(CallMode.REQUIRED), sampling=spoken)
+    with pytest.raises(StructuredOutputInvalid) as refused:
+        await engine.render(forced)
+    assert refused.value.metadata["field"] == "tool_choice"
+    steps = await answer(engine, user("hello", form=form, sampling=mark), "marked")
+    assert re.fullmatch(form.text, text_of(steps, ContentDelta))
+
+
 async def test_choices_are_proven_as_the_grammar_that_the_engine_makes_of_them() -> None:
     """64 of 1,024 characters take the compiler two seconds, and twice as many far more than twice that."""
     from services.inference.vllm_forms import proof

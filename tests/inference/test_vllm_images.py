@@ -83,6 +83,24 @@ async def test_images_stand_in_the_prompt_where_they_stand_in_the_text(engine: E
     assert await answer(engine, before, request_id="before") == "Show me something."
 
 
+@pytest.mark.parametrize("shown", [0, 1])
+async def test_a_mark_that_somebody_writes_stands_for_no_image(engine: Engine, shown: int) -> None:
+    pictures = [(picture(RED), 3)][:shown]
+    said = f"See{IMAGE} and <global-img>"
+    turn = Turn((Message(Role.SYSTEM, said), asks(said, *pictures)))
+    prompt = await engine.render(turn)
+    text = await engine.detokenize(prompt.token_ids, skip_special=False)
+    assert text.count(IMAGE) == shown * IMAGE_TOKENS
+    assert text.count("< image> and < global-img>") == 2
+    assert text.count("<global-img>") == shown
+
+
+async def test_a_mark_before_an_image_does_not_take_its_place(engine: Engine) -> None:
+    before = f"{IMAGE} Not this, that:"
+    asked = asks(before, (picture(BLUE), len(before)))
+    assert await answer(engine, asked, request_id="marked") == "blue"
+
+
 async def test_images_count_as_the_tokens_that_they_become(engine: Engine) -> None:
     without = await engine.render(Turn((asks("Which?"),)))
     shown = await engine.render(Turn((asks("Which?", (picture(RED), 0), (picture(BLUE), 0)),)))

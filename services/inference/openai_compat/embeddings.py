@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from parley.inference.v1 import embed_pb2
-from services.inference.errors import ParameterInvalid, ParameterUnsupported
-from services.inference.openai_compat.checking import Checker, put
-from services.inference.openai_compat.parameters import EMBEDDING
+from services.inference.errors import ParameterInvalid
+from services.inference.openai_compat.checking import Checker, put, reading
+from services.inference.openai_compat.parameters import EMBEDDING, MOST_TEXTS
 
 FLOAT, BASE64 = "float", "base64"
 ENCODINGS = (FLOAT, BASE64)
+_NAMED = {"prompt": "input"}
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class EmbeddingAsked:
     """What a body asks for.
 
     Attributes:
-        request: The texts, and how their embeddings are wanted.
+        request: The texts or their tokens, and how their embeddings are wanted.
         encoding: `float` for lists of numbers, `base64` for packed ones.
     """
 
@@ -48,28 +49,37 @@ class EmbeddingReader:
         encoding = served.get("encoding_format", FLOAT)
         if encoding not in ENCODINGS:
             raise ParameterInvalid("encoding_format", f"it is none of {', '.join(ENCODINGS)}")
-        request = embed_pb2.EmbedRequest(model=served.get("model", ""), texts=_texts(served.get("input")))
+        request = embed_pb2.EmbedRequest(model=served.get("model", ""))
+        _take(served.get("input"), request)
         if "dimensions" in served:
             put(request, "dimensions", served["dimensions"], "dimensions")
-        self._checker.check(request)
+        self._checker.check(request, _NAMED)
         return EmbeddingAsked(request, encoding)
 
 
-def _texts(given: Any) -> list[str]:
-    """The texts of an input.
+def _take(given: Any, request: embed_pb2.EmbedRequest) -> None:
+    """Take over an input: a text or its tokens, or a list of either.
 
     Raises:
         ParameterInvalid: It is no input.
-        ParameterUnsupported: It holds tokens. A client that makes them itself
-            takes another model's tokenizer, and would embed something else.
     """
-    texts = [given] if isinstance(given, str) else given
-    if not isinstance(texts, list):
-        raise ParameterInvalid("input", "it is neither a text nor a list of texts")
-    for at, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise ParameterUnsupported(f"input[{at}]")
-    return texts
+    is_one = not isinstance(given, list) or any(map(_is_token, given[:1]))
+    several = [given] if is_one else given
+    if not 0 < len(several) <= MOST_TEXTS:
+        raise ParameterInvalid("input", f"it has not 1 to {MOST_TEXTS} items")
+    for at, each in enumerate(several):
+        path = "input" if is_one else f"input[{at}]"
+        if isinstance(each, str) and not request.tokens:
+            request.texts.append(each)
+        elif isinstance(each, list) and not request.texts and all(map(_is_token, each)):
+            with reading(path):
+                request.tokens.add().ids.extend(each)
+        else:
+            raise ParameterInvalid(path, "it is no text and no tokens, or not the same as those before it")
+
+
+def _is_token(given: Any) -> bool:
+    return isinstance(given, int) and not isinstance(given, bool)
 
 
 def embedding_list(asked: EmbeddingAsked, answer: embed_pb2.EmbedResponse) -> dict[str, Any]:

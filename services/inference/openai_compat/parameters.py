@@ -78,6 +78,8 @@ def _most(descriptor: Descriptor, name: str) -> float:
 
 
 MOST_MESSAGES = _most(chat_pb2.ChatRequest.DESCRIPTOR, "messages")
+MOST_TEXTS = _most(embed_pb2.EmbedRequest.DESCRIPTOR, "texts")
+MOST_TOKENS = _most(completion_pb2.TokenIds.DESCRIPTOR, "ids")
 MOST_TOOLS = _most(chat_pb2.ClientTools.DESCRIPTOR, "tools")
 
 CHAT_COMPLETION = Served(
@@ -107,12 +109,12 @@ COMPLETION = Served(
     fields=FIELDS
     | {EXTENSION, "echo", "logprobs", "max_tokens", "model", "prompt", "stream", "stream_options"},
     only={"best_of": (1,), "suffix": ("",)},
-    longest={"prompt": _most(completion_pb2.TokenIds.DESCRIPTOR, "ids")},
+    longest={"prompt": MOST_TOKENS},
 )
 
 EMBEDDING = Served(
     fields=frozenset({"dimensions", "encoding_format", "input", "model"}),
-    longest={"input": _most(embed_pb2.EmbedRequest.DESCRIPTOR, "texts")},
+    longest={"input": MOST_TOKENS},
 )
 
 RESPONSE = Served(

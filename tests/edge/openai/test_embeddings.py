@@ -10,7 +10,7 @@ from openai import AsyncOpenAI, BadRequestError
 
 from tests.edge.openai.conftest import EMBEDDER, MARKS, MODEL, Surface
 from tests.edge.openai.test_refusals import error
-from tests.inference.scripted_embedder import CONTEXT_LENGTH, DIMENSIONS
+from tests.inference.scripted_embedder import CONTEXT_LENGTH, DIMENSIONS, VOCABULARY_SIZE
 
 pytestmark = MARKS
 
@@ -28,6 +28,18 @@ async def test_the_official_client_gets_a_vector_for_each_text(client: AsyncOpen
 async def test_one_text_needs_no_list(client: AsyncOpenAI) -> None:
     answer = await client.embeddings.create(model=EMBEDDER, input="seven", encoding_format="float")
     assert [each.embedding for each in answer.data] == [[5, 0, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("given", "vectors", "used"),
+    [([3, 5], [[3, 5, 0, 0]], 2), ([[3], [5, 1]], [[3, 0, 0, 0], [5, 1, 0, 0]], 3)],
+)
+async def test_texts_may_come_as_tokens(
+    client: AsyncOpenAI, given: Any, vectors: list[list[float]], used: int
+) -> None:
+    answer = await client.embeddings.create(model=EMBEDDER, input=given)
+    assert [each.embedding for each in answer.data] == vectors
+    assert answer.usage.prompt_tokens == used
 
 
 async def test_fewer_dimensions_are_given_where_the_model_has_them(client: AsyncOpenAI) -> None:
@@ -54,9 +66,15 @@ async def test_a_text_beyond_the_context_is_refused_with_both_numbers(client: As
         ({"input": [""]}, "invalid_value", "input[0]"),
         ({"input": ["x"] * 2049}, "invalid_value", "input"),
         ({"input": {"text": "x"}}, "invalid_value", "input"),
-        ({"input": ["x", 1]}, "unsupported_parameter", "input[1]"),
-        ({"input": [1, 2]}, "unsupported_parameter", "input[0]"),
-        ({"input": [[1], [2]]}, "unsupported_parameter", "input[0]"),
+        ({"input": ["x", 1]}, "invalid_value", "input[1]"),
+        ({"input": ["x", [1]]}, "invalid_value", "input[1]"),
+        ({"input": [[1], "x"]}, "invalid_value", "input[1]"),
+        ({"input": [[1], []]}, "invalid_value", "input"),
+        ({"input": [1, "x"]}, "invalid_value", "input"),
+        ({"input": [1, True]}, "invalid_value", "input"),
+        ({"input": [[1], [2**40]]}, "invalid_value", "input[1]"),
+        ({"input": [[1]] * 2049}, "invalid_value", "input"),
+        ({"input": [VOCABULARY_SIZE]}, "token_unknown", None),
         ({"dimensions": 0}, "invalid_value", "dimensions"),
         ({"dimensions": 2**40}, "invalid_value", "dimensions"),
         ({"encoding_format": "bytes"}, "invalid_value", "encoding_format"),
@@ -69,7 +87,7 @@ async def test_a_text_beyond_the_context_is_refused_with_both_numbers(client: As
     ids=lambda value: json.dumps(value)[:32] if isinstance(value, dict) else None,
 )
 async def test_what_is_not_served_is_refused_by_its_name(
-    surface: Surface, fields: dict[str, Any], code: str, parameter: str
+    surface: Surface, fields: dict[str, Any], code: str, parameter: str | None
 ) -> None:
     body = {"model": EMBEDDER, "input": "x", **fields}
     answer = await surface.post(PATH, json.dumps(body))

@@ -23,9 +23,10 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from parley.inference.v1 import completion_pb2 as parley_dot_inference_dot_v1_dot_completion__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fparley/inference/v1/embed.proto\x12\x13parley.inference.v1\x1a\x1b\x62uf/validate/validate.proto\"\x92\x02\n\x0c\x45mbedRequest\x12=\n\x05model\x18\x01 \x01(\tB.\xbaH+r)2\'^([a-zA-Z0-9][a-zA-Z0-9._/:-]{0,255})?$\x12$\n\x05texts\x18\x02 \x03(\tB\x15\xbaH\x12\x92\x01\x0f\x08\x01\x10\x80\x10\"\x08r\x06\x10\x01\x18\x80\x80@\x12$\n\ndimensions\x18\x03 \x01(\rB\x0b\xbaH\x08*\x06\x18\x80\x80\x04(\x01H\x00\x88\x01\x01\x12\x16\n\tnormalize\x18\x04 \x01(\x08H\x01\x88\x01\x01\x12\x42\n\ntruncation\x18\x05 \x01(\x0e\x32$.parley.inference.v1.EmbedTruncationB\x08\xbaH\x05\x82\x01\x02\x10\x01\x42\r\n\x0b_dimensionsB\x0c\n\n_normalize\"\x91\x01\n\rEmbedResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x32\n\nembeddings\x18\x02 \x03(\x0b\x32\x1e.parley.inference.v1.Embedding\x12\x12\n\ndimensions\x18\x03 \x01(\r\x12\x12\n\nnormalized\x18\x04 \x01(\x08\x12\x15\n\rprompt_tokens\x18\x05 \x01(\x04\">\n\tEmbedding\x12\x0e\n\x06values\x18\x01 \x03(\x02\x12\x0e\n\x06tokens\x18\x02 \x01(\r\x12\x11\n\ttruncated\x18\x03 \x01(\x08*n\n\x0f\x45mbedTruncation\x12 \n\x1c\x45MBED_TRUNCATION_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x45MBED_TRUNCATION_REFUSE\x10\x01\x12\x1c\n\x18\x45MBED_TRUNCATION_CUT_END\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fparley/inference/v1/embed.proto\x12\x13parley.inference.v1\x1a\x1b\x62uf/validate/validate.proto\x1a$parley/inference/v1/completion.proto\"\xc8\x03\n\x0c\x45mbedRequest\x12=\n\x05model\x18\x01 \x01(\tB.\xbaH+r)2\'^([a-zA-Z0-9][a-zA-Z0-9._/:-]{0,255})?$\x12\"\n\x05texts\x18\x02 \x03(\tB\x13\xbaH\x10\x92\x01\r\x10\x80\x10\"\x08r\x06\x10\x01\x18\x80\x80@\x12$\n\ndimensions\x18\x03 \x01(\rB\x0b\xbaH\x08*\x06\x18\x80\x80\x04(\x01H\x00\x88\x01\x01\x12\x16\n\tnormalize\x18\x04 \x01(\x08H\x01\x88\x01\x01\x12\x42\n\ntruncation\x18\x05 \x01(\x0e\x32$.parley.inference.v1.EmbedTruncationB\x08\xbaH\x05\x82\x01\x02\x10\x01\x12\x38\n\x06tokens\x18\x06 \x03(\x0b\x32\x1d.parley.inference.v1.TokenIdsB\t\xbaH\x06\x92\x01\x03\x10\x80\x10:|\xbaHy\x1aw\n\x13\x65mbed_request.texts\x12+there must be texts or tokens, and not both\x1a\x33(this.texts.size() > 0) != (this.tokens.size() > 0)B\r\n\x0b_dimensionsB\x0c\n\n_normalize\"\x91\x01\n\rEmbedResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x32\n\nembeddings\x18\x02 \x03(\x0b\x32\x1e.parley.inference.v1.Embedding\x12\x12\n\ndimensions\x18\x03 \x01(\r\x12\x12\n\nnormalized\x18\x04 \x01(\x08\x12\x15\n\rprompt_tokens\x18\x05 \x01(\x04\">\n\tEmbedding\x12\x0e\n\x06values\x18\x01 \x03(\x02\x12\x0e\n\x06tokens\x18\x02 \x01(\r\x12\x11\n\ttruncated\x18\x03 \x01(\x08*n\n\x0f\x45mbedTruncation\x12 \n\x1c\x45MBED_TRUNCATION_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x45MBED_TRUNCATION_REFUSE\x10\x01\x12\x1c\n\x18\x45MBED_TRUNCATION_CUT_END\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,17 +36,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EMBEDREQUEST'].fields_by_name['model']._loaded_options = None
   _globals['_EMBEDREQUEST'].fields_by_name['model']._serialized_options = b'\272H+r)2\'^([a-zA-Z0-9][a-zA-Z0-9._/:-]{0,255})?$'
   _globals['_EMBEDREQUEST'].fields_by_name['texts']._loaded_options = None
-  _globals['_EMBEDREQUEST'].fields_by_name['texts']._serialized_options = b'\272H\022\222\001\017\010\001\020\200\020\"\010r\006\020\001\030\200\200@'
+  _globals['_EMBEDREQUEST'].fields_by_name['texts']._serialized_options = b'\272H\020\222\001\r\020\200\020\"\010r\006\020\001\030\200\200@'
   _globals['_EMBEDREQUEST'].fields_by_name['dimensions']._loaded_options = None
   _globals['_EMBEDREQUEST'].fields_by_name['dimensions']._serialized_options = b'\272H\010*\006\030\200\200\004(\001'
   _globals['_EMBEDREQUEST'].fields_by_name['truncation']._loaded_options = None
   _globals['_EMBEDREQUEST'].fields_by_name['truncation']._serialized_options = b'\272H\005\202\001\002\020\001'
-  _globals['_EMBEDTRUNCATION']._serialized_start=574
-  _globals['_EMBEDTRUNCATION']._serialized_end=684
-  _globals['_EMBEDREQUEST']._serialized_start=86
-  _globals['_EMBEDREQUEST']._serialized_end=360
-  _globals['_EMBEDRESPONSE']._serialized_start=363
-  _globals['_EMBEDRESPONSE']._serialized_end=508
-  _globals['_EMBEDDING']._serialized_start=510
-  _globals['_EMBEDDING']._serialized_end=572
+  _globals['_EMBEDREQUEST'].fields_by_name['tokens']._loaded_options = None
+  _globals['_EMBEDREQUEST'].fields_by_name['tokens']._serialized_options = b'\272H\006\222\001\003\020\200\020'
+  _globals['_EMBEDREQUEST']._loaded_options = None
+  _globals['_EMBEDREQUEST']._serialized_options = b'\272Hy\032w\n\023embed_request.texts\022+there must be texts or tokens, and not both\0323(this.texts.size() > 0) != (this.tokens.size() > 0)'
+  _globals['_EMBEDTRUNCATION']._serialized_start=794
+  _globals['_EMBEDTRUNCATION']._serialized_end=904
+  _globals['_EMBEDREQUEST']._serialized_start=124
+  _globals['_EMBEDREQUEST']._serialized_end=580
+  _globals['_EMBEDRESPONSE']._serialized_start=583
+  _globals['_EMBEDRESPONSE']._serialized_end=728
+  _globals['_EMBEDDING']._serialized_start=730
+  _globals['_EMBEDDING']._serialized_end=792
 # @@protoc_insertion_point(module_scope)

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from parley.inference.v1 import completion_pb2 as _completion_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -45,7 +46,7 @@ Global___EmbedTruncation: _TypeAlias = EmbedTruncation  # noqa: Y015
 
 @_typing.final
 class EmbedRequest(_message.Message):
-    """Texts to be embedded."""
+    """Texts, or their tokens, to be embedded."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -54,6 +55,7 @@ class EmbedRequest(_message.Message):
     DIMENSIONS_FIELD_NUMBER: _builtins.int
     NORMALIZE_FIELD_NUMBER: _builtins.int
     TRUNCATION_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name, as `ListModels` gives it; one whose
     `Model.supports_embeddings` is true. 0 to 256 characters. Default: the
@@ -72,7 +74,16 @@ class EmbedRequest(_message.Message):
     """
     @_builtins.property
     def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The texts. 1 to 2,048, each 1 to 1,048,576 characters."""
+        """The texts. Up to 2,048, each 1 to 1,048,576 characters. Texts or `tokens`
+        are required.
+        """
+
+    @_builtins.property
+    def tokens(self) -> _containers.RepeatedCompositeFieldContainer[_completion_pb2.TokenIds]:
+        """Texts as tokens of this model, as they are: the marks that it wants at a
+        text's ends are not added. Up to 2,048, instead of `texts`. One that the
+        vocabulary does not have fails the request with TOKEN_UNKNOWN.
+        """
 
     def __init__(
         self,
@@ -82,10 +93,11 @@ class EmbedRequest(_message.Message):
         dimensions: _builtins.int | None = ...,
         normalize: _builtins.bool | None = ...,
         truncation: Global___EmbedTruncation.ValueType = ...,
+        tokens: _abc.Iterable[_completion_pb2.TokenIds] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_dimensions", b"_dimensions", "_normalize", b"_normalize", "dimensions", b"dimensions", "normalize", b"normalize"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_dimensions", b"_dimensions", "_normalize", b"_normalize", "dimensions", b"dimensions", "model", b"model", "normalize", b"normalize", "texts", b"texts", "truncation", b"truncation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_dimensions", b"_dimensions", "_normalize", b"_normalize", "dimensions", b"dimensions", "model", b"model", "normalize", b"normalize", "texts", b"texts", "tokens", b"tokens", "truncation", b"truncation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__dimensions: _TypeAlias = _typing.Literal["dimensions"]  # noqa: Y015
     _WhichOneofArgType__dimensions: _TypeAlias = _typing.Literal["_dimensions", b"_dimensions"]  # noqa: Y015
@@ -119,7 +131,7 @@ class EmbedResponse(_message.Message):
     """Tokens of all texts together, as they count against limits and budgets."""
     @_builtins.property
     def embeddings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Embedding]:
-        """One embedding for each text, in the order of the texts."""
+        """One embedding for each text, or its tokens, in their order."""
 
     def __init__(
         self,

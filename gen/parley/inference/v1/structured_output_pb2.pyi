@@ -25,7 +25,8 @@ class StructuredOutput(_message.Message):
     compile, or for each token, with STRUCTURED_OUTPUT_TOO_COMPLEX; neither
     reaches the engine.
     Reasoning that comes before an answer is free, and so are calls of tools. An
-    answer that ends with FINISH_REASON_LENGTH may be a part of the form only.
+    answer that a limit or a stop text ends may be a part of the form only. Stop
+    tokens that have a text are refused beside a form, which may need them.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -4,6 +4,7 @@
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import type { Message } from "@bufbuild/protobuf";
+import type { TokenIds } from "./completion_pb.js";
 
 /**
  * Describes the file parley/inference/v1/embed.proto.
@@ -11,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
 export declare const file_parley_inference_v1_embed: GenFile;
 
 /**
- * Texts to be embedded.
+ * Texts, or their tokens, to be embedded.
  *
  * @generated from message parley.inference.v1.EmbedRequest
  */
@@ -27,7 +28,8 @@ export declare type EmbedRequest = Message<"parley.inference.v1.EmbedRequest"> &
   model: string;
 
   /**
-   * The texts. 1 to 2,048, each 1 to 1,048,576 characters.
+   * The texts. Up to 2,048, each 1 to 1,048,576 characters. Texts or `tokens`
+   * are required.
    *
    * @generated from field: repeated string texts = 2;
    */
@@ -55,6 +57,15 @@ export declare type EmbedRequest = Message<"parley.inference.v1.EmbedRequest"> &
    * @generated from field: parley.inference.v1.EmbedTruncation truncation = 5;
    */
   truncation: EmbedTruncation;
+
+  /**
+   * Texts as tokens of this model, as they are: the marks that it wants at a
+   * text's ends are not added. Up to 2,048, instead of `texts`. One that the
+   * vocabulary does not have fails the request with TOKEN_UNKNOWN.
+   *
+   * @generated from field: repeated parley.inference.v1.TokenIds tokens = 6;
+   */
+  tokens: TokenIds[];
 };
 
 /**
@@ -77,7 +88,7 @@ export declare type EmbedResponse = Message<"parley.inference.v1.EmbedResponse">
   model: string;
 
   /**
-   * One embedding for each text, in the order of the texts.
+   * One embedding for each text, or its tokens, in their order.
    *
    * @generated from field: repeated parley.inference.v1.Embedding embeddings = 2;
    */
