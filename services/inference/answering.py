@@ -181,7 +181,7 @@ class Answering:
 
     @asynccontextmanager
     async def begin(
-        self, order: ChatOrder, opened: Callable[[Run], None], past: Past | None = None
+        self, order: ChatOrder, opened: Callable[[Run], None], past: Past | None = None, writer: str = ""
     ) -> AsyncIterator[ChatAnswer]:
         """Open a run for the current caller; at the block's end it is over, and what it used is settled.
 
@@ -189,6 +189,7 @@ class Answering:
             order: What is asked for.
             opened: Told of the run before anything can wait, so that it can be ended.
             past: What a run was that goes on here; None for a new one.
+            writer: Who writes its journal; empty where it has none.
 
         Raises:
             ServiceError: It cannot begin.
@@ -201,7 +202,7 @@ class Answering:
         self._door.refuse_hopeless(limit.at)
         # That of a run before, on the same stream, may be over.
         current_call().onward_token = ""
-        async with self._continuing.continuation(order) as continuation:
+        async with self._continuing.continuation(order, writer, past) as continuation:
             if order.raw is None:
                 check_order(continuation.order.messages)
             name, last = (past.run_id, past.last) if past is not None else ("", 0)

@@ -117,6 +117,7 @@ class Resumption:
             return None
         order = translate.chat_order(chat_pb2.ChatRequest.FromString(memory.request))
         past = read_past(run_id, memory.events, memory.turn, memory.token_ids)
+        past.writer = memory.writer
         if past.is_finished:
             raise TakenOver(run_id)
         if not can_go_on(order, past) or not self._answering.has(past):
@@ -161,7 +162,7 @@ class Resumption:
         failure: Exception | None = None
         try:
             with self._revocations.watching(current_principal(), kept.revoke):
-                async with self._answering.begin(order, opened, past) as answer:
+                async with self._answering.begin(order, opened, past, kept.writer) as answer:
                     await self._record(kept, answer, past)
         except ServiceError as error:
             failure = error

@@ -15,6 +15,7 @@ from joserfc.jwk import KeySet
 from parley.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
 from services.inference.answering import Answering
 from services.inference.conversations.continuing import Continuing
+from services.inference.conversations.library import ConversationLibrary
 from services.inference.converse_stream import ConverseStream
 from services.inference.directory import ModelDirectory
 from services.inference.embedding import Embedding
@@ -46,6 +47,7 @@ from services.rpc.revocations import Revocations
 from services.rpc.server import RpcServer, run
 from services.rpc.tls import TlsFiles
 from services.rpc.verifier import JwksVerifier
+from services.sql.database import Database, parse_url
 from tests.conftest import AUDIENCE, ISSUER
 from tests.inference.scripted import NoLimits, ScriptedToolbox
 
@@ -122,6 +124,7 @@ class ReplicaOrder:
         account: The account that its callers are counted in.
         limits: Their limits, by dimension.
         stalls_after: Tokens after which its engine says nothing more.
+        database: Where its conversations are; empty for none.
     """
 
     port: int
@@ -131,6 +134,7 @@ class ReplicaOrder:
     account: str
     limits: dict[str, int]
     stalls_after: int
+    database: str = ""
 
     def environment(self) -> dict[str, str]:
         return {**os.environ, ENVIRONMENT: json.dumps(self.__dict__)}
@@ -156,6 +160,7 @@ async def serve() -> None:
     server = RpcServer(settings, JwksVerifier(keys, issuer=ISSUER, audience=AUDIENCE))
     models, runs = Models("scripted"), RunRegistry()
     models.ready("scripted", EndlessEngine(order.stalls_after))
+    library = ConversationLibrary(Database(parse_url(order.database))) if order.database else None
     async with open_store(order.store_url) as store:
         limits = FixedLimits(terms(order.account, **order.limits))
         admission = Admission(Ledger(store), limits, service="inference.parley", life=LIFE)
@@ -167,7 +172,7 @@ async def serve() -> None:
                 ScriptedToolbox(),
                 admission,
                 OwnTokens(),
-                Continuing(None),
+                Continuing(library),
                 Door(Seats(1000, max_waiting=0), {}),
             )
             resumption = Resumption(

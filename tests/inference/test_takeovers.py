@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import replace
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,14 @@ from parley.inference.v1 import chat_pb2
 from parley.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
 from parley.tools.v1 import tool_pb2
 from services.inference import translate_events
+from services.inference.conversations.library import ConversationLibrary, is_busy
+from services.inference.conversations.messages import NewMessage, body
+from services.inference.conversations.schema import migrate
 from services.inference.engine import ContentDelta, Prompt, Role, Step, ToolCall, Turn
 from services.inference.journal import Journal, Source
 from services.inference.order import ChatOrder
 from services.inference.runs import Owner
-from services.inference.takeovers.past import PastTurn, read_past
-from services.inference.takeovers.rules import can_go_on
+from services.inference.takeovers.past import PastTurn
 from services.inference.tape import Room, Tape
 from services.inference.token_trail import TokenTrail
 from services.inference.tool_round import ToolRound
@@ -30,6 +33,8 @@ from services.inference.waiting_calls import WaitingCalls
 from services.ledger.ledger import Ledger
 from services.ledger.limits import Dimension
 from services.rpc.errors import error_info
+from services.rpc.tls import TlsFiles
+from services.sql.database import Database, parse_url
 from tests.conftest import TokenMaker
 from tests.inference.conftest import Identity, InferenceProcess, Replica, as_edge
 from tests.inference.endless import SLICE, EndlessEngine, FixedLimits, ReplicaOrder, terms
@@ -45,6 +50,7 @@ from tests.inference.test_resumption import (
     window,
 )
 from tests.inference.test_servicer import PERMISSIONS, SUM, chat, kinds, message, read, reason, with_tools
+from tests.postgresql import sqlite_url
 
 WORDS = 60
 OWNER = Owner("tenant-1", "user-1")
@@ -71,6 +77,48 @@ def loss(events: Events) -> str:
     return info.reason if info is not None else ""
 
 
+@pytest.fixture
+def lost_one(identity: Identity, tokens: TokenMaker, store_url: str) -> ReplicaOrder:
+    """A replica that says nothing after 20 tokens, and then can be killed."""
+    tls = identity("inference")
+    files = [str(tls.certificate), str(tls.private_key), str(tls.authority)]
+    keys = dict(tokens.keys.as_dict(private=False))
+    account, limits = f"user/{ULID()}", {"tokens_per_day": 1_000_000}
+    return ReplicaOrder(free_port(), files, keys, store_url, account, limits, stalls_after=20)
+
+
+@dataclass(frozen=True)
+class Killing:
+    """Kills a replica in the middle of a run that another one goes on with."""
+
+    order: ReplicaOrder
+    edge: TlsFiles
+    metadata: Any
+    log: Path
+
+    async def survived(self, elsewhere: InferenceProcess, request: chat_pb2.ChatRequest) -> Events:
+        """All that a run says whose reader was at the other replica when its own was killed."""
+        async with (
+            killable(self.order, self.log) as process,
+            as_edge(self.edge, self.order.port) as channel,
+        ):
+            stub = InferenceServiceStub(channel)
+            call = stub.Chat(request, metadata=self.metadata, wait_for_ready=True, timeout=120)
+            head = await cut_after(call, 6)
+            reader = resumed(elsewhere.stub, run_of(head), 6, self.metadata)
+            kept = [(await reader.read()).event for _ in range(15)]
+            process.kill()
+            tail = await read(reader)
+            whole = await rest(elsewhere.stub, run_of(head), 0, self.metadata)
+        assert whole == [*head, *kept, *tail]
+        return whole
+
+
+@pytest.fixture
+def killing(lost_one: ReplicaOrder, identity: Identity, metadata: Any, tmp_path: Path) -> Killing:
+    return Killing(lost_one, identity("edge"), metadata, tmp_path / "log")
+
+
 @pytest.mark.parametrize(
     "sampling",
     [
@@ -79,35 +127,12 @@ def loss(events: Events) -> str:
     ],
 )
 async def test_a_run_whose_replica_is_killed_goes_on_where_it_was_and_is_paid_for_once(
-    sampling: dict[str, Any],
-    replica: Replica,
-    identity: Identity,
-    tokens: TokenMaker,
-    metadata: Any,
-    store: Redis,
-    store_url: str,
-    tmp_path: Path,
+    sampling: dict[str, Any], replica: Replica, killing: Killing, store: Redis
 ) -> None:
-    account, limits = f"user/{ULID()}", {"tokens_per_day": 1_000_000}
+    account, limits = killing.order.account, killing.order.limits
     await store.set("parley:{ledger}:ready", "1")
-    tls = identity("inference")
-    files = [str(tls.certificate), str(tls.private_key), str(tls.authority)]
-    keys = dict(tokens.keys.as_dict(private=False))
-    order = ReplicaOrder(free_port(), files, keys, store_url, account, limits, stalls_after=20)
-    async with (
-        killable(order, tmp_path / "log") as process,
-        as_edge(identity("edge"), order.port) as channel,
-        replica(EndlessEngine(), FixedLimits(terms(account, **limits))) as elsewhere,
-    ):
-        request = chat(sampling=sampling, **window())
-        call = InferenceServiceStub(channel).Chat(request, metadata=metadata, wait_for_ready=True, timeout=60)
-        head = await cut_after(call, 6)
-        reader = resumed(elsewhere.stub, run_of(head), 6, metadata)
-        kept = [(await reader.read()).event for _ in range(15)]
-        process.kill()
-        tail = await read(reader)
-        whole = await rest(elsewhere.stub, run_of(head), 0, metadata)
-    assert whole == [*head, *kept, *tail]
+    async with replica(EndlessEngine(), FixedLimits(terms(account, **limits))) as elsewhere:
+        whole = await killing.survived(elsewhere, chat(sampling=sampling, **window()))
     assert [event.sequence for event in whole] == list(range(1, len(whole) + 1))
     assert text_of(whole) == "word " * WORDS
     assert reason(whole) == "LENGTH"
@@ -115,6 +140,32 @@ async def test_a_run_whose_replica_is_killed_goes_on_where_it_was_and_is_paid_fo
     again = 10 if "seed" not in sampling else 10 + 20
     charged = (await used(Ledger(store), account, **limits))[Dimension.TOKENS_PER_DAY]
     assert 10 + WORDS + again <= charged <= 10 + WORDS + again + SLICE
+
+
+async def test_a_killed_replicas_conversation_is_gone_on_with_and_has_the_answer_once(
+    replica: Replica, killing: Killing, store: Redis, tmp_path: Path
+) -> None:
+    url = sqlite_url(tmp_path / "conversations.db")
+    await migrate(parse_url(url))
+    await store.set("parley:{ledger}:ready", "1")
+    database = Database(parse_url(url))
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(database.close)
+        library = ConversationLibrary(database)
+        which = (await library.create(OWNER, "", "", [NewMessage(message("Hello."))])).conversation_id
+        request = chat(sampling={"max_output_tokens": WORDS}, **window())
+        request.conversation_id, request.continue_conversation = which, True
+        both = replace(killing, order=replace(killing.order, database=url))
+        async with replica(EndlessEngine(), library=library) as elsewhere:
+            whole = await both.survived(elsewhere, request)
+        stored = await library.messages(OWNER, which, -1, 10)
+        conversation = await library.get(OWNER, which)
+    assert (reason(whole), text_of(whole)) == ("LENGTH", "word " * WORDS)
+    assert not whole[-1].finished.HasField("conversation_error")
+    asked = request.messages[0].content[0].text
+    assert [body(each).content[0].text for each in stored] == ["Hello.", asked, "word " * WORDS]
+    assert stored[-1].run_id == run_of(whole)
+    assert not is_busy(conversation)
 
 
 async def lose(store: Redis, events: Events, request: chat_pb2.ChatRequest, owner: Owner) -> str:
@@ -232,15 +283,6 @@ async def test_a_replica_that_was_taken_for_lost_ends_its_run_and_writes_no_more
     tail = await read(call)
     assert (reason(tail), loss(tail)) == ("ERROR", "RUN_LOST") or text_of(tail) == "upon."
     assert (await journal.last(run_id))[0] == 2
-
-
-class TestRules:
-    """What can go on."""
-
-    def test_a_stored_conversation_is_held_by_who_is_lost(self) -> None:
-        past = read_past("r", (), 0, ())
-        assert can_go_on(ChatOrder("m", ()), past)
-        assert not can_go_on(ChatOrder("m", (), continues=True), past)
 
 
 async def round_of(past: PastTurn, *made: ToolCall) -> tuple[list[str], ScriptedToolbox]:

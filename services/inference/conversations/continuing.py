@@ -17,7 +17,9 @@ from services.inference.engine import Message
 from services.inference.errors import ConversationFull
 from services.inference.history import MAX_BYTES, MAX_MESSAGES
 from services.inference.order import ChatOrder
+from services.inference.resume_errors import RunLost
 from services.inference.runs import Owner
+from services.inference.takeovers.past import Past
 from services.rpc.call import current_principal
 from services.rpc.errors import ServiceError
 
@@ -77,30 +79,46 @@ class Continuing:
         self._library = library
 
     @asynccontextmanager
-    async def continuation(self, order: ChatOrder) -> AsyncIterator[Continuation]:
+    async def continuation(
+        self, order: ChatOrder, writer: str = "", past: Past | None = None
+    ) -> AsyncIterator[Continuation]:
         """The part of a chat in its conversation, which nobody else adds to until the block ends.
+
+        Args:
+            order: What is asked for.
+            writer: Who adds to it, as the run's journal knows them; empty where nobody can take the run over.
+            past: What a run was that goes on here; None for a new one.
 
         Raises:
             ConversationsOff: The deployment stores none.
             ConversationNotFound: The caller has none of this id.
             ConversationBusy: Another run adds to it.
             ConversationFull: It has no room.
+            RunLost: The replica before kept what was said, or let others add to it.
         """
         if not order.continues:
             yield Continuation(order)
             return
         if self._library is None:
             raise ConversationsOff
-        owner = Owner.of(current_principal())
-        hold = await self._library.hold(
-            owner, order.conversation_id, order.limits.max_seconds + MARGIN_SECONDS
-        )
+        hold = await _held(self._library, order, writer, past)
         continuation = Continuation(order, self._library, hold)
         try:
             _refuse_full(hold, order)
             yield continuation
         finally:
             await continuation.keep("", "", ())
+
+
+async def _held(library: ConversationLibrary, order: ChatOrder, writer: str, past: Past | None) -> Hold:
+    """Hold what is gone on with: a run that was taken over, in the place of who wrote it before."""
+    owner, seconds = Owner.of(current_principal()), order.limits.max_seconds + MARGIN_SECONDS
+    if past is None:
+        return await library.hold(owner, order.conversation_id, seconds, writer)
+    hold = await library.take_over(owner, order.conversation_id, past.writer, writer, seconds)
+    if hold is None:
+        raise RunLost(past.run_id)
+    return hold
 
 
 def _refuse_full(hold: Hold, order: ChatOrder) -> None:

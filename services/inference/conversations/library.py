@@ -172,8 +172,14 @@ class ConversationLibrary:
             add(records, made, map(copied, await records.messages(conversation_id, -1, last.position + 1)))
             return made
 
-    async def hold(self, owner: Owner, conversation_id: str, seconds: float) -> Hold:
+    async def hold(self, owner: Owner, conversation_id: str, seconds: float, holder: str = "") -> Hold:
         """Keep others from adding to a conversation, for so long at most, and read it.
+
+        Args:
+            owner: Whose it is.
+            conversation_id: The conversation.
+            seconds: When the hold lapses.
+            holder: Names the hold, as nothing else is named; empty where nobody will take it over.
 
         Raises:
             ConversationNotFound: The owner has none of this id.
@@ -183,10 +189,32 @@ class ConversationLibrary:
             records = ConversationRecords(session, owner)
             conversation = await _found(records, conversation_id, changing=True)
             _refuse_busy(conversation)
-            conversation.hold = str(ULID())
-            conversation.hold_until = datetime.now(UTC) + timedelta(seconds=seconds)
-            stored = await records.messages(conversation_id, -1, conversation.message_count)
-            return Hold(owner, conversation_id, conversation.hold, tuple(map(body, stored)))
+            return await _held(records, conversation, holder or str(ULID()), seconds)
+
+    async def take_over(
+        self, owner: Owner, conversation_id: str, lost: str, holder: str, seconds: float
+    ) -> Hold | None:
+        """Hold a conversation in the place of one who was lost, who can add nothing to it from now on.
+
+        Args:
+            owner: Whose it is.
+            conversation_id: The conversation.
+            lost: Who held it.
+            holder: Who is to hold it.
+            seconds: When the hold lapses.
+
+        Returns:
+            None where it is not held by who was lost: that one was at its end, or others went on.
+
+        Raises:
+            ConversationNotFound: The owner has none of this id.
+        """
+        async with self._database.writing() as session:
+            records = ConversationRecords(session, owner)
+            conversation = await _found(records, conversation_id, changing=True)
+            if conversation.hold != lost:
+                return None
+            return await _held(records, conversation, holder, seconds)
 
     async def release(self, hold: Hold, messages: Sequence[NewMessage]) -> None:
         """End a hold and add what was said, however long it is by now.
@@ -228,6 +256,16 @@ class ConversationLibrary:
             raise TooManyConversations(self._max_conversations)
         records.add(made)
         await records.store()
+
+
+async def _held(
+    records: ConversationRecords, conversation: StoredConversation, holder: str, seconds: float
+) -> Hold:
+    """Hold a conversation under a name, and read it."""
+    conversation.hold = holder
+    conversation.hold_until = datetime.now(UTC) + timedelta(seconds=seconds)
+    stored = await records.messages(conversation.conversation_id, -1, conversation.message_count)
+    return Hold(records.owner, conversation.conversation_id, holder, tuple(map(body, stored)))
 
 
 async def _found(

@@ -20,6 +20,11 @@ class ConversationRecords:
         self._owner = owner
 
     @property
+    def owner(self) -> Owner:
+        """Whose they are."""
+        return self._owner
+
+    @property
     def _own(self) -> ColumnElement[bool]:
         owned = StoredConversation.tenant_id == self._owner.tenant_id
         return owned & (StoredConversation.user_id == self._owner.user_id)

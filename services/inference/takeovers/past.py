@@ -85,6 +85,7 @@ class Past:
         turn: The turn after those.
         usage: Tokens of the turns that are over.
         is_finished: Whether it was over.
+        writer: Who wrote its journal, and holds the conversation that it continues.
     """
 
     run_id: str
@@ -94,6 +95,7 @@ class Past:
     turn: PastTurn = field(default_factory=PastTurn)
     usage: RunUsage = field(default_factory=RunUsage)
     is_finished: bool = False
+    writer: str = ""
 
     @property
     def spent(self) -> RunUsage:

@@ -11,9 +11,6 @@ from services.inference.takeovers.past import Past
 
 def can_go_on(order: ChatOrder, past: Past) -> bool:
     """Whether a run can go on without unsaying anything; its turn keeps its tokens only where they help."""
-    if order.continues:
-        # The lost replica still holds the stored conversation.
-        return False
     if not goes_on_from_tokens(order):
         past.turn.token_ids = ()
     turn = past.turn
