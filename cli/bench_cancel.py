@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import statistics
 import tempfile
-import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,33 +21,28 @@ from cli.bench_cuts import (
     Cut,
     Kind,
     Speakers,
+    Times,
     Way,
     cut,
-    end,
     endless,
-    outlived,
     pace_of,
     speaking,
 )
 from cli.bench_prompts import bench_question, long_question
 from cli.bench_sides import WholePath
 from cli.bench_spans import TurnEnds, turn_ends
-from cli.bench_visits import VISIT_SECONDS, EndlessServer, Visit, endless_server
+from cli.bench_tool_cuts import CALLED, tool_settings, tool_times
+from cli.bench_visits import EndlessTool, endless_tool
 from cli.console import errors
 from cli.failures import CommandError, told
 from cli.figures import Figure, show_figures
 from cli.load import percentile
 from cli.model import choose_local_model
 from parley.inference.v1 import chat_pb2
-from parley_client.client import Client, question
+from parley_client.client import Client
 
 TARGET_MS = 50.0
 SPANS_SECONDS = 30.0
-TOOL = "web_search"
-"""Its server is named by the operator, so that the bench's own can see how long it is waited for."""
-
-Times = dict[tuple[str, Way], list[float]]
-"""Milliseconds from a run's end to a free slot, by what was cut and how."""
 
 
 @told
@@ -81,28 +74,28 @@ class Workload:
 
 async def _measure(model: Path, scratch: Path, workload: Workload) -> list[Figure]:
     errors().print("starting the whole path; this takes a while")
-    async with turn_ends() as ends, endless_server() as server:
+    async with turn_ends() as ends, endless_tool() as tool:
         settings = {
+            **tool_settings(tool),
             "PARLEY_INFERENCE_OTLP_ENDPOINT": ends.endpoint,
             "PARLEY_INFERENCE_TRACE_RATIO": "1",
             "PARLEY_INFERENCE_MAX_RUNNING_REQUESTS": str(workload.streams + 1),
-            "PARLEY_TOOLS_SEARCH_URL": server.url,
         }
         async with WholePath.started(model, scratch, settings) as path:
-            return await cancel_figures(path.client, ends, server, workload)
+            return await cancel_figures(path.client, ends, tool, workload)
 
 
 async def cancel_figures(
-    client: Client, ends: TurnEnds, server: EndlessServer, workload: Workload, tool: str = TOOL
+    client: Client, ends: TurnEnds, tool: EndlessTool, workload: Workload, called: str = CALLED
 ) -> list[Figure]:
     """Cut runs of a platform that has one seat more than streams that speak, and tells `ends` of its turns.
 
     Args:
         client: Calls it.
         ends: Hears of its turns.
-        server: Where its tool looks.
+        tool: What a run waits for.
         workload: How much.
-        tool: The tool that waits for the server.
+        called: The tool, as the platform has it.
     """
     cuts, times = Cutting(client, workload.samples), Times()
     async with speaking(client, workload.streams) as speakers:
@@ -111,7 +104,7 @@ async def cancel_figures(
         await cuts.reading()
         await cuts.answering()
         try:
-            times = await tool_times(client, server, workload.samples, tool)
+            times = await tool_times(client, tool, workload.samples, called)
         except CommandError as error:
             # What was measured before is not lost with it.
             errors().print(f"{error.message} So nothing is told of runs whose tool runs.", style="yellow")
@@ -160,42 +153,6 @@ class Cutting:
 
 def _short(number: int) -> chat_pb2.ChatRequest:
     return endless(bench_question(number))
-
-
-async def tool_times(client: Client, server: EndlessServer, samples: int, tool: str) -> Times:
-    """How long a tool's connection stayed open after its run's end."""
-    request = question("Search the web for gRPC deadlines.", all_tools=False)
-    request.server_tools.names.append(tool)
-    request.tool_choice.name = tool
-    request.sampling.temperature = 0  # the call is written once, and then comes from the cache
-    began = time.monotonic()
-    await _cut_at_tool(client, server, request, Way.GONE)
-    deadline = 2 * (time.monotonic() - began) + 0.3
-    found: Times = defaultdict(list)
-    for _ in range(samples):
-        for way in (Way.GONE, Way.CANCEL):
-            found["tool", way].append(await _cut_at_tool(client, server, request, way))
-        run = asyncio.create_task(outlived(client, request, deadline))
-        visit = await server.visit()
-        found["tool", Way.DEADLINE].append(await _after(await run, visit))
-    return found
-
-
-async def _cut_at_tool(
-    client: Client, server: EndlessServer, request: chat_pb2.ChatRequest, way: Way
-) -> float:
-    """Milliseconds from the run's end to that of the tool's connection."""
-    async with client.chat(request) as events:
-        run_id = (await anext(events)).started.run_id
-        visit = await server.visit()
-        ended = await end(client, events, run_id, way)
-    return await _after(ended, visit)
-
-
-async def _after(ended: Cut, visit: Visit) -> float:
-    """Milliseconds from a run's end to that of its tool's connection."""
-    async with asyncio.timeout(VISIT_SECONDS):
-        return 1000 * (await visit - ended.seconds)
 
 
 def figures_of(times: Mapping[tuple[str, Way], Sequence[float]], speakers: Speakers) -> list[Figure]:

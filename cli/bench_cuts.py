@@ -33,6 +33,10 @@ class Way(Enum):
     DEADLINE = "deadline"
 
 
+Times = dict[tuple[str, Way], list[float]]
+"""Milliseconds from a run's end to a free slot, by what was cut and how."""
+
+
 @dataclass(frozen=True)
 class Kind:
     """The runs that are cut at one moment.

@@ -1,25 +1,33 @@
-"""A server that keeps those waiting who ask it, and sees when they give up."""
+"""A tool that keeps those waiting who call it, and sees when they give up: that of an MCP server."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 
-from cli.failures import CommandError, ExitCode
+import mcp_types
+import uvicorn
+from mcp.server.lowlevel.server import Server
 
 VISIT_SECONDS = 300.0
+TOOL = "wait"
 
 Visit = asyncio.Future[float]
-"""A request that is waiting: when its connection was closed, in Unix time."""
+"""A call that is waiting: when it was given up, in Unix time."""
+
+_NO_ARGUMENTS = {"type": "object", "properties": {}}
+_READ_ONLY = mcp_types.ToolAnnotations(read_only_hint=True)
 
 
-class EndlessServer:
-    """A server of HTTP that never answers, and sees when it is given up.
+class EndlessTool:
+    """A tool without arguments that never answers, and sees when it is given up.
 
     Attributes:
-        url: Where it listens.
+        url: Where its server listens.
     """
 
     def __init__(self) -> None:
@@ -27,38 +35,49 @@ class EndlessServer:
         self._visits: asyncio.Queue[Visit] = asyncio.Queue()
 
     async def visit(self) -> Visit:
-        """The next request.
+        """The next call."""
+        return await self._visits.get()
 
-        Raises:
-            CommandError: None comes.
-        """
-        try:
-            async with asyncio.timeout(VISIT_SECONDS):
-                return await self._visits.get()
-        except TimeoutError:
-            message = "The model did not call its tool, or the tool did not dial."
-            raise CommandError(message, "", ExitCode.FAILED) from None
+    async def listed(self, _context: Any, _params: Any) -> mcp_types.ListToolsResult:
+        """The tool, as its server tells of it."""
+        told = mcp_types.Tool(
+            name=TOOL, description="Waits.", input_schema=_NO_ARGUMENTS, annotations=_READ_ONLY
+        )
+        return mcp_types.ListToolsResult(tools=[told])
 
-    async def hold(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Take a request and wait for the connection's end."""
-        left: Visit = asyncio.get_running_loop().create_future()
+    async def called(self, _context: Any, _params: Any) -> mcp_types.CallToolResult:
+        """Take a call and wait for its end."""
+        loop = asyncio.get_running_loop()
+        left: Visit = loop.create_future()
+        answer: asyncio.Future[mcp_types.CallToolResult] = loop.create_future()
+        self._visits.put_nowait(left)
         try:
-            await reader.readuntil(b"\r\n\r\n")
-            self._visits.put_nowait(left)
-            await reader.read()
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        left.set_result(time.time())
-        writer.close()
+            return await answer
+        finally:
+            left.set_result(time.time())
+
+
+class _Beside(uvicorn.Server):
+    """A server beside something that has the process."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals alone; uvicorn would take them wherever it serves."""
+        yield
 
 
 @asynccontextmanager
-async def endless_server() -> AsyncIterator[EndlessServer]:
-    """The server, until the block's end."""
-    holding = EndlessServer()
-    server = await asyncio.start_server(holding.hold, "127.0.0.1", 0)
-    holding.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    try:
-        yield holding
-    finally:
-        server.close()
+async def endless_tool() -> AsyncIterator[EndlessTool]:
+    """The tool and its server, until the block's end."""
+    tool = EndlessTool()
+    told: Server[Any] = Server("bench", on_list_tools=tool.listed, on_call_tool=tool.called)
+    config = uvicorn.Config(told.streamable_http_app(), log_level="error", timeout_graceful_shutdown=1)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        tool.url = f"http://127.0.0.1:{listening.getsockname()[1]}/mcp"
+        server = _Beside(config)
+        serving = asyncio.create_task(server.serve(sockets=[listening]))
+        try:
+            yield tool
+        finally:
+            server.should_exit = True
+            await serving

@@ -27,6 +27,7 @@ from parley.inference.v1 import (
     inference_service_pb2,
     message_pb2,
     model_pb2,
+    tokens_pb2,
 )
 from parley.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
 from parley.tools.v1 import execution_pb2, tool_pb2, tool_service_pb2
@@ -202,6 +203,17 @@ class Client:
         """A model, and how the engines of its replicas are doing."""
         request = inference_service_pb2.GetModelRequest(name=name)
         return await self._caller.unary(self._inference.GetModel, request, also=((MODEL_KEY, name),))
+
+    async def tokenize(self, text: str, *, model: str = "") -> list[int]:
+        """The tokens of a text alone, without those that begin a prompt.
+
+        Args:
+            text: The text.
+            model: The model's name; empty for the default one.
+        """
+        request = tokens_pb2.TokenizeRequest(model=model, text=text, add_special_tokens=False)
+        also = ((MODEL_KEY, model),)
+        return list((await self._caller.unary(self._inference.Tokenize, request, also=also)).token_ids)
 
     async def purge_cache(self, model: str = "") -> int:
         """Forgets the cached turns of a model, for the caller's tenant; gives how many were deleted.

@@ -10,9 +10,9 @@ from functools import partial
 from typing import Any
 
 import grpc
-import httpx
 import pytest
 from google.rpc import code_pb2, status_pb2
+from mcp.client import Client as McpClient
 from opentelemetry.trace import Tracer
 from redis.asyncio import Redis
 
@@ -113,7 +113,8 @@ def settings_for(tls: TlsFiles, **changes: Any) -> InferenceSettings:
 class ScriptedToolService(ToolServiceServicer):
     """Answers on the real contract: `slow` never, `broken` with an error, others at once.
 
-    `danger` is dangerous, the others are safe. Meanwhile `slow` asks the server at `dials`, if that is set.
+    `danger` is dangerous, the others are safe. Meanwhile `slow` calls `wait` of the MCP
+    server at `dials`, if that is set.
     """
 
     def __init__(self) -> None:
@@ -161,8 +162,8 @@ class ScriptedToolService(ToolServiceServicer):
             self.ended.set()
 
     async def _look(self) -> None:
-        async with httpx.AsyncClient(timeout=60) as http:
-            await http.get(self.dials)
+        async with McpClient(self.dials) as client:
+            await client.call_tool("wait", {})
 
     async def _run(self, call: execution_pb2.ToolInvocation) -> AsyncIterator[execution_pb2.ToolEvent]:
         yield execution_pb2.ToolEvent(call_id=call.call_id, sequence=1, started={"tool": call.tool})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,7 +15,8 @@ from cli.bench_cancel import Workload, cancel_figures
 from cli.bench_cancel import figures_of as figures_of_cuts
 from cli.bench_cuts import Speakers, Way
 from cli.bench_spans import turn_ends
-from cli.bench_visits import endless_server
+from cli.bench_tool_cuts import ToolNotCalled, tool_times
+from cli.bench_visits import endless_tool
 from cli.figures import Figure
 from parley_client.client import Client
 from services.inference.engine import (
@@ -46,12 +47,20 @@ PERMISSIONS = ("inference.chat", "inference.models", "models.*", "tools.list", "
 class TimedEngine:
     """Reads a long prompt slowly, then says a text for each step; calls a tool where it is told to.
 
-    A choice more than one makes a step as long as all that lies between it and a reader.
+    A choice more than one makes a step as long as all that lies between it and a reader. Who babbles writes
+    calls without an end. A token is a byte.
     """
 
-    def __init__(self, step_seconds: float = STEP_SECONDS) -> None:
-        capabilities = frozenset(Capability)
-        self.card = ModelCard("scripted", context_length=4000, supports_tools=True, capabilities=capabilities)
+    def __init__(self, step_seconds: float = STEP_SECONDS, *, babbles: bool = False) -> None:
+        self.card = ModelCard(
+            "scripted",
+            context_length=4000,
+            supports_tools=True,
+            capabilities=frozenset(Capability),
+            vocabulary_size=256,
+        )
+        self.biases: list[Mapping[int, float]] = []
+        self._babbles = babbles
         self.running, self.slots = 0, 1000
         self._step_seconds = step_seconds
 
@@ -72,7 +81,8 @@ class TimedEngine:
         text = "word " * (2**13 if turn.sampling.choice_count > 1 else 1)
         self.running += 1
         try:
-            if turn.tools:
+            self.biases.append(turn.sampling.logit_bias)
+            if turn.tools and not self._babbles:
                 call = ToolCall("call-1", turn.tools[0].name, "{}")
                 yield Step(
                     (), TurnUsage(prompt.tokens, 1), TurnEnd(StopReason.STOP, (call,)), choice_tokens=1
@@ -86,6 +96,9 @@ class TimedEngine:
             yield Step((), usage, TurnEnd(StopReason.LENGTH), choice_tokens=max_output_tokens)
         finally:
             self.running -= 1
+
+    async def tokenize(self, text: str, *, special: bool) -> tuple[int, ...]:
+        return tuple(text.encode())
 
     async def failed(self) -> None:
         await asyncio.Event().wait()
@@ -117,8 +130,8 @@ def by_name(figures: list[Figure]) -> dict[str, Figure]:
 async def test_runs_are_cut_at_each_moment_in_each_way_and_all_let_go(
     replica: Replica, identity: Identity, tokens: TokenMaker, tools_process: ToolsProcess
 ) -> None:
-    async with turn_ends() as ends, endless_server() as server:
-        tools_process.service.dials = server.url
+    async with turn_ends() as ends, endless_tool() as tool:
+        tools_process.service.dials = tool.url
         told = settings_for(identity("inference"), otlp_endpoint=ends.endpoint, trace_ratio=1)
         seats = Seats(STREAMS + 1, max_waiting=100)
         async with (
@@ -126,12 +139,27 @@ async def test_runs_are_cut_at_each_moment_in_each_way_and_all_let_go(
             replica(TimedEngine(), seats=seats, tracer=tracer) as process,
             calling(process, identity, tokens) as client,
         ):
-            figures = by_name(await cancel_figures(client, ends, server, Workload(1, STREAMS), "slow"))
+            figures = by_name(await cancel_figures(client, ends, tool, Workload(1, STREAMS), "slow"))
             assert await process.runs.wait_until_empty(WAIT_SECONDS)
     assert all(f"tool, {way.value}, 1 times: p99" in figures for way in Way)
     # On a machine that is busy a run may have gone further than was meant: its trace tells.
     moments = {name.partition(",")[0] for name in figures if " times: " in name}
     assert moments == {"queue", "prefill", "decode", "tool"}
+
+
+async def test_a_run_that_is_over_before_its_tool_ran_is_not_waited_for(
+    replica: Replica, identity: Identity, tokens: TokenMaker, tools_process: ToolsProcess
+) -> None:
+    engine = TimedEngine(step_seconds=0, babbles=True)
+    async with (
+        endless_tool() as tool,
+        replica(engine) as process,
+        calling(process, identity, tokens) as client,
+    ):
+        with pytest.raises(ToolNotCalled, match="over before its tool ran: FINISH_REASON_LENGTH"):
+            await tool_times(client, tool, 1, "slow")
+    # A model that is held to a grammar ends its call as soon as it may.
+    assert engine.biases == [{ord("{"): 100, ord("}"): 100}]
 
 
 def test_the_limit_is_two_steps_of_the_engine_where_those_are_longer() -> None:
