@@ -159,6 +159,7 @@ MODELS = (
             "topk_group": 1,
             "num_experts_per_tok": 2,
             "first_k_dense_replace": 1,
+            "topk_method": "noaux_tc",  # what its router's bias is for
         },
     ),
     FamilyModel(

@@ -9,13 +9,16 @@ from dataclasses import replace
 
 from services.inference.adapters.port import Adapter
 from services.inference.engine import Engine, ModelCard, Prompt, Step, Turn, no_ceiling
-from services.inference.engine_status import EngineStatus
 from services.inference.errors import ModelNotFound
 from services.inference.fingerprint import digest
+from services.inference.wrapped_engine import WrappedEngine
 
 
-class AdaptedEngine:
-    """An `Engine` that is its base model's, with an adapter. It counts who uses it, so that none loses it."""
+class AdaptedEngine(WrappedEngine):
+    """An `Engine` that is its base model's, with an adapter. It counts who uses it, so that none loses it.
+
+    What runs and waits is that of the base model and its other adapters, too.
+    """
 
     def __init__(self, engine: Engine, adapter: Adapter) -> None:
         """Put an adapter on an engine that has it loaded.
@@ -24,7 +27,7 @@ class AdaptedEngine:
             engine: The base model's.
             adapter: What changes its answers.
         """
-        self._engine = engine
+        super().__init__(engine)
         self._adapter = adapter
         self._uses = 0
         self._unused = asyncio.Event()
@@ -71,42 +74,15 @@ class AdaptedEngine:
         return self._card
 
     @property
-    def running(self) -> int:
-        """See `Engine.running`; those of the base model and its other adapters count."""
-        return self._engine.running
-
-    @property
-    def slots(self) -> int:
-        """See `Engine.slots`."""
-        return self._engine.slots
-
-    @property
-    def status(self) -> EngineStatus:
-        """See `Engine.status`."""
-        return self._engine.status
-
-    @property
     def adapter_host(self) -> None:
         """See `Engine.adapter_host`: none goes on top of another."""
         return
 
     async def render(self, turn: Turn) -> Prompt:
         """See `Engine.render`."""
-        prompt = await self._engine.render(turn)
+        prompt = await super().render(turn)
         identity = digest(prompt.identity, self._adapter.revision.encode()) if prompt.identity else b""
         return replace(prompt, adapter=self._adapter, identity=identity)
-
-    async def tokenize(self, text: str, *, special: bool) -> tuple[int, ...]:
-        """See `Engine.tokenize`."""
-        return await self._engine.tokenize(text, special=special)
-
-    async def detokenize(self, token_ids: Sequence[int], *, skip_special: bool) -> str:
-        """See `Engine.detokenize`."""
-        return await self._engine.detokenize(token_ids, skip_special=skip_special)
-
-    async def token_texts(self, token_ids: Sequence[int]) -> tuple[bytes, ...]:
-        """See `Engine.token_texts`."""
-        return await self._engine.token_texts(token_ids)
 
     async def generate(
         self,
@@ -125,7 +101,7 @@ class AdaptedEngine:
         if self.is_gone:
             raise ModelNotFound(self._card.name, ())
         with self._used():
-            steps = self._engine.generate(
+            steps = super().generate(
                 prompt,
                 max_output_tokens=max_output_tokens,
                 request_id=request_id,
@@ -135,10 +111,6 @@ class AdaptedEngine:
             async with aclosing(steps):
                 async for step in steps:
                     yield step
-
-    async def failed(self) -> None:
-        """See `Engine.failed`."""
-        await self._engine.failed()
 
     async def close(self) -> None:
         """See `Engine.close`: the engine is the base model's, which ends it."""
