@@ -11,10 +11,20 @@ RUN python -m venv --without-pip /opt/parley \
  && pip --python /opt/parley/bin/python install --no-cache-dir --require-hashes --only-binary :all: \
       -r requirements/edge.txt
 COPY . source
-RUN pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir wheels ./source \
- && pip --python /opt/parley/bin/python install --no-cache-dir --no-deps wheels/*.whl
+RUN pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir wheels ./source
 
 FROM ${PYTHON}
+RUN groupadd --system --gid 10001 parley \
+ && useradd --system --uid 10001 --gid parley --home-dir /nonexistent --shell /usr/sbin/nologin parley \
+ && install -d -o parley -g parley -m 0700 /run/parley
+COPY --from=build /opt/parley /opt/parley
+# A layer of its own: a release whose packages stayed is small to send.
+RUN --mount=type=bind,from=build,source=/build/wheels,target=/tmp/wheels \
+    pip --python /opt/parley/bin/python install --no-cache-dir --no-deps /tmp/wheels/*.whl
+ENV PATH=/opt/parley/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PARLEY_EDGE_ADMIN_ADDRESS=unix:/run/parley/admin.sock
+# After what costs time, as they differ in each build.
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="parley-edge" \
@@ -23,16 +33,9 @@ LABEL org.opencontainers.image.title="parley-edge" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.base.name="${PYTHON}"
-RUN groupadd --system --gid 10001 parley \
- && useradd --system --uid 10001 --gid parley --home-dir /nonexistent --shell /usr/sbin/nologin parley \
- && install -d -o parley -g parley -m 0700 /run/parley
-COPY --from=build /opt/parley /opt/parley
-ENV PATH=/opt/parley/bin:$PATH \
-    PYTHONDONTWRITEBYTECODE=1 \
-    PARLEY_EDGE_ADMIN_ADDRESS=unix:/run/parley/admin.sock
 USER 10001:10001
 WORKDIR /
 EXPOSE 8443
-HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
+HEALTHCHECK --interval=10s --timeout=15s --start-period=120s --retries=3 \
   CMD ["python", "-P", "-m", "cli.probe", "edge"]
 ENTRYPOINT ["python", "-P", "-m", "deploy.envoy.serve", "--folder", "/run/parley"]

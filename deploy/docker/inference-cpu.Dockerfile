@@ -12,18 +12,9 @@ RUN python -m venv --without-pip /opt/parley \
  && pip --python /opt/parley/bin/python install --no-cache-dir --require-hashes --only-binary :all: \
       --no-deps --extra-index-url "${TORCH_INDEX}" -r requirements/inference-cpu.txt
 COPY . source
-RUN pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir wheels ./source \
- && pip --python /opt/parley/bin/python install --no-cache-dir --no-deps wheels/*.whl
+RUN pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir wheels ./source
 
 FROM ${PYTHON}
-ARG VERSION=0.1.0
-ARG REVISION=unknown
-LABEL org.opencontainers.image.title="parley-inference-cpu" \
-      org.opencontainers.image.description="Chat, completions and embeddings on CPUs, by vLLM" \
-      org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}" \
-      org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.base.name="${PYTHON}"
 # vLLM asks where memory lies by it. The base's release fixes which version there is.
 # hadolint ignore=DL3008
 RUN apt-get update \
@@ -33,6 +24,9 @@ RUN groupadd --system --gid 10001 parley \
  && useradd --system --uid 10001 --gid parley --home-dir /nonexistent --shell /usr/sbin/nologin parley \
  && install -d -o parley -g parley -m 0700 /var/lib/parley /var/cache/parley
 COPY --from=build /opt/parley /opt/parley
+# A layer of its own: a release whose packages stayed is small to send.
+RUN --mount=type=bind,from=build,source=/build/wheels,target=/tmp/wheels \
+    pip --python /opt/parley/bin/python install --no-cache-dir --no-deps /tmp/wheels/*.whl
 COPY models/parley-demo /opt/models/parley-demo
 ENV PATH=/opt/parley/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
@@ -40,9 +34,18 @@ ENV PATH=/opt/parley/bin:$PATH \
     HF_HOME=/var/cache/parley/huggingface \
     VLLM_CACHE_ROOT=/var/cache/parley/vllm \
     PARLEY_INFERENCE_MODEL=/opt/models/parley-demo
+# After what costs time, as they differ in each build.
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="parley-inference-cpu" \
+      org.opencontainers.image.description="Chat, completions and embeddings on CPUs, by vLLM" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.base.name="${PYTHON}"
 USER 10001:10001
 WORKDIR /
 EXPOSE 8000
-HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 \
+HEALTHCHECK --interval=10s --timeout=15s --start-period=120s --retries=3 \
   CMD ["python", "-P", "-m", "cli.probe", "inference"]
 ENTRYPOINT ["python", "-P", "-m", "services.inference"]

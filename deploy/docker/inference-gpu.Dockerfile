@@ -35,6 +35,6 @@ ENV PYTHONDONTWRITEBYTECODE=1 \
 USER 10001:10001
 WORKDIR /
 EXPOSE 8000
-HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 \
+HEALTHCHECK --interval=10s --timeout=15s --start-period=120s --retries=3 \
   CMD ["python3", "-P", "-m", "cli.probe", "inference"]
 ENTRYPOINT ["python3", "-P", "-m", "services.inference"]

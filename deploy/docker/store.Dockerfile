@@ -24,6 +24,6 @@ COPY --from=build /build/valkey-server /usr/local/bin/valkey-server
 USER 10001:10001
 WORKDIR /
 EXPOSE 6379
-HEALTHCHECK --interval=5s --timeout=3s --start-period=10s --retries=3 \
-  CMD ["python", "-c", "import socket; s = socket.create_connection(('127.0.0.1', 6379), 2); s.sendall(b'PING\r\n'); assert s.recv(64)"]
+HEALTHCHECK --interval=5s --timeout=15s --start-period=120s --retries=3 \
+  CMD ["python", "-c", "import socket; s = socket.create_connection(('127.0.0.1', 6379), 2); s.sendall(b'PING\\r\\n'); assert s.recv(64)"]
 ENTRYPOINT ["valkey-server"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -68,6 +69,16 @@ def test_it_is_built_apart_and_runs_as_nobody_with_a_health_check_and_labels(nam
     assert "\nHEALTHCHECK " in stage
     assert all(f"org.opencontainers.image.{label}=" in stage for label in LABELS)
     assert re.search(r'^ENTRYPOINT \["', stage, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_its_health_check_is_a_command_that_can_be_read(name: str) -> None:
+    """As the engine reads it: what is escaped once in the file stands bare in the program."""
+    [written] = re.findall(r"^HEALTHCHECK .*\\\n +CMD (\[.*\])$", text_of(name), re.MULTILINE)
+    program, *arguments = json.loads(written)
+    assert program in ("python", "python3")
+    if arguments[0] == "-c":
+        compile(arguments[1], name, "exec")
 
 
 @pytest.mark.parametrize("name", FILES)
