@@ -13,12 +13,13 @@ from web.gate import Gate
 from web.login import login_router
 from web.page import STATIC_PATH, build_page
 from web.password import password_router
+from web.pictures.files import pictures_router
 from web.seats import Seats
 from web.session import SessionStore
 from web.theme import parley_theme
 
-STYLES = ("tokens.css", "page.css", "administration.css", "playground.css")
-SCRIPTS = ("page.js", "administration.js")
+STYLES = ("tokens.css", "page.css", "administration.css", "playground.css", "images.css")
+SCRIPTS = ("page.js", "administration.js", "images.js")
 
 
 def build_app(edge: Edge, store: SessionStore) -> FastAPI:
@@ -28,6 +29,7 @@ def build_app(edge: Edge, store: SessionStore) -> FastAPI:
     app.include_router(password_router(store))
     app.include_router(export_router(store))
     app.include_router(conversations_router(store))
+    app.include_router(pictures_router(store))
     mounted: FastAPI = gr.mount_gradio_app(
         app,
         build_page(Seats(store)),

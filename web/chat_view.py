@@ -12,6 +12,7 @@ from web.answer import Answer, Call, Instructions, Part, Reasoning, Saying
 from web.card import CallState, card, outcome, progress, seconds, section
 from web.conversation import Conversation, Turn
 from web.markup import from_json, from_markdown, from_text
+from web.pictures.view import question_pictures
 
 ChatMessage = dict[str, Any]
 """A message as `gr.Chatbot` takes it."""
@@ -52,6 +53,8 @@ def conversation_messages(conversation: Conversation) -> list[ChatMessage]:
 
 def turn_messages(turn: Turn) -> Iterator[ChatMessage]:
     """A question and its answer so far."""
+    if turn.pictures:
+        yield _message("user", question_pictures(turn.pictures))
     if turn.question:
         yield _message("user", from_text(turn.question))
     for part in turn.answer.parts:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
 from google.protobuf import duration_pb2
 
 from parley.inference.v1 import chat_pb2, message_pb2
+from parley_client.client import user_message
 from web.answer import Answer, Call, Part, Saying
+from web.pictures.picture import Picture
 
 MAX_TURNS = 200
 """Questions that a conversation may hold which the platform does not store, and that the page shows of
@@ -29,11 +31,13 @@ class Turn:
     Attributes:
         question: What was asked; empty for what was said before anything was.
         message_id: The last message of it that the platform stores; empty where the page does not know.
+        pictures: Images that the question is about.
     """
 
     question: str
     answer: Answer
     message_id: str = ""
+    pictures: tuple[Picture, ...] = ()
 
 
 @dataclass
@@ -78,9 +82,14 @@ class Conversation:
         """Whether it takes no more questions. Of one that it stores the platform says so itself."""
         return not self.stored and len(self.turns) >= MAX_TURNS
 
-    def ask(self, question: str, answer: Answer) -> None:
+    @property
+    def pictures(self) -> list[Picture]:
+        """The images of all questions that the page knows."""
+        return [picture for turn in self.turns for picture in turn.pictures]
+
+    def ask(self, question: str, answer: Answer, pictures: Sequence[Picture] = ()) -> None:
         """Add a question that is about to be answered."""
-        self.turns.append(Turn(question, answer))
+        self.turns.append(Turn(question, answer, pictures=tuple(pictures)))
         if self.stored:
             self.earlier += len(self.turns[:-MAX_TURNS])
             del self.turns[:-MAX_TURNS]
@@ -107,7 +116,7 @@ def _told(turn: Turn) -> Iterator[message_pb2.Message]:
     """A turn as messages. A past turn without an answer is left out: templates want one after a question."""
     replies = list(_replies(turn.answer))
     if replies or turn.answer.running:
-        yield _message(message_pb2.ROLE_USER, turn.question)
+        yield user_message(turn.question, *(picture.part for picture in turn.pictures))
         yield from replies
 
 

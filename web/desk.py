@@ -20,6 +20,8 @@ from web.chat_view import conversation_messages
 from web.conversation import MAX_QUESTION_CHARACTERS, Conversation
 from web.conversations.desk import ConversationsDesk
 from web.feedback_view import feedback
+from web.pictures.rules import refusal as refusal_of_pictures
+from web.pictures.view import attachments
 from web.run import Run
 from web.seats import Seat, Seats
 from web.session import Session
@@ -28,6 +30,9 @@ from web.status_view import status_line
 Update = Any
 """What Gradio takes for a component: a value, a component's new properties, or `gr.skip()`."""
 
+
+_NOTHING = (gr.skip(),) * 6
+"""For all that an answer changes: as it is."""
 
 _VERDICTS = {"approve": True, "deny": False}
 _THUMBS = {"up": True, "down": False}
@@ -45,7 +50,7 @@ class Desk:
         self._clock = clock
 
     async def open(self, request: gr.Request) -> tuple[Update, ...]:
-        """Fill a page that was just loaded: chat, models, status, catalogue, account, approvals."""
+        """Fill a page that was just loaded: chat, models, status, catalogue, account, approvals, images."""
         seat = await self._seats.seat(request)
         session, conversation = seat.session, seat.showing()
         trouble = await _learn_models(session)
@@ -58,20 +63,21 @@ class Desk:
             await _catalogue(session.client),
             escape(session.username),
             feedback(conversation.newest),
+            _pictures(seat, model),
         )
 
     async def ask(
         self, question: str, model: str | None, request: gr.Request
     ) -> AsyncIterator[tuple[Update, ...]]:
-        """Ask in the conversation that the tab shows; gives chat, composer, side, status and approvals."""
+        """Ask in the conversation on show; gives chat, composer, side, status, approvals and images."""
         seat = await self._seats.seat(request)
         await self._conversations.meet(seat)
         conversation = seat.showing()
-        refusal = _refusal(question, seat.session, conversation)
+        refusal = _refusal(question, seat, conversation, model)
         if refusal:
-            if question.strip():
+            if question.strip() or seat.tab.pictures:
                 gr.Warning(refusal)
-            yield gr.skip(), gr.skip(), gr.skip(), gr.skip(), gr.skip()
+            yield _NOTHING
             return
         run = self._start(seat, conversation, question, model)
         try:
@@ -81,13 +87,14 @@ class Desk:
                 self._conversations.picture(seat),
                 gr.skip(),
                 "",
+                _pictures(seat, model),
             )
             asked = ""
             async for _ in run.pictures():
                 # Only what is new is drawn: a button that is replaced under the pointer cannot be pressed.
                 before, asked = asked, approvals(run.answer)
                 question = asked if asked != before else gr.skip()
-                yield _shown(seat, conversation), gr.skip(), gr.skip(), gr.skip(), question
+                yield _shown(seat, conversation), gr.skip(), gr.skip(), gr.skip(), question, gr.skip()
         finally:
             # The page was closed, or Gradio closed this generator: free the engine.
             await run.stop()
@@ -103,7 +110,8 @@ class Desk:
     def _start(self, seat: Seat, conversation: Conversation, question: str, model: str | None) -> Run[Answer]:
         """Put the question into the conversation and begin its answer."""
         answer, client = Answer(Pace(asked_at=self._clock())), seat.session.client
-        conversation.ask(question.strip(), answer)
+        conversation.ask(question.strip(), answer, seat.tab.pictures)
+        seat.tab.pictures = []
 
         async def make() -> None:
             """Have the conversation at the platform before anything is said in it."""
@@ -123,10 +131,11 @@ class Desk:
             await _learn_models(seat.session)
         side = await self._conversations.refreshed(seat)
         if seat.tab.viewing != conversation.id:
-            return gr.skip(), _composer(busy=False), side, gr.skip(), gr.skip()
+            return gr.skip(), _composer(busy=False), side, gr.skip(), gr.skip(), gr.skip()
         status = _status(seat.session, model, conversation)
         asked = feedback(conversation.newest)
-        return conversation_messages(conversation), _composer(busy=False), side, status, asked
+        pictures = _pictures(seat, model)
+        return conversation_messages(conversation), _composer(busy=False), side, status, asked, pictures
 
     async def stop(self, request: gr.Request) -> None:
         """End the answer that the tab is being given."""
@@ -174,10 +183,10 @@ class Desk:
             run.changed()
             await self._seats.let_go(seat.session, error)
 
-    async def tell_status(self, model: str | None, request: gr.Request) -> Update:
-        """The status line for another choice of model."""
+    async def choose(self, model: str | None, request: gr.Request) -> tuple[Update, Update]:
+        """Another model was chosen; gives status and images."""
         seat = await self._seats.seat(request)
-        return _status(seat.session, model, seat.showing())
+        return _status(seat.session, model, seat.showing()), _pictures(seat, model)
 
 
 async def _learn_models(session: Session) -> ParleyError | None:
@@ -196,17 +205,21 @@ async def _catalogue(client: Client) -> str:
         return alert(error)
 
 
-def _refusal(question: str, session: Session, conversation: Conversation) -> str:
+def _refusal(question: str, seat: Seat, conversation: Conversation, model: str | None) -> str:
     """Why a question cannot be asked now; empty when it can."""
     if not question.strip():
-        return "There is no question."
+        return "There is no question. Write what you want to know."
     if len(question) > MAX_QUESTION_CHARACTERS:
         return f"A question may have {MAX_QUESTION_CHARACTERS:,} characters. Shorten it."
     if conversation.full:
         return "This conversation is full. Start a new one."
-    if session.answering(conversation.id):
+    if seat.session.answering(conversation.id):
         return "This conversation is being answered. Wait, or stop it first."
-    return ""
+    return refusal_of_pictures(seat.session.model(model), conversation, seat.tab.pictures)
+
+
+def _pictures(seat: Seat, model: str | None) -> str:
+    return attachments(seat.session.model(model), seat.showing(), seat.tab.pictures)
 
 
 def _status(session: Session, model: str | None, conversation: Conversation) -> str:

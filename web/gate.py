@@ -27,10 +27,13 @@ SECURE_COOKIE = "__Host-parley_session"
 ADDRESS_HEADER = "x-parley-client-address"
 
 MAX_BODY_BYTES = 2**20
+MAX_IMAGE_BYTES = 16 * 2**20
+"""What the contract takes of an image's file."""
 
 LOGIN_PATH = "/login"
 PASSWORD_PATH = "/password"  # noqa: S105  # where it is changed
 USAGE_PATH = "/usage.csv"
+IMAGES_PATH = "/images"
 CONVERSATIONS_PATHS = ("/conversations.jsonl", "/conversations.md")
 _OPEN = frozenset({LOGIN_PATH, "/healthz"})
 _EXACT = frozenset(
@@ -43,6 +46,7 @@ _EXACT = frozenset(
         ("GET", USAGE_PATH),
         *(("GET", path) for path in CONVERSATIONS_PATHS),
         ("GET", PASSWORD_PATH),
+        ("POST", IMAGES_PATH),
         ("POST", PASSWORD_PATH),
         ("POST", "/logout"),
         ("GET", "/gradio_api/startup-events"),
@@ -55,7 +59,7 @@ _EXACT = frozenset(
 )
 _HEARTBEAT = "/gradio_api/heartbeat/"
 _ASSETS = "/assets/"
-_FOLDERS = (_ASSETS, "/static/", _HEARTBEAT)
+_FOLDERS = (_ASSETS, "/static/", _HEARTBEAT, f"{IMAGES_PATH}/")
 _KEPT = "private, max-age=31536000, immutable"
 """How long a browser keeps an asset: its name changes with its content."""
 
@@ -119,12 +123,19 @@ class Gate:
             await send({"type": "websocket.close", "code": 1008})
             return
         send = _with_headers(send, scope["path"])
-        body = await _read(scope, receive)
-        refusal = _too_large() if body is None else await self._refusal(scope, body)
+        most = self._most_bytes(scope)
+        body = await _read(scope, receive, most)
+        refusal = _too_large(most) if body is None else await self._refusal(scope, body)
         if refusal is not None:
             await refusal(scope, receive, send)
         else:
             await self._app(scope, _replay(body or b"", receive), send)
+
+    def _most_bytes(self, scope: Scope) -> int:
+        """How much a request may bring; a file only where somebody is logged in."""
+        if scope["path"] == IMAGES_PATH and session_of(self._store, scope) is not None:
+            return MAX_IMAGE_BYTES
+        return MAX_BODY_BYTES
 
     async def _refusal(self, scope: Scope, body: bytes) -> Response | None:
         """Why a request may not pass; None when it may."""
@@ -190,19 +201,19 @@ def _object(body: bytes) -> dict[str, Any]:
     return value
 
 
-async def _read(scope: Scope, receive: Receive) -> bytes | None:
+async def _read(scope: Scope, receive: Receive, most: int) -> bytes | None:
     """The whole body; None when it is too large."""
     if scope["method"] in ("GET", "HEAD"):
         return b""
-    body = b""
+    body = bytearray()
     while True:
         message = await receive()
         piece: bytes = message.get("body", b"")
         body += piece
-        if len(body) > MAX_BODY_BYTES:
+        if len(body) > most:
             return None
         if not message.get("more_body", False):
-            return body
+            return bytes(body)
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
@@ -233,8 +244,8 @@ def _with_headers(send: Send, path: str) -> Send:
     return with_headers
 
 
-def _too_large() -> Response:
-    return _error(413, f"A request may have {MAX_BODY_BYTES:,} bytes.")
+def _too_large(most: int) -> Response:
+    return _error(413, f"A request may have {most:,} bytes.")
 
 
 def _error(status: int, message: str) -> Response:

@@ -14,6 +14,7 @@ from web.administration.layout import build_rooms, room_html
 from web.conversation import MAX_QUESTION_CHARACTERS
 from web.conversations.desk import ConversationsDesk
 from web.desk import Desk
+from web.pictures.desk import PicturesDesk
 from web.playground.desk import PlaygroundDesk
 from web.playground.layout import build_playground
 from web.seats import Seats
@@ -50,6 +51,7 @@ class Controls:
     catalogue: gr.HTML
     account: gr.HTML
     approvals: gr.HTML
+    images: gr.HTML
 
 
 def build_page(seats: Seats) -> gr.Blocks:
@@ -70,7 +72,7 @@ def build_page(seats: Seats) -> gr.Blocks:
             tabs = build_rooms(administration, playground)
         controls, desk = Controls(**side, **main, catalogue=catalogue), Desk(seats, conversations)
         _load(page, controls, tabs, desk, conversations, administration)
-        _connect(controls, desk)
+        _connect(controls, desk, PicturesDesk(seats))
         _connect_side(controls, conversations)
         page.unload(seats.leave)
     page.queue(default_concurrency_limit=None, max_size=1024, api_open=False)
@@ -122,6 +124,7 @@ def _chat() -> dict[str, Any]:
         scale=1,
     )
     approvals = room_html("approvals", classes=None)
+    images = room_html("images", classes=None)
     composer = gr.Textbox(
         elem_id="composer",
         placeholder="Ask anything",
@@ -141,6 +144,7 @@ def _chat() -> dict[str, Any]:
         "composer": composer,
         "status": status,
         "approvals": approvals,
+        "images": images,
     }
 
 
@@ -167,27 +171,28 @@ def _load(
         shown, theirs = await asyncio.gather(desk.open(request), known(request))
         return (*shown, *theirs)
 
-    filled = [on.chat, on.model, on.status, on.catalogue, on.account, on.approvals, on.conversations]
-    page.load(fill, None, [*filled, on.clear, *tabs], show_progress="hidden", api_visibility="private")
+    filled = [on.chat, on.model, on.status, on.catalogue, on.account, on.approvals, on.images]
+    page.load(fill, None, [*filled, on.conversations, on.clear, *tabs], **_QUIET)
 
 
 _QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 """Of every event: none of them is an API of its own."""
 
 
-def _connect(on: Controls, desk: Desk) -> None:
+def _connect(on: Controls, desk: Desk, pictures: PicturesDesk) -> None:
     """Tie the controls of the chat to their handlers."""
-    answered = [on.chat, on.composer, on.conversations, on.status, on.approvals]
+    answered = [on.chat, on.composer, on.conversations, on.status, on.approvals, on.images]
     on.composer.submit(desk.ask, [on.composer, on.model], answered, **_QUIET)
     on.composer.stop(desk.stop, None, None, queue=False, **_QUIET)
     on.chat.example_select(desk.ask_example, [on.model], answered, **_QUIET)
     on.approvals.submit(desk.decide, None, [on.approvals], trigger_mode="multiple", **_QUIET)
-    on.model.input(desk.tell_status, [on.model], [on.status], **_QUIET)
+    on.images.submit(pictures.act, [on.model], [on.images], trigger_mode="multiple", **_QUIET)
+    on.model.input(desk.choose, [on.model], [on.status, on.images], **_QUIET)
 
 
 def _connect_side(on: Controls, desk: ConversationsDesk) -> None:
     """Tie the conversations, and what begins and clears them, to their handlers."""
-    turned = [on.chat, on.conversations, on.status, on.approvals, on.clear]
+    turned = [on.chat, on.conversations, on.status, on.approvals, on.clear, on.images]
     on.begin.click(desk.begin, [on.model], turned, **_QUIET)
     on.clear.click(desk.clear, [on.model], turned, **_QUIET)
     on.conversations.submit(desk.act, [on.model], turned, **_QUIET)

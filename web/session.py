@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from ulid import ULID
@@ -17,6 +17,7 @@ from web.administration.visitor import Visitor
 from web.answer import Answer
 from web.conversation import Conversation
 from web.edge import Whereabouts
+from web.pictures.picture import Picture, Tray
 from web.playground.trial import Trial
 from web.run import Run
 
@@ -39,6 +40,7 @@ class Tab:
         trial: The call of a tool that it asked for last.
         visitor: Who the platform says that the person is; None until it was asked.
         rooms: The rooms of the administration that were entered, by name.
+        pictures: Images that go with its next question.
     """
 
     viewing: str = ""
@@ -46,6 +48,7 @@ class Tab:
     trial: Run[Trial] | None = None
     visitor: Visitor | None = None
     rooms: dict[str, Room] = field(default_factory=dict)
+    pictures: list[Picture] = field(default_factory=list)
 
     async def turn_to(self, conversation_id: str) -> None:
         """Show another conversation. Leaving one ends the answer that it is being given."""
@@ -69,6 +72,7 @@ class Session:
     Attributes:
         stores: Whether the platform is to keep conversations that begin now; None until somebody says.
         conversations: Those that are stored nowhere else, and those that tabs show.
+        tray: Files of images that are not yet beside a question.
     """
 
     id: str
@@ -80,6 +84,7 @@ class Session:
     stores: bool | None = None
     conversations: OrderedDict[str, Conversation] = field(default_factory=OrderedDict)
     tabs: OrderedDict[str, Tab] = field(default_factory=OrderedDict)
+    tray: Tray = field(default_factory=Tray)
 
     def begin(self) -> Conversation:
         """A new, empty conversation; one that is empty already is taken again."""
@@ -121,6 +126,14 @@ class Session:
         for tab in self.tabs.values():
             if tab.run is not None and tab.run.about == conversation_id:
                 await tab.run.stop()
+
+    def pictures(self) -> Iterator[Picture]:
+        """Every image that the login has the page hold."""
+        yield from self.tray
+        for tab in self.tabs.values():
+            yield from tab.pictures
+        for conversation in self.conversations.values():
+            yield from conversation.pictures
 
     def model(self, name: str | None) -> model_pb2.Model | None:
         """A model by name; the default where none is chosen, or the choice is slower than the question."""

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from services.inference.adapters.port import Adapter, AdapterHost
 from services.inference.engine_status import EngineStatus
-from services.inference.images import Image
+from services.inference.images import Image, ImageLimits
 from services.inference.logprobs import TokenLogprob
 from services.inference.options import Effort, OutputForm, RawPrompt, ToolChoice
 
@@ -256,6 +256,7 @@ class ModelCard:
         revision: Which weights it has.
         capabilities: What else it can do.
         embedding_dimensions: Numbers of its embeddings; 0 for a model that chats.
+        image_limits: What requests may bring of images; None where it takes none.
     """
 
     name: str
@@ -268,6 +269,7 @@ class ModelCard:
     revision: str = ""
     capabilities: frozenset[Capability] = frozenset()
     embedding_dimensions: int = 0
+    image_limits: ImageLimits | None = None
 
     @property
     def supports_embeddings(self) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from parley.inference.v1 import model_pb2
 from services.inference.engine import Engine, ModelCard
+from services.inference.images import ImageLimits
 from services.inference.models import ModelState, ServedModel
 
 _STATES = {
@@ -32,6 +33,7 @@ def model(served: ServedModel) -> model_pb2.Model:
         supports_embeddings=card is not None and card.supports_embeddings,
         embedding_dimensions=card.embedding_dimensions if card else 0,
         base_model=served.base_model,
+        image_limits=_image_limits(card.image_limits) if card and card.image_limits else None,
     )
 
 
@@ -47,6 +49,31 @@ def alias(name: str, models: Sequence[model_pb2.Model]) -> model_pb2.Model:
         supports_reasoning=all(each.supports_reasoning for each in models),
         supports_tools=all(each.supports_tools for each in models),
         capabilities=sorted(set.intersection(*(set(each.capabilities) for each in models))),
+        image_limits=_least([each.image_limits for each in models if each.HasField("image_limits")], models),
+    )
+
+
+def _image_limits(limits: ImageLimits) -> model_pb2.ImageLimits:
+    return model_pb2.ImageLimits(
+        max_images=limits.count,
+        max_bytes=limits.file_bytes,
+        max_pixels=limits.pixels,
+        media_types=limits.media_types,
+    )
+
+
+def _least(
+    limits: Sequence[model_pb2.ImageLimits], models: Sequence[model_pb2.Model]
+) -> model_pb2.ImageLimits | None:
+    """What every one of these models takes of images; None where one takes none."""
+    taken = set.intersection(*(set(each.media_types) for each in limits)) if limits else set()
+    if len(limits) < len(models) or not taken:
+        return None
+    return model_pb2.ImageLimits(
+        max_images=min(each.max_images for each in limits),
+        max_bytes=min(each.max_bytes for each in limits),
+        max_pixels=min(each.max_pixels for each in limits),
+        media_types=sorted(taken),
     )
 
 

@@ -106,6 +106,7 @@ class VllmEngine:
             revision=getattr(self._config.hf_config, "_commit_hash", None) or known[:16],
             vocabulary_size=self._config.get_vocab_size(),
             capabilities=frozenset(Capability) - (set() if takes_images(llm) else {Capability.IMAGES}),
+            image_limits=settings.images if takes_images(llm) else None,
         )
         self._adapters = VllmAdapters(llm, settings) if settings.max_adapters else None
         self._images = ImageReader(settings.images)

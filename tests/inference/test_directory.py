@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -11,9 +12,11 @@ import pytest
 from redis.asyncio import Redis
 
 from parley.inference.v1 import inference_service_pb2, model_pb2
+from services.inference import translate_models
 from services.inference.directory import HASH, REPLICAS_HASH, ModelDirectory
 from services.inference.errors import ModelNotFound
-from services.inference.models import Models
+from services.inference.images import ImageLimits
+from services.inference.models import Models, ServedModel
 from services.inference.noticeboard import LIFE_SECONDS, MOST_ENTRY_BYTES
 from services.rpc.errors import PermissionMissing
 from services.rpc.principal import Principal
@@ -175,3 +178,17 @@ async def test_a_call_that_went_to_the_wrong_pool_is_told_how_to_reach_the_right
     assert not given.HasField("engine_status")
     assert refusal(refused.value)[0] == "MODEL_NOT_FOUND"
     assert "parley-model" in str(refused.value.details())
+
+
+def test_an_alias_takes_the_images_that_all_of_its_models_take() -> None:
+    wide = ImageLimits(count=8, file_bytes=5000, pixels=9000, media_types=("image/png", "image/webp"))
+    near = ImageLimits(count=9, file_bytes=4000, pixels=8000, media_types=("image/gif", "image/png"))
+    models = []
+    for number, limits in enumerate((wide, near, None)):
+        served = ServedModel(str(number), False, ScriptedEngine(card=replace(CARD, image_limits=limits)))
+        models.append(translate_models.model(served))
+    both = translate_models.alias("a", models[:2])
+    assert both.image_limits == model_pb2.ImageLimits(
+        max_images=8, max_bytes=4000, max_pixels=8000, media_types=["image/png"]
+    )
+    assert not translate_models.alias("a", models).HasField("image_limits")

@@ -110,7 +110,7 @@ class ScriptedEdge(
     ) -> AsyncIterator[chat_pb2.ChatResponse]:
         await self._check(context)
         self.requests.append(request)
-        question = request.messages[-1].content[0].text
+        question = request.messages[-1].content[-1].text
         sequence, said = 0, Transcript()
         try:
             async for fields in self.scripts[question](self):

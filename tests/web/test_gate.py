@@ -15,11 +15,15 @@ from starlette.types import Message
 from parley.auth.v1 import session_service_pb2, usage_service_pb2, user_service_pb2
 from parley_client.channel import open_channel
 from services.rpc.tls import TlsFiles
+from tests.web.pictures.made import file
 from tests.web.scripted_edge import PASSWORD, ScriptedEdge, serve, status
 from tests.web.scripts import MODELS, TOOLS
+from web.answer import Answer, Pace
 from web.app import build_app
 from web.edge import Edge
-from web.gate import COOKIE, MAX_BODY_BYTES, SECURE_COOKIE, Gate
+from web.gate import COOKIE, MAX_BODY_BYTES, MAX_IMAGE_BYTES, SECURE_COOKIE, Gate
+from web.pictures.files import MAX_LOGIN_BYTES
+from web.pictures.picture import Picture
 from web.session import SessionStore
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -191,6 +195,36 @@ async def test_a_large_body_is_refused(door: Door) -> None:
     browser = await door.enter()
     answer = await browser.post("/gradio_api/queue/join", content=b"x" * (MAX_BODY_BYTES + 1))
     assert answer.status_code == 413
+
+
+async def test_an_image_is_taken_from_who_is_logged_in_and_given_to_nobody_else(door: Door) -> None:
+    data = file() + bytes(MAX_BODY_BYTES)
+    assert (await door.browser.post("/images", content=data)).status_code == 413
+    assert (await door.browser.post("/images", content=file())).status_code == 401
+    browser = await door.enter()
+    assert (await browser.post("/images", content=bytes(MAX_IMAGE_BYTES + 1))).status_code == 413
+    refused = await browser.post("/images?name=x.svg", content=b"<svg/>")
+    assert (refused.status_code, refused.json()["detail"]) == (415, "x.svg is no GIF, JPEG, PNG or WebP.")
+    taken = await browser.post("/images?name=red.png", content=data, headers={"content-type": "text/html"})
+    assert taken.status_code == 201
+    given = await browser.get(f"/images/{taken.json()['id']}")
+    assert (given.content, given.headers["content-type"]) == (data, "image/png")
+    async with httpx.AsyncClient(transport=door.house.transport, base_url=ORIGIN) as other:
+        stranger = await Door(other, door.house).enter()
+        assert (await stranger.get(f"/images/{taken.json()['id']}")).status_code == 404
+
+
+async def test_a_login_has_the_page_hold_so_many_images_and_no_more(door: Door) -> None:
+    browser = await door.enter()
+    session = door.store.find(browser.cookies[COOKIE])
+    assert session is not None
+    held = session.begin()
+    large = Picture.of(file() + bytes(MAX_LOGIN_BYTES), "large.png")
+    held.ask("What is this?", Answer(Pace(0)), [large])
+    refused = await browser.post("/images", content=file())
+    assert (refused.status_code, "64 MiB" in refused.json()["detail"]) == (409, True)
+    held.turns.clear()
+    assert (await browser.post("/images", content=file())).status_code == 201
 
 
 async def test_a_body_that_is_no_event_is_refused(door: Door) -> None:

@@ -15,6 +15,7 @@ from web.advice import alert
 from web.chat_view import conversation_messages
 from web.conversations.room import ConversationsRoom
 from web.feedback_view import feedback
+from web.pictures.view import attachments
 from web.seats import Seat, Seats
 from web.status_view import status_line
 
@@ -26,7 +27,7 @@ Update = Any
 
 
 class ConversationsDesk:
-    """The handlers of the side and of the bar. Each gives chat, side, status, approvals and Clear."""
+    """The handlers of the side and of the bar. Each gives chat, side, status, approvals, Clear and images."""
 
     def __init__(self, seats: Seats, administration: AdministrationDesk) -> None:
         """Serve those who sit there and whom the administration knows."""
@@ -67,12 +68,12 @@ class ConversationsDesk:
         try:
             room = await self._room(seat)
         except ParleyError as error:
-            return gr.skip(), alert(error), gr.skip(), gr.skip(), gr.skip()
+            return gr.skip(), alert(error), gr.skip(), gr.skip(), gr.skip(), gr.skip()
         before = seat.showing()
         side = await room.act(name, fields)
         await self._seats.let_go(seat.session, room.trouble)
         if seat.showing() is before:
-            return gr.skip(), side, gr.skip(), gr.skip(), _clear(seat)
+            return gr.skip(), side, gr.skip(), gr.skip(), _clear(seat), gr.skip()
         return _turned(seat, side, model)
 
     async def begin(self, model: str | None, request: gr.Request) -> tuple[Update, ...]:
@@ -107,13 +108,14 @@ class ConversationsDesk:
 
 def _turned(seat: Seat, side: Update, model: str | None) -> tuple[Update, ...]:
     """The conversation that the tab shows now."""
-    conversation = seat.showing()
+    conversation, asked = seat.showing(), seat.session.model(model)
     return (
         conversation_messages(conversation),
         side,
-        status_line(seat.session.model(model), conversation.newest),
+        status_line(asked, conversation.newest),
         feedback(conversation.newest),
         _clear(seat),
+        attachments(asked, conversation, seat.tab.pictures),
     )
 
 

@@ -15,6 +15,7 @@ from parley_client.errors import ParleyError
 from web.answer import Answer, Call, Instructions, Pace, Reasoning, Saying
 from web.card import CallState
 from web.conversation import MAX_TURNS, Conversation, Turn
+from web.pictures.picture import pictures_of
 
 PAGE_MESSAGES = 1000
 """Messages asked for at once; a conversation holds 4,096 at most."""
@@ -87,7 +88,7 @@ def _add(turn: Turn, stored: conversation_pb2.StoredMessage) -> None:
     answer.run_id, answer.model = stored.run_id or answer.run_id, stored.model or answer.model
     match message.role:
         case message_pb2.ROLE_USER:
-            turn.question = text
+            turn.question, turn.pictures = text, tuple(pictures_of(message))
         case message_pb2.ROLE_ASSISTANT:
             _say(answer, message, text)
         case message_pb2.ROLE_TOOL:

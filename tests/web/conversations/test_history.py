@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from parley.inference.v1 import conversation_pb2, message_pb2
+from parley_client.images import image
+from tests.web.pictures.made import file
 from web.answer import Call, Instructions, Reasoning, Saying
 from web.card import CallState
 from web.chat_view import conversation_messages
@@ -45,6 +47,14 @@ def test_messages_become_questions_with_reasoning_calls_and_answers() -> None:
     assert kinds == [Reasoning, Saying, Call, Call, Call, Saying]
     assert not first.answer.running
     assert (second.question, second.answer.parts) == ("And now?", [])
+
+
+def test_images_of_questions_are_read_with_them() -> None:
+    asked = stored(1, USER, content=[image(file("red"))])
+    (turn,) = turns_of([asked, stored(2, ASSISTANT, "Red.")])
+    assert (turn.question, [each.data for each in turn.pictures]) == ("", [file("red")])
+    shown = conversation_messages(Conversation("c", turns=[turn]))
+    assert f'src="images/{turn.pictures[0].id}" alt="image 1"' in shown[0]["content"][0]["text"]
 
 
 def test_calls_are_as_they_ended() -> None:

@@ -24,21 +24,23 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fparley/inference/v1/model.proto\x12\x13parley.inference.v1\"\x90\x03\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x63ontext_length\x18\x02 \x01(\r\x12\x12\n\nis_default\x18\x03 \x01(\x08\x12.\n\x05state\x18\x04 \x01(\x0e\x32\x1f.parley.inference.v1.ModelState\x12\x1a\n\x12supports_reasoning\x18\x05 \x01(\x08\x12\x16\n\x0esupports_tools\x18\x06 \x01(\x08\x12\x10\n\x08revision\x18\x07 \x01(\t\x12\x17\n\x0fvocabulary_size\x18\x08 \x01(\r\x12!\n\x19\x64\x65\x66\x61ult_max_output_tokens\x18\t \x01(\r\x12:\n\x0c\x63\x61pabilities\x18\n \x03(\x0e\x32$.parley.inference.v1.ModelCapability\x12\x1b\n\x13supports_embeddings\x18\x14 \x01(\x08\x12\x1c\n\x14\x65mbedding_dimensions\x18\x15 \x01(\r\x12\x10\n\x08is_alias\x18\x16 \x01(\x08\x12\x12\n\nbase_model\x18\x17 \x01(\t\"\xa9\x01\n\x0c\x45ngineStatus\x12\x18\n\x10running_requests\x18\x01 \x01(\r\x12\x18\n\x10waiting_requests\x18\x02 \x01(\r\x12\r\n\x05slots\x18\x03 \x01(\r\x12\x14\n\x0ckv_cache_use\x18\x04 \x01(\x02\x12\x16\n\x0eprefix_queries\x18\x05 \x01(\x04\x12\x13\n\x0bprefix_hits\x18\x06 \x01(\x04\x12\x13\n\x0bpreemptions\x18\x07 \x01(\x04\"\x8d\x01\n\rReplicaStatus\x12\x12\n\nreplica_id\x18\x01 \x01(\t\x12.\n\x05state\x18\x02 \x01(\x0e\x32\x1f.parley.inference.v1.ModelState\x12\x38\n\rengine_status\x18\x03 \x01(\x0b\x32!.parley.inference.v1.EngineStatus*\x8d\x02\n\x0fModelCapability\x12 \n\x1cMODEL_CAPABILITY_UNSPECIFIED\x10\x00\x12\x19\n\x15MODEL_CAPABILITY_CHAT\x10\x01\x12\x1d\n\x19MODEL_CAPABILITY_COMPLETE\x10\x02\x12\x1a\n\x16MODEL_CAPABILITY_TOOLS\x10\x03\x12\x1e\n\x1aMODEL_CAPABILITY_REASONING\x10\x04\x12&\n\"MODEL_CAPABILITY_STRUCTURED_OUTPUT\x10\x05\x12\x1d\n\x19MODEL_CAPABILITY_LOGPROBS\x10\x06\x12\x1b\n\x17MODEL_CAPABILITY_IMAGES\x10\x07*q\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13MODEL_STATE_LOADING\x10\x01\x12\x15\n\x11MODEL_STATE_READY\x10\x02\x12\x16\n\x12MODEL_STATE_FAILED\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fparley/inference/v1/model.proto\x12\x13parley.inference.v1\"\xc8\x03\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x63ontext_length\x18\x02 \x01(\r\x12\x12\n\nis_default\x18\x03 \x01(\x08\x12.\n\x05state\x18\x04 \x01(\x0e\x32\x1f.parley.inference.v1.ModelState\x12\x1a\n\x12supports_reasoning\x18\x05 \x01(\x08\x12\x16\n\x0esupports_tools\x18\x06 \x01(\x08\x12\x10\n\x08revision\x18\x07 \x01(\t\x12\x17\n\x0fvocabulary_size\x18\x08 \x01(\r\x12!\n\x19\x64\x65\x66\x61ult_max_output_tokens\x18\t \x01(\r\x12:\n\x0c\x63\x61pabilities\x18\n \x03(\x0e\x32$.parley.inference.v1.ModelCapability\x12\x1b\n\x13supports_embeddings\x18\x14 \x01(\x08\x12\x1c\n\x14\x65mbedding_dimensions\x18\x15 \x01(\r\x12\x10\n\x08is_alias\x18\x16 \x01(\x08\x12\x12\n\nbase_model\x18\x17 \x01(\t\x12\x36\n\x0cimage_limits\x18\x18 \x01(\x0b\x32 .parley.inference.v1.ImageLimits\"]\n\x0bImageLimits\x12\x12\n\nmax_images\x18\x01 \x01(\r\x12\x11\n\tmax_bytes\x18\x02 \x01(\r\x12\x12\n\nmax_pixels\x18\x03 \x01(\r\x12\x13\n\x0bmedia_types\x18\x04 \x03(\t\"\xa9\x01\n\x0c\x45ngineStatus\x12\x18\n\x10running_requests\x18\x01 \x01(\r\x12\x18\n\x10waiting_requests\x18\x02 \x01(\r\x12\r\n\x05slots\x18\x03 \x01(\r\x12\x14\n\x0ckv_cache_use\x18\x04 \x01(\x02\x12\x16\n\x0eprefix_queries\x18\x05 \x01(\x04\x12\x13\n\x0bprefix_hits\x18\x06 \x01(\x04\x12\x13\n\x0bpreemptions\x18\x07 \x01(\x04\"\x8d\x01\n\rReplicaStatus\x12\x12\n\nreplica_id\x18\x01 \x01(\t\x12.\n\x05state\x18\x02 \x01(\x0e\x32\x1f.parley.inference.v1.ModelState\x12\x38\n\rengine_status\x18\x03 \x01(\x0b\x32!.parley.inference.v1.EngineStatus*\x8d\x02\n\x0fModelCapability\x12 \n\x1cMODEL_CAPABILITY_UNSPECIFIED\x10\x00\x12\x19\n\x15MODEL_CAPABILITY_CHAT\x10\x01\x12\x1d\n\x19MODEL_CAPABILITY_COMPLETE\x10\x02\x12\x1a\n\x16MODEL_CAPABILITY_TOOLS\x10\x03\x12\x1e\n\x1aMODEL_CAPABILITY_REASONING\x10\x04\x12&\n\"MODEL_CAPABILITY_STRUCTURED_OUTPUT\x10\x05\x12\x1d\n\x19MODEL_CAPABILITY_LOGPROBS\x10\x06\x12\x1b\n\x17MODEL_CAPABILITY_IMAGES\x10\x07*q\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13MODEL_STATE_LOADING\x10\x01\x12\x15\n\x11MODEL_STATE_READY\x10\x02\x12\x16\n\x12MODEL_STATE_FAILED\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'parley.inference.v1.model_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MODELCAPABILITY']._serialized_start=776
-  _globals['_MODELCAPABILITY']._serialized_end=1045
-  _globals['_MODELSTATE']._serialized_start=1047
-  _globals['_MODELSTATE']._serialized_end=1160
+  _globals['_MODELCAPABILITY']._serialized_start=927
+  _globals['_MODELCAPABILITY']._serialized_end=1196
+  _globals['_MODELSTATE']._serialized_start=1198
+  _globals['_MODELSTATE']._serialized_end=1311
   _globals['_MODEL']._serialized_start=57
-  _globals['_MODEL']._serialized_end=457
-  _globals['_ENGINESTATUS']._serialized_start=460
-  _globals['_ENGINESTATUS']._serialized_end=629
-  _globals['_REPLICASTATUS']._serialized_start=632
-  _globals['_REPLICASTATUS']._serialized_end=773
+  _globals['_MODEL']._serialized_end=513
+  _globals['_IMAGELIMITS']._serialized_start=515
+  _globals['_IMAGELIMITS']._serialized_end=608
+  _globals['_ENGINESTATUS']._serialized_start=611
+  _globals['_ENGINESTATUS']._serialized_end=780
+  _globals['_REPLICASTATUS']._serialized_start=783
+  _globals['_REPLICASTATUS']._serialized_end=924
 # @@protoc_insertion_point(module_scope)

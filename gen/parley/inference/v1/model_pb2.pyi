@@ -111,6 +111,7 @@ class Model(_message.Message):
     EMBEDDING_DIMENSIONS_FIELD_NUMBER: _builtins.int
     IS_ALIAS_FIELD_NUMBER: _builtins.int
     BASE_MODEL_FIELD_NUMBER: _builtins.int
+    IMAGE_LIMITS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The name by which requests ask for it."""
     context_length: _builtins.int
@@ -151,6 +152,12 @@ class Model(_message.Message):
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[Global___ModelCapability.ValueType]:
         """The methods and options that it takes. Empty until it is loaded."""
 
+    @_builtins.property
+    def image_limits(self) -> Global___ImageLimits:
+        """What requests may bring of images. Unset for a model that takes none, and
+        until it is loaded; of an alias, what all of its models take.
+        """
+
     def __init__(
         self,
         *,
@@ -168,14 +175,53 @@ class Model(_message.Message):
         embedding_dimensions: _builtins.int = ...,
         is_alias: _builtins.bool = ...,
         base_model: _builtins.str = ...,
+        image_limits: Global___ImageLimits | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["image_limits", b"image_limits"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "capabilities", b"capabilities", "context_length", b"context_length", "default_max_output_tokens", b"default_max_output_tokens", "embedding_dimensions", b"embedding_dimensions", "is_alias", b"is_alias", "is_default", b"is_default", "name", b"name", "revision", b"revision", "state", b"state", "supports_embeddings", b"supports_embeddings", "supports_reasoning", b"supports_reasoning", "supports_tools", b"supports_tools", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "capabilities", b"capabilities", "context_length", b"context_length", "default_max_output_tokens", b"default_max_output_tokens", "embedding_dimensions", b"embedding_dimensions", "image_limits", b"image_limits", "is_alias", b"is_alias", "is_default", b"is_default", "name", b"name", "revision", b"revision", "state", b"state", "supports_embeddings", b"supports_embeddings", "supports_reasoning", b"supports_reasoning", "supports_tools", b"supports_tools", "vocabulary_size", b"vocabulary_size"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Model: _TypeAlias = Model  # noqa: Y015
+
+@_typing.final
+class ImageLimits(_message.Message):
+    """What a request may bring of images to a model that takes them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MAX_IMAGES_FIELD_NUMBER: _builtins.int
+    MAX_BYTES_FIELD_NUMBER: _builtins.int
+    MAX_PIXELS_FIELD_NUMBER: _builtins.int
+    MEDIA_TYPES_FIELD_NUMBER: _builtins.int
+    max_images: _builtins.int
+    """Images in all messages of a request, those of a stored conversation
+    included. 0 (none) to 256.
+    """
+    max_bytes: _builtins.int
+    """Size of the file of each, in bytes. 1,024 to 16,777,216."""
+    max_pixels: _builtins.int
+    """Pixels of each, its width times its height. 1,024 to 67,108,864."""
+    @_builtins.property
+    def media_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The media types that are taken, such as `image/png`. At least one."""
+
+    def __init__(
+        self,
+        *,
+        max_images: _builtins.int = ...,
+        max_bytes: _builtins.int = ...,
+        max_pixels: _builtins.int = ...,
+        media_types: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_bytes", b"max_bytes", "max_images", b"max_images", "max_pixels", b"max_pixels", "media_types", b"media_types"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImageLimits: _TypeAlias = ImageLimits  # noqa: Y015
 
 @_typing.final
 class EngineStatus(_message.Message):

@@ -119,6 +119,14 @@ export declare type Model = Message<"parley.inference.v1.Model"> & {
    * @generated from field: string base_model = 23;
    */
   baseModel: string;
+
+  /**
+   * What requests may bring of images. Unset for a model that takes none, and
+   * until it is loaded; of an alias, what all of its models take.
+   *
+   * @generated from field: parley.inference.v1.ImageLimits image_limits = 24;
+   */
+  imageLimits?: ImageLimits | undefined;
 };
 
 /**
@@ -126,6 +134,48 @@ export declare type Model = Message<"parley.inference.v1.Model"> & {
  * Use `create(ModelSchema)` to create a new message.
  */
 export declare const ModelSchema: GenMessage<Model>;
+
+/**
+ * What a request may bring of images to a model that takes them.
+ *
+ * @generated from message parley.inference.v1.ImageLimits
+ */
+export declare type ImageLimits = Message<"parley.inference.v1.ImageLimits"> & {
+  /**
+   * Images in all messages of a request, those of a stored conversation
+   * included. 0 (none) to 256.
+   *
+   * @generated from field: uint32 max_images = 1;
+   */
+  maxImages: number;
+
+  /**
+   * Size of the file of each, in bytes. 1,024 to 16,777,216.
+   *
+   * @generated from field: uint32 max_bytes = 2;
+   */
+  maxBytes: number;
+
+  /**
+   * Pixels of each, its width times its height. 1,024 to 67,108,864.
+   *
+   * @generated from field: uint32 max_pixels = 3;
+   */
+  maxPixels: number;
+
+  /**
+   * The media types that are taken, such as `image/png`. At least one.
+   *
+   * @generated from field: repeated string media_types = 4;
+   */
+  mediaTypes: string[];
+};
+
+/**
+ * Describes the message parley.inference.v1.ImageLimits.
+ * Use `create(ImageLimitsSchema)` to create a new message.
+ */
+export declare const ImageLimitsSchema: GenMessage<ImageLimits>;
 
 /**
  * How the engine of a model is doing at the replica that answers, as of its last
