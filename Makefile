@@ -4,7 +4,7 @@ BIN := .venv/bin
 QUESTION ?= What is 1234 * 56?
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast generated faults soak families gen lint rules client images
+.PHONY: help setup run test test-fast generated faults soak families gen lint rules client images test-images
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -49,5 +49,8 @@ rules: ## check Prometheus' rules and play them through (needs promtool)
 lint: ## every check that needs no running process
 	@deploy/lint.sh
 
-images: ## build the container images and show their sizes (needs a container engine)
+images: ## build the container images and show their sizes (needs a container engine; deploy/docker/engine.sh brings one)
 	@deploy/docker/build.sh
+
+test-images: ## build the images and bring Compose's embedded profile up (long; deploy/docker/engine.sh brings an engine)
+	@$(BIN)/python -m pytest -q -s tests/deploy/check_images.py
