@@ -67,6 +67,9 @@ class FamilyModel:
         }
         script = makers.get(self.family.model_type, _with_markers)(self, folder)
         _write_network(self, script, folder)
+        if self.family.model_type == "mistral":
+            # Mistral's own name for weights: by it vLLM knows a folder that has Mistral's own tokenizer.
+            (folder / "model.safetensors").rename(folder / "consolidated.safetensors")
         return folder
 
 
