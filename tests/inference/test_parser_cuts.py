@@ -85,7 +85,7 @@ class Voice:
     def __init__(self, family: Family, tokenizer: Any) -> None:
         from vllm.parser import ParserManager
 
-        from services.inference.vllm_engine import chat_request
+        from services.inference.vllm_turns import chat_request
 
         chosen = choose(family.model_type, family.chat_template)
         self.family = family
@@ -97,7 +97,7 @@ class Voice:
             is_harmony=family is GPT_OSS,
             tokenizer=tokenizer,
         )
-        self.request = chat_request(Turn((), TOOLS, Sampling(), reasoning=family.thinking), {})
+        self.request = chat_request(Turn((), TOOLS, Sampling(), reasoning=family.thinking), {}, str)
         self.parser().adjust_request(self.request)
         self.prompt = tokenizer.encode(family.prompt, add_special_tokens=False) if family.prompt else [1]
 
