@@ -49,7 +49,7 @@ def test_numbers_and_texts_are_no_structures() -> None:
         (CHAT_COMPLETION, "messages", 4096),
         (CHAT_COMPLETION, "tools", 128),
         (COMPLETION, "prompt", 2**20),
-        (EMBEDDING, "input", 2048),
+        (EMBEDDING, "input", 2**20),
         (RESPONSE, "input", 4096),
         (RESPONSE, "tools", 128),
     ],
