@@ -82,14 +82,14 @@ KINDS = (
 MIX = {
     "calculator": 7,
     "statistics": 6,
-    "time_now": 8,
+    "time_now": 9,
     "file_read": 8,
     "file_list": 5,
     "greeting": 2,
     "cannot answer": 4,
     "not offered": 2,
-    "tool error": 3,
-    "two calls": 12,
+    "tool error": 4,
+    "two calls": 15,
     "second turn": 7,
     "repeat": 2,
 }
