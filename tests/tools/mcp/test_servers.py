@@ -123,8 +123,9 @@ async def test_a_server_that_does_not_answer_is_added_and_says_why(house: House)
     assert "cannot be reached" in nobody.problem
     assert missing.problem
     assert unread.problem == "the secret gone cannot be read: No such file or directory"
-    assert failures() >= failed + 3
-    assert REGISTRY.get_sample_value("parley_mcp_servers", {"state": "failed"}) == 3
+    # It is counted once the catalogue has it.
+    assert await eventually(lambda: failures() >= failed + 3)
+    assert await eventually(lambda: REGISTRY.get_sample_value("parley_mcp_servers", {"state": "failed"}) == 3)
     for name in ("nobody", "missing", "unread"):
         await remove(house, name)
 
