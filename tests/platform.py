@@ -78,21 +78,14 @@ class Stack:
         """Open files and connections of all processes together."""
         state = self.home.read_state()
         assert state is not None
-        roots = [psutil.Process(process.pid) for process in state.processes.values()]
-        family = {member for root in roots for member in (root, *root.children(recursive=True))}
-        return sum(member.num_fds() for member in family)
+        families = [family(psutil.Process(process.pid)) for process in state.processes.values()]
+        return sum(member.num_fds() for members in families for member in members)
 
     @contextlib.contextmanager
     def stopped(self, name: str) -> Iterator[None]:
         """Hangs a process and everything below it for a while."""
-        family = [self.process(name), *self.process(name).children(recursive=True)]
-        for process in family:
-            process.send_signal(signal.SIGSTOP)
-        try:
+        with standing_still(self.process(name)):
             yield
-        finally:
-            for process in family:
-                process.send_signal(signal.SIGCONT)
 
     async def until_ready(self) -> None:
         """Waits until every process is ready, those that were started again included."""
@@ -139,6 +132,24 @@ class Stack:
 
     def environment(self) -> dict[str, str]:
         return {"PARLEY_HOME": str(self.home.path), "PARLEY_EDGE_LISTEN_ADDRESS": self.address}
+
+
+def family(process: psutil.Process) -> list[psutil.Process]:
+    """A process and everything below it."""
+    return [process, *process.children(recursive=True)]
+
+
+@contextlib.contextmanager
+def standing_still(process: psutil.Process) -> Iterator[None]:
+    """Hangs a process and everything below it until the block's end."""
+    members = family(process)
+    for member in members:
+        member.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for member in members:
+            member.send_signal(signal.SIGCONT)
 
 
 async def _answers(client: Client) -> bool:

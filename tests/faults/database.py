@@ -10,7 +10,7 @@ import psutil
 from sqlalchemy import make_url
 
 from tests.faults.faults import HANG_SECONDS, Fault
-from tests.platform import Stack
+from tests.platform import Stack, standing_still
 
 OTHERS = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 
@@ -34,14 +34,8 @@ def hang(url: str) -> Fault:
     async def strike(stack: Stack) -> None:
         del stack
         server, _ = await _processes(url)
-        family = [server, *server.children(recursive=True)]
-        for process in family:
-            process.send_signal(signal.SIGSTOP)
-        try:
+        with standing_still(server):
             await asyncio.sleep(HANG_SECONDS)
-        finally:
-            for process in family:
-                process.send_signal(signal.SIGCONT)
 
     return Fault(f"the database stands still for {HANG_SECONDS:g} s", strike)
 

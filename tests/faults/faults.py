@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from tests.faults.load import HUNG, OK, Load, Outcome
-from tests.platform import Stack
+from tests.platform import Stack, family
 
 HANG_SECONDS = 8.0
 GOOD_CALLS = 3
@@ -56,7 +56,7 @@ def kill(name: str) -> Fault:
 
     async def strike(stack: Stack) -> None:
         process = stack.process(name)
-        for each in (*process.children(recursive=True), process):
+        for each in reversed(family(process)):
             each.send_signal(signal.SIGKILL)
         await asyncio.to_thread(process.wait, 60)
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 import psutil
 
 from tests.faults.faults import HANG_SECONDS, Fault
-from tests.platform import Stack
+from tests.platform import Stack, family
 
 NARROW = ("rate", "1mbit", "burst", "70kb", "latency", "500ms")
 """A tenth of a second for each 12 KiB of all traffic; what would wait longer than the last is dropped."""
@@ -54,8 +54,7 @@ def slow() -> Fault:
 
 def _ports(process: psutil.Process) -> list[int]:
     """Where a process and those below it listen."""
-    family = [process, *process.children(recursive=True)]
-    heard = [each for member in family for each in member.net_connections("tcp")]
+    heard = [each for member in family(process) for each in member.net_connections("tcp")]
     ports = {each.laddr.port for each in heard if each.status == psutil.CONN_LISTEN}
     assert ports
     return sorted(ports)

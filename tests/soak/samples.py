@@ -12,7 +12,8 @@ from pathlib import Path
 import psutil
 from redis.asyncio import Redis
 
-from tests.platform import Stack
+from services.rpc.tasks import end_task
+from tests.platform import Stack, family
 
 STORES = ("store", "cache")
 SAMPLE_SECONDS = 5.0
@@ -60,9 +61,7 @@ class Sampler:
         try:
             yield sampler
         finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await end_task(task)
             for store in stores.values():
                 await store.aclose()
 
@@ -74,27 +73,30 @@ class Sampler:
     async def _look(self) -> Sample:
         state = self._stack.home.read_state()
         assert state is not None
-        families = {name: _family(process.pid) for name, process in state.processes.items()}
+        roots = {name: psutil.Process(process.pid) for name, process in state.processes.items()}
+        families = {name: family(root) for name, root in roots.items()}
         keys = {name: float(await store.dbsize()) for name, store in self._stores.items()}
         return Sample(
             minutes=(time.monotonic() - self._began) / 60,
-            memory={name: _sum(family, _memory) for name, family in families.items()},
-            handles={name: _sum(family, psutil.Process.num_fds) for name, family in families.items()},
-            threads={name: _sum(family, psutil.Process.num_threads) for name, family in families.items()},
-            processes={name: float(len(family)) for name, family in families.items()},
+            memory=_each(families, _memory),
+            handles=_each(families, psutil.Process.num_fds),
+            threads=_each(families, psutil.Process.num_threads),
+            processes={name: float(len(members)) for name, members in families.items()},
             keys=keys,
         )
 
 
-def _family(pid: int) -> list[psutil.Process]:
-    root = psutil.Process(pid)
-    return [root, *root.children(recursive=True)]
+Measure = Callable[[psutil.Process], float]
 
 
-def _sum(family: list[psutil.Process], measure: Callable[[psutil.Process], float]) -> float:
+def _each(families: dict[str, list[psutil.Process]], measure: Measure) -> dict[str, float]:
+    return {name: _sum(members, measure) for name, members in families.items()}
+
+
+def _sum(members: list[psutil.Process], measure: Measure) -> float:
     """Of all that still live; a tool's sandbox may have gone meanwhile."""
     total = 0.0
-    for process in family:
+    for process in members:
         with suppress(psutil.NoSuchProcess):
             total += measure(process)
     return total
