@@ -64,7 +64,7 @@ class VllmEngine:
         parsers = model_parsers(llm.model_config, settings)
         self._card = model_card(llm, settings, parsers, self._defaults)
         self._tokens = EngineTokens(llm.get_tokenizer(), self._card.context_length)
-        self._rendering = VllmRendering(llm, settings, parsers, self._card, self._tokens)
+        self._rendering = VllmRendering(llm, settings, parsers, self._defaults, self._card, self._tokens)
         self._adapters = VllmAdapters(llm, settings) if settings.max_adapters else None
 
     @classmethod

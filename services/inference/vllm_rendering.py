@@ -58,16 +58,22 @@ class VllmRendering:
     """Renders the turns of one model with vLLM's online renderer, and makes its parsers."""
 
     def __init__(
-        self, llm: AsyncLLM, settings: EngineSettings, parsers: Parsers, card: ModelCard, tokens: EngineTokens
+        self,
+        llm: AsyncLLM,
+        settings: EngineSettings,
+        parsers: Parsers,
+        defaults: dict[str, Any],
+        card: ModelCard,
+        tokens: EngineTokens,
     ) -> None:
-        """Render for a running `AsyncLLM`.
+        """Render for a running `AsyncLLM`, whose model has these generation defaults.
 
         Raises:
             StartError: The parsers do not fit the model.
         """
         self._llm = llm
         self._config = llm.model_config
-        self._defaults: dict[str, Any] = self._config.get_diff_sampling_param()
+        self._defaults = defaults
         self._card = card
         self._tokens = tokens
         self._has_adapters = bool(settings.max_adapters)
