@@ -28,13 +28,14 @@ async def serve(settings: EngineSettings, answers: IO[str]) -> None:
     """Loads the engine, says so with an empty line, and measures round after round."""
     llm = build_llm(settings)
     engine = VllmEngine(llm, settings)
+    defaults = llm.model_config.get_diff_sampling_param()
     requests = 0
 
     def open_stream(tokens: int, number: int) -> AsyncIterator[Chunk]:
         nonlocal requests
         requests += 1
         rendered = prompts[number]
-        sampling = rendered.request.to_sampling_params(tokens, {})
+        sampling = rendered.request.to_sampling_params(tokens, defaults)
         return _chunks(llm.generate(rendered.inputs, sampling, f"bench-{requests}"))
 
     print(file=answers, flush=True)

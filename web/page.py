@@ -34,6 +34,9 @@ PLACEHOLDER = (
     "and every tool call shows what was asked of it and what it said.</p></div>"
 )
 
+QUEUE_SECONDS = 0.05
+"""How long what somebody does may wait to be looked at."""
+
 STATIC_PATH = Path(__file__).parent / "static"
 
 
@@ -76,6 +79,8 @@ def build_page(seats: Seats) -> gr.Blocks:
         _connect_side(controls, conversations)
         page.unload(seats.leave)
     page.queue(default_concurrency_limit=None, max_size=1024, api_open=False)
+    # Gradio looks for work a thousand times a second, which takes a tenth of a core while nobody is there.
+    page._queue.sleep_when_free = QUEUE_SECONDS
     return page
 
 

@@ -1,9 +1,11 @@
-"""What callers are held to, as auth says; asked rarely, and remembered for a while when it is away."""
+"""What callers are held to, as auth says; asked ahead of need, and remembered for a while when it is away."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import grpc
 import structlog
@@ -20,11 +22,21 @@ if TYPE_CHECKING:
     from parley.auth.v1.quota_service_pb2_grpc import QuotaServiceAsyncStub
 
 FRESH_SECONDS = 5.0
+RENEWAL_SHARE = 0.4
+"""Of an answer's time: after it the next one is fetched beside whoever asks, so that nobody waits."""
+
 STALE_SECONDS = 300.0
 ASK_SECONDS = 2.0
 MOST_PAYERS = 10_000
 
 Asked = tuple[Payer, tuple[str, ...]]
+
+
+class _Answer(NamedTuple):
+    """What auth told, and from when on it is to be asked again."""
+
+    terms: Terms
+    due: float
 
 
 class LimitSource(Protocol):
@@ -42,11 +54,19 @@ class LimitSource(Protocol):
 class RemoteLimits:
     """Auth's quotas, kept for a moment, and while auth is away for `STALE_SECONDS`."""
 
-    def __init__(self, stub: QuotaServiceAsyncStub, *, fresh_seconds: float = FRESH_SECONDS) -> None:
-        """Ask this service, and again after `fresh_seconds`."""
+    def __init__(
+        self,
+        stub: QuotaServiceAsyncStub,
+        *,
+        fresh_seconds: float = FRESH_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Ask this service, and again after `fresh_seconds` at the latest."""
         self._stub = stub
-        self._fresh: TTLCache[Asked, Terms] = TTLCache(MOST_PAYERS, fresh_seconds)
-        self._stale: TTLCache[Asked, Terms] = TTLCache(MOST_PAYERS, STALE_SECONDS)
+        self._clock = clock
+        self._renewal_seconds = RENEWAL_SHARE * fresh_seconds
+        self._fresh: TTLCache[Asked, _Answer] = TTLCache(MOST_PAYERS, fresh_seconds, clock)
+        self._stale: TTLCache[Asked, Terms] = TTLCache(MOST_PAYERS, STALE_SECONDS, clock)
         self._asking: dict[Asked, asyncio.Task[Terms]] = {}
         self._log = structlog.get_logger("parley.ledger")
 
@@ -54,14 +74,26 @@ class RemoteLimits:
         """See `LimitSource.terms`. Those who ask the same at once share one call."""
         asked = (payer, current_principal().roles)
         known = self._fresh.get(asked)
-        if known is not None:
-            return known
+        if known is None:
+            return await asyncio.shield(self._asked(asked))
+        if self._clock() >= known.due:
+            self._asked(asked)
+        return known.terms
+
+    def _asked(self, asked: Asked) -> asyncio.Task[Terms]:
+        """The question that is on its way to auth, or else a new one."""
         task = self._asking.get(asked)
         if task is None:
             task = asyncio.get_running_loop().create_task(self._ask(asked))
             self._asking[asked] = task
-            task.add_done_callback(lambda _: self._asking.pop(asked, None))
-        return await asyncio.shield(task)
+            task.add_done_callback(lambda done: self._answered(asked, done))
+        return task
+
+    def _answered(self, asked: Asked, task: asyncio.Task[Terms]) -> None:
+        self._asking.pop(asked, None)
+        if not task.cancelled():
+            # Where nobody waits, nobody needs to hear that it failed: the next who asks does.
+            task.exception()
 
     async def _ask(self, asked: Asked) -> Terms:
         payer, _ = asked
@@ -77,5 +109,6 @@ class RemoteLimits:
                 raise QuotaUnavailable from error
             return remembered
         terms = terms_for(payer, answer.quotas)
-        self._fresh[asked] = self._stale[asked] = terms
+        self._fresh[asked] = _Answer(terms, self._clock() + self._renewal_seconds)
+        self._stale[asked] = terms
         return terms

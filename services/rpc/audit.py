@@ -24,8 +24,8 @@ from services.rpc.errors import AuditFull, ServiceError
 from services.rpc.settings import ServiceSettings
 
 BATCH = 500
-GATHER_SECONDS = 0.05
-"""After a batch, the next one fills for so long: one event costs a transaction as hundreds do."""
+GATHER_SECONDS = 0.25
+"""A batch fills for so long: one event costs a transaction as hundreds do."""
 
 DELIVERY_SECONDS = 10.0
 FINISH_SECONDS = 3.0
@@ -112,8 +112,8 @@ class AuditQueue:
         """Deliver what comes, until it is closed and all is delivered."""
         while not self._closed or self._waiting or self._lost:
             await self._filled.wait()
-            await self._send()
             await self._gather()
+            await self._send()
             if not self._waiting and not self._lost:
                 self._filled.clear()
 
@@ -124,7 +124,7 @@ class AuditQueue:
         self._hurried.set()
 
     async def _gather(self) -> None:
-        """Let the next batch fill, unless there is one or the end has come."""
+        """Let a batch fill, unless there is one or the end has come."""
         with suppress(TimeoutError):
             async with asyncio.timeout(GATHER_SECONDS):
                 await self._hurried.wait()

@@ -26,11 +26,13 @@ class Auth:
         self.asked: list[str] = []
         self.away = False
         self.metadata: Any = None
+        self.answered = asyncio.Event()
 
     async def GetEffectiveLimits(self, request: Any, metadata: Any, **options: Any) -> Any:
         self.asked.append(request.model)
         self.metadata = metadata
         await asyncio.sleep(0)
+        self.answered.set()
         if self.away:
             raise grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, None, None)  # type: ignore[arg-type]
         limits = quota_pb2.QuotaLimits(tokens_per_day=9)
@@ -55,6 +57,32 @@ async def test_those_who_ask_at_once_share_an_answer_and_it_is_kept(auth: Auth) 
     assert (account.name, account.rules[Dimension.TOKENS_PER_DAY].value) == ("user/user-1", 9)
     assert all(terms is found[0] for terms in found)
     assert ("authorization", "Bearer ") in auth.metadata
+
+
+async def test_who_asks_late_is_answered_at_once_while_auth_is_asked_again(auth: Auth) -> None:
+    now = 0.0
+    limits = RemoteLimits(auth, fresh_seconds=5.0, clock=lambda: now)  # type: ignore[arg-type]
+    first = await limits.terms(PAYER)
+    now = 1.9
+    await limits.terms(PAYER)
+    assert auth.asked == ["m"]
+    now = 2.1
+    auth.answered.clear()
+    assert await limits.terms(PAYER) is first
+    await auth.answered.wait()
+    assert await limits.terms(PAYER) is not first
+    assert auth.asked == ["m", "m"]
+    now = 20.0
+    auth.away = True
+    assert (await limits.terms(PAYER)).accounts == first.accounts
+
+
+async def test_an_answer_that_is_too_old_is_waited_for(auth: Auth) -> None:
+    now = 0.0
+    limits = RemoteLimits(auth, fresh_seconds=5.0, clock=lambda: now)  # type: ignore[arg-type]
+    first = await limits.terms(PAYER)
+    now = 5.1
+    assert await limits.terms(PAYER) is not first
 
 
 async def test_auth_away_is_a_refusal_unless_the_answer_is_remembered(auth: Auth) -> None:
