@@ -38,6 +38,7 @@ main() {
     install_system chromium chromium "the page's tests are left out"
     install_javascript tests/edge/openai/javascript "the test of OpenAI's JavaScript client is left out"
     install_javascript clients/typescript "the TypeScript client's checks are left out, and the tests of a page over gRPC-Web"
+    install_javascript tests/deploy/kinds "manifests of cert-manager's, KEDA's and External Secrets' kinds are not checked"
   fi
   say "ready after $((SECONDS - began)) s"
 }
