@@ -180,6 +180,7 @@ async def _readers(client: Client, count: int) -> AsyncIterator[list[EventStream
         for number in range(count):
             request = endless(bench_question(READER_NUMBERS + number))
             request.sampling.choice_count, request.sampling.top_logprobs = CHOICES, TOP_LOGPROBS
+            request.sampling.temperature = 1  # At 0 all choices would be the same, and are refused.
             readers.append(await stack.enter_async_context(client.chat(request)))
         await asyncio.gather(*map(_until_spoken, readers))
         yield readers

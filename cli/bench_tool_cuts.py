@@ -63,11 +63,13 @@ async def _calling(client: Client, name: str) -> chat_pb2.ChatRequest:
 
     The grammar of a forced call takes any object, and a small model may never
     close one; so the tokens that do are made likely wherever they may stand.
+    No grammar holds reasoning, in which they would stand for ever.
     """
     request = question("Wait.", all_tools=False)
     request.server_tools.names.append(name)
     request.tool_choice.name = name
     request.parallel_tool_calls = False
+    request.reasoning.enabled = False
     request.sampling.temperature = 0  # The call is written once, and then comes from the cache.
     for token in await client.tokenize("{}"):
         request.sampling.logit_bias[token] = FORCED

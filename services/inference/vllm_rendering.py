@@ -29,7 +29,7 @@ from services.inference.vllm_forms import (
 )
 from services.inference.vllm_images import image_marks
 from services.inference.vllm_parsers import online_renderer
-from services.inference.vllm_turns import RenderRequest, characters, chat_request
+from services.inference.vllm_turns import RenderRequest, characters, chat_request, refuse_same_choices
 from services.rpc.errors import InvalidRequest
 
 # isort: split
@@ -110,6 +110,7 @@ class VllmRendering:
         """
         try:
             request = chat_request(turn, pixels, self._write)
+            refuse_same_choices(request, self._defaults)
             request.to_sampling_params(max(1, request.min_tokens), self._defaults)
         except (VLLMClientError, ValueError, TypeError) as error:
             raise InvalidRequest(str(error)) from error

@@ -12,6 +12,7 @@ from services.inference.image_marks import Write
 from services.inference.image_reader import Pixels
 from services.inference.images import parts
 from services.inference.options import CallMode, Effort, FormKind, OutputForm, ToolChoice
+from services.rpc.errors import FieldViolation, InvalidRequest
 
 # isort: split
 from vllm.config import ModelConfig
@@ -20,6 +21,8 @@ from vllm.renderers import TokenizeParams
 from vllm.sampling_params import SamplingParams, StructuredOutputsParams
 
 MOST_SEED = 2**63 - 1
+GREEDY_BELOW = 1e-5
+"""From which temperature on vLLM samples."""
 
 
 class RenderRequest(ChatCompletionRequest):
@@ -62,6 +65,19 @@ def chat_request(turn: Turn, pixels: Pixels, write: Write) -> RenderRequest:
         # Its validator takes them for answers in one piece only; the engine gives them to both.
         request.prompt_logprobs = turn.sampling.top_logprobs
     return request
+
+
+def refuse_same_choices(request: RenderRequest, defaults: dict[str, Any]) -> None:
+    """Refuse several choices of a model that is greedy by itself; those asked to be the contract refuses.
+
+    Raises:
+        InvalidRequest: They would all be the same.
+    """
+    temperature = request.temperature if request.temperature is not None else defaults.get("temperature", 1.0)
+    if (request.n or 1) > 1 and temperature < GREEDY_BELOW:
+        rule = "must be 1 where this model's own temperature, 0, stands: give a temperature above 0 for more"
+        field = "sampling.choice_count"
+        raise InvalidRequest(f"{field}: {rule}.", violations=[FieldViolation(field, rule)])
 
 
 def characters(turn: Turn) -> int:

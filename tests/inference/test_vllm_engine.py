@@ -293,8 +293,10 @@ async def test_choices_are_said_apart_and_counted_together(engine: Engine) -> No
 
 
 async def test_choices_that_could_not_differ_are_refused(engine: Engine) -> None:
-    with pytest.raises(InvalidRequest):
+    with pytest.raises(InvalidRequest, match="temperature above 0") as refused:
         await engine.render(user("hello", sampling=greedy(choice_count=2)))
+    (violation,) = refused.value.violations
+    assert violation.field == "sampling.choice_count"
 
 
 async def test_choices_keep_to_one_ceiling(engine: Engine) -> None:
