@@ -122,6 +122,10 @@ class Run:
         self._stream = stream
         try:
             yield self._read(stream)
+        except (asyncio.CancelledError, GeneratorExit):
+            # Whoever asked for it is gone.
+            self._over(FinishReason.CANCELLED, asyncio.get_running_loop().time())
+            raise
         finally:
             self._close_stream()
             if self._closing is not None:
