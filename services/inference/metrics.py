@@ -1,4 +1,4 @@
-"""What a replica counts of its runs: how they end, their tokens, and how soon they speak and let go."""
+"""What a replica counts of its runs: how they end, their tokens and tools, how soon they speak and let go."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from services.inference.engine import ContentDelta, ReasoningDelta, ToolCallDelta
 from services.inference.events import Finished, FinishReason, RunEvent, RunUsage
+from services.inference.rollouts.samples import ENDED_FROM_OUTSIDE, Sample, Watch
 
 RUNS = Counter("parley_inference_runs_total", "Runs that ended, by model and reason.", ["model", "reason"])
 TOKENS = Counter("parley_inference_tokens_total", "Tokens, by model and kind.", ["model", "kind"])
@@ -25,6 +26,17 @@ RELEASE_SECONDS = Histogram(
     ["reason"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5),
 )
+TOKENS_PER_SECOND = Histogram(
+    "parley_inference_tokens_per_second",
+    "How fast the model spoke in a run that was not of the cache, in tokens a second.",
+    ["model"],
+    buckets=(1, 2, 5, 10, 20, 30, 50, 75, 100, 150, 200, 300, 500),
+)
+TOOL_CALLS = Counter(
+    "parley_inference_tool_calls_total",
+    "Calls of the platform's tools in runs, by model and how they ended: ok or failed.",
+    ["model", "state"],
+)
 SPEAKING = Gauge("parley_inference_speaking_streams", "Runs whose model speaks now.")
 GATHERED = Counter("parley_inference_gathered_deltas_total", "Deltas that left in an event of one before.")
 
@@ -36,14 +48,18 @@ async def observed(model: str, events: AsyncGenerator[RunEvent, None]) -> AsyncG
     began = time.perf_counter()
     spoken = False
     usage, reason = RunUsage(), FinishReason.CANCELLED
+    watch = Watch()
     try:
         async with aclosing(events):
             async for event in events:
+                watch.note(event)
                 match event:
                     case RunUsage():
                         usage = event
                     case Finished():
                         reason = event.reason
+                        if reason not in ENDED_FROM_OUTSIDE:
+                            _count_sample(model, watch.sample(event))
                     case _ if not spoken and isinstance(event, _DELTAS):
                         spoken = True
                         FIRST_TOKEN_SECONDS.labels(model).observe(time.perf_counter() - began)
@@ -59,3 +75,11 @@ def _count(model: str, reason: FinishReason, usage: RunUsage) -> None:
     TOKENS.labels(model, "completion").inc(usage.completion_tokens)
     TOKENS.labels(model, "reasoning").inc(usage.reasoning_tokens)
     TOKENS.labels(model, "reused").inc(usage.reused_tokens)
+
+
+def _count_sample(model: str, sample: Sample) -> None:
+    """Count what a rollout's guardrails judge, of every run."""
+    if sample.tokens_per_second is not None:
+        TOKENS_PER_SECOND.labels(model).observe(sample.tokens_per_second)
+    TOOL_CALLS.labels(model, "ok").inc(sample.tool_calls - sample.tool_failures)
+    TOOL_CALLS.labels(model, "failed").inc(sample.tool_failures)

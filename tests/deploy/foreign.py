@@ -10,6 +10,7 @@ from typing import Any
 
 KINDS = Path(__file__).with_name("kinds")
 MODULES = {
+    "argoproj.io": "@kubernetes-models/argo-rollouts",
     "cert-manager.io": "@kubernetes-models/cert-manager",
     "external-secrets.io": "@kubernetes-models/external-secrets",
     "keda.sh": "@kubernetes-models/keda",
@@ -41,7 +42,7 @@ def faults(contents: list[dict[str, Any]]) -> list[list[str]]:
         input=json.dumps(asked),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=True,
     )
     found: list[list[str]] = json.loads(answered.stdout)

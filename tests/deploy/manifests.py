@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -14,6 +16,7 @@ from tests.deploy.imports import ROOT
 
 FOLDER = ROOT / "deploy" / "kubernetes"
 Tree = dict[str, Any]
+KUBECTL = shutil.which("kubectl")
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,14 @@ def every_manifest() -> list[Manifest]:
     """Each manifest that some kustomization takes in, once."""
     files = sorted({file for folder in kustomizations() for file in resource_files(folder)})
     return [Manifest(file, content) for file in files for content in documents(file)]
+
+
+@cache
+def kustomized(overlay: str) -> list[Tree]:
+    """What an overlay is in the end; by kubectl, which has to be there."""
+    command = [str(KUBECTL), "kustomize", str(FOLDER / "overlays" / overlay)]
+    made = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    return list(yaml.load_all(made.stdout, yaml.CSafeLoader))
 
 
 def workloads() -> list[Workload]:

@@ -1,7 +1,8 @@
-"""The queries of rules and dashboards, taken apart."""
+"""The queries of rules, dashboards and analyses of releases, taken apart."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import promql_parser as promql
 import yaml
 
 from deploy.observability import dashboards
+from tests.deploy.manifests import FOLDER, Tree
 
 RULES = yaml.safe_load(Path(dashboards.__file__).with_name("rules.yaml").read_text())
 
@@ -44,6 +46,23 @@ def inside(expression: Any, kind: type) -> Iterator[Any]:
                 yield from inside(each, kind)
 
 
+def analyses() -> list[Tree]:
+    """The templates by which releases are judged."""
+    text = (FOLDER / "overlays" / "progressive" / "analysis.yaml").read_text()
+    return list(yaml.load_all(text, yaml.CSafeLoader))
+
+
+def judged(template: Tree) -> dict[str, str]:
+    """The queries of such a template, by what they measure, with its arguments filled in."""
+    given = {argument["name"]: argument.get("value", "x") for argument in template["spec"]["args"]}
+
+    def filled(query: str) -> str:
+        return re.sub(r"\{\{args\.([\w-]+)\}\}", lambda found: given[found[1]], query)
+
+    metrics = template["spec"]["metrics"]
+    return {metric["name"]: filled(metric["provider"]["prometheus"]["query"]) for metric in metrics}
+
+
 def queries() -> dict[str, str]:
     """Every query, by where it stands."""
     asked = {str(rule.get("alert") or rule["record"]): str(rule["expr"]) for rule in rules()}
@@ -51,6 +70,9 @@ def queries() -> dict[str, str]:
         for panel in (panel for row in dashboard.rows for panel in row):
             for number, query in enumerate(panel.queries):
                 asked[f"{dashboard.name}/{panel.title}/{number}"] = query.expression
+    for template in analyses():
+        name = template["metadata"]["name"]
+        asked |= {f"{name}/{measured}": query for measured, query in judged(template).items()}
     return {where: query.replace("$__rate_interval", "5m") for where, query in asked.items()}
 
 

@@ -20,9 +20,9 @@ from tests.deploy.queries import inside, labels_kept, queries, recorded, rules, 
 
 ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs/guide/observability.md").read_text()
-# What Prometheus itself makes, and puts on everything.
+# What Prometheus itself makes, and puts on everything; of a cluster, the pod too.
 ITS_OWN = {"up": frozenset[str]()}
-ITS_LABELS = {"job", "instance"}
+ITS_LABELS = {"job", "instance", "pod"}
 # Of each of these there are few, whatever callers do: methods and models are known ones, tools are the
 # catalogue's, and the others are enums.
 BOUNDED = {

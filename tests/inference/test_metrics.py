@@ -3,10 +3,12 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+import pytest
 from prometheus_client import REGISTRY
 
-from services.inference.engine import ContentDelta
-from services.inference.events import Finished, FinishReason, RunEvent, RunUsage, Started
+from services.inference.engine import ContentDelta, ToolCall
+from services.inference.errors import EngineFailed
+from services.inference.events import CallResult, Finished, FinishReason, RunEvent, RunUsage, Started
 from services.inference.metrics import observed
 from services.inference.runs import Run
 from tests.inference.test_runs import OWNER, limit
@@ -43,6 +45,28 @@ async def test_a_client_that_leaves_is_a_cancelled_run() -> None:
         await anext(events)
     assert value("runs_total", model="left", reason="CANCELLED") == 1
     assert value("runs_total", model="left", reason="STOP") == 0
+
+
+SPOKEN = RunUsage(completion_tokens=20, turns=1)
+CALL = ToolCall("call-1", "calculator", "{}")
+CALLS = (CallResult(CALL, "391", None, 0.1), CallResult(CALL, "", EngineFailed("m").to_status(), 0.1))
+
+
+async def test_what_guardrails_judge_is_counted_of_every_run() -> None:
+    run = (ANSWER[0], ContentDelta("Hi"), SPOKEN, *CALLS, Finished(FinishReason.STOP))
+    assert [event async for event in observed("judged", answer(*run))] == list(run)
+    assert value("tokens_per_second_count", model="judged") == 1
+    assert value("tokens_per_second_sum", model="judged") > 0
+    assert [value("tool_calls_total", model="judged", state=state) for state in ("ok", "failed")] == [1, 1]
+
+
+@pytest.mark.parametrize("reason", [FinishReason.CANCELLED, FinishReason.BUDGET])
+async def test_a_run_that_ended_from_outside_is_not_judged(reason: FinishReason) -> None:
+    run = (ANSWER[0], ContentDelta("Hi"), SPOKEN, *CALLS, Finished(reason))
+    assert [event async for event in observed(reason.name, answer(*run))] == list(run)
+    assert value("runs_total", model=reason.name, reason=reason.name) == 1
+    assert value("tokens_per_second_count", model=reason.name) == 0
+    assert value("tool_calls_total", model=reason.name, state="ok") == 0
 
 
 async def test_how_soon_an_ended_run_lets_go_is_measured() -> None:

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import astuple, dataclass
 
+from prometheus_client import Counter
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
@@ -20,6 +21,9 @@ from services.inference.runs import Owner
 from services.ledger.ledger import awaited
 from services.rpc.errors import DependencyUnavailable
 
+FEEDBACK = Counter(
+    "parley_inference_feedback_total", "Thumbs that were given, by their kind: up or down.", ["kind"]
+)
 MINUTE = 60
 MINUTE_LIFE_SECONDS = 2 * 3600
 TOTAL_LIFE_SECONDS = 30 * 24 * 3600
@@ -106,6 +110,7 @@ class Counts:
         if before != verdict:
             changes = {verdict: 1.0} | ({str(before): -1.0} if before else {})
             await self.add({run.rollout_id: {run.variant: changes}})
+            FEEDBACK.labels(verdict).inc()
 
     async def _minute(self) -> int:
         """The minute by the store's clock, which all replicas have in common."""

@@ -16,12 +16,13 @@ from services.rpc.errors import ServiceError, error_info
 # An answer of fewer says little of how fast a model speaks.
 MIN_SPOKEN_TOKENS = 8
 
-_DELTAS = (ContentDelta, ReasoningDelta, ToolCallDelta)
-_REUSED = (CacheState.HIT, CacheState.SHARED)
-# These say nothing of the model: somebody or something else ended the run.
-_ENDED_FROM_OUTSIDE = frozenset(
+ENDED_FROM_OUTSIDE = frozenset(
     {FinishReason.CANCELLED, FinishReason.REVOKED, FinishReason.BUDGET, FinishReason.SLOW_READER}
 )
+"""These say nothing of the model: somebody or something else ended the run."""
+
+_DELTAS = (ContentDelta, ReasoningDelta, ToolCallDelta)
+_REUSED = (CacheState.HIT, CacheState.SHARED)
 _OTHERS_DOING = ("APPROVAL_", "CLIENT_TOOL_")
 # What the platform is to blame for, of that with which a run does not even begin.
 _FAULTS = frozenset({code_pb2.UNAVAILABLE, code_pb2.INTERNAL, code_pb2.ABORTED, code_pb2.UNKNOWN})
@@ -58,16 +59,16 @@ async def sampled(
     events: AsyncGenerator[RunEvent, None], take: Callable[[Sample], None]
 ) -> AsyncGenerator[RunEvent, None]:
     """The same events; at their end, what the run shows is taken."""
-    watch = _Watch()
+    watch = Watch()
     async with aclosing(events):
         async for event in events:
             watch.note(event)
-            if isinstance(event, Finished) and event.reason not in _ENDED_FROM_OUTSIDE:
+            if isinstance(event, Finished) and event.reason not in ENDED_FROM_OUTSIDE:
                 take(watch.sample(event))
             yield event
 
 
-class _Watch:
+class Watch:
     """Looks on while a run speaks."""
 
     def __init__(self) -> None:

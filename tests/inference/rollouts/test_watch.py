@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
+from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 
 from parley.auth.v1 import audit_pb2
@@ -210,6 +211,10 @@ async def test_a_variant_whose_model_is_gone_is_passed_over_and_judged_by_it(
 async def test_feedback_is_given_by_whoever_asked_and_its_last_word_counts(
     replica: Replica, library: RolloutLibrary, operator: Any, tokens: TokenMaker, store: Redis
 ) -> None:
+    def thumbs(kind: str) -> float:
+        return REGISTRY.get_sample_value("parley_inference_feedback_total", {"kind": kind}) or 0.0
+
+    up, down = thumbs("up"), thumbs("down")
     async with replica(ScriptedEngine(), rollouts=library) as process:
         begun = await process.rollouts.CreateRollout(everybody(), metadata=operator)
         events = await read(process.stub.Chat(chat(model=ALIAS), metadata=operator))
@@ -233,6 +238,7 @@ async def test_feedback_is_given_by_whoever_asked_and_its_last_word_counts(
         assert await give(pb2.FEEDBACK_VERDICT_UP, stranger) == "RUN_NOT_FOUND"
         tally = (await Counts(store).total(begun.rollout.rollout_id))["candidate"]
     assert (tally.count("up"), tally.count("down")) == (0, 1)
+    assert (thumbs("up") - up, thumbs("down") - down) == (1, 1)
 
 
 async def test_a_run_of_no_alias_takes_no_feedback(
