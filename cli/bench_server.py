@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cli.bench_process import measured_process
 from cli.bench_prompts import bench_question
-from cli.bench_sides import ROUND_SECONDS, START_SECONDS, end_process, last_line
+from cli.bench_sides import ROUND_SECONDS, START_SECONDS, last_line
 from cli.failures import CommandError, ExitCode
 from cli.load import Chunk, Round, measure
 from cli.preflight import free_port
@@ -52,22 +52,15 @@ class VllmServer:
         from aiohttp import ClientSession, ClientTimeout, TCPConnector
 
         port = free_port()
-        with (scratch / "server.log").open("wb") as log:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-m", MODULE, *_arguments(model, kv_bytes, port)),
-                env={**os.environ, **threads, "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"},
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-        try:
+        command = (sys.executable, "-P", "-m", MODULE, *_arguments(model, kv_bytes, port))
+        settings = {**threads, "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
+        log = scratch / "server.log"
+        async with measured_process(command, settings, log, answers=False) as process:
             address = f"http://127.0.0.1:{port}"
             timeout, connector = ClientTimeout(total=ROUND_SECONDS), TCPConnector(limit=0)
             async with ClientSession(address, timeout=timeout, connector=connector) as session:
-                await _until_healthy(session, process, scratch / "server.log")
+                await _until_healthy(session, process, log)
                 yield cls(session, model.name)
-        finally:
-            await end_process(process)
 
     async def measure(self, streams: int, tokens: int) -> Round:
         """See `Side.measure`."""

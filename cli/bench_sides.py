@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from cli.bench_process import measured_process
 from cli.bench_prompts import bench_question
 from cli.credentials import local_login
 from cli.failures import CommandError, ExitCode
@@ -21,10 +21,7 @@ from parley_client.channel import open_channel
 from parley_client.client import Client, question
 
 START_SECONDS = 900.0
-STOP_SECONDS = 60.0
 ROUND_SECONDS = 600.0
-LINE_BYTES = 1 << 26
-"""A round's answer holds every gap of every stream."""
 
 
 class Side(Protocol):
@@ -51,21 +48,11 @@ class EngineAlone:
         Raises:
             CommandError: It did not load.
         """
-        with (scratch / "engine.log").open("wb") as log:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-m", "cli.bench_engine"),
-                env={**os.environ, **threads},
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=log,
-                limit=LINE_BYTES,
-            )
-        side = cls(process)
-        try:
+        command = (sys.executable, "-P", "-m", "cli.bench_engine")
+        async with measured_process(command, threads, scratch / "engine.log", takes_orders=True) as process:
+            side = cls(process)
             await side._order(settings, START_SECONDS)
             yield side
-        finally:
-            await end_process(process)
 
     async def measure(self, streams: int, tokens: int) -> Round:
         """See `Side.measure`."""
@@ -119,29 +106,16 @@ class WholePath:
         """
         home = Home(scratch / "home")
         address = f"127.0.0.1:{free_port()}"
-        environment = {
-            **os.environ,
-            **(settings or {}),
-            "PARLEY_HOME": str(home.path),
-            "PARLEY_EDGE_LISTEN_ADDRESS": address,
-        }
-        with (scratch / "up.log").open("wb") as log:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-m", "cli", "up", "--model", str(model)),
-                env=environment,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=log,
-            )
-        try:
-            await _until_answering(process, scratch / "up.log")
+        own = {"PARLEY_HOME": str(home.path), "PARLEY_EDGE_LISTEN_ADDRESS": address}
+        command = (sys.executable, "-P", "-m", "cli", "up", "--model", str(model))
+        log = scratch / "up.log"
+        async with measured_process(command, {**(settings or {}), **own}, log) as process:
+            await _until_answering(process, log)
             async with Client(open_channel(address, authority=home.authority_path)) as client:
                 client.credentials = await local_login(home, client)
                 state = home.read_state()
                 processes = state.processes if state is not None else {}
                 yield cls(client, {name: each.pid for name, each in processes.items()})
-        finally:
-            await end_process(process)
 
     async def measure(self, streams: int, tokens: int) -> Round:
         """See `Side.measure`."""
@@ -180,17 +154,3 @@ def last_line(log: Path) -> str:
     """What a process said last."""
     lines = log.read_text(errors="replace").splitlines()
     return lines[-1] if lines else "no reason given"
-
-
-async def end_process(process: asyncio.subprocess.Process) -> None:
-    """Ends a process in order, or else by force."""
-    if process.returncode is None:
-        if process.stdin is not None:
-            process.stdin.close()
-        else:
-            process.terminate()
-    try:
-        await asyncio.wait_for(process.wait(), STOP_SECONDS)
-    except TimeoutError:
-        process.kill()
-        await process.wait()

@@ -2,7 +2,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,9 +12,9 @@ import pytest
 from cli.child import ChildSpec
 from cli.groups import ProcessGroups, guarded_groups
 from cli.supervisor import Backoff, Change, Phase, StartFailed, Supervisor
+from tests.cli.processes import DEADLINE_SECONDS, eventually, gone
 
 QUICK = Backoff(first_seconds=0.01, limit_seconds=0.02)
-DEADLINE_SECONDS = 20.0
 
 
 class Record:
@@ -77,22 +77,6 @@ FORKS = (
     + "p = subprocess.Popen([sys.executable, '-c', 'import signal; signal.pause()']); "
     + "print(p.pid, flush=True); signal.pause()"
 )
-
-
-def gone(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-
-
-async def eventually(holds: Callable[[], bool | Awaitable[bool]]) -> None:
-    """Waits, with a deadline, for something that another process does."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + DEADLINE_SECONDS
-    while not holds():
-        assert loop.time() < deadline, "it did not happen in time"
-        await asyncio.sleep(0)
 
 
 async def test_a_process_that_dies_is_reported_and_comes_back(tmp_path, groups, record) -> None:
