@@ -1,74 +1,25 @@
+"""Calls on one stream: at once, within limits, and each told apart."""
+
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
 
 import pytest
 
-from services.rpc.errors import InvalidRequest
-from services.tools.call_stream import Caller, CallStream, Cancellation, Request, StreamLimits
-from services.tools.catalogue import Catalogue, Category, LoopCall, SafetyLevel, tool
-from services.tools.events import CallEvent, Output, Progress, Result, Started
+from services.tools.call_stream import Caller, CallStream, StreamLimits
+from services.tools.catalogue import Catalogue
+from services.tools.events import Result, Started
 from services.tools.runner import Invocation, Runner
 from services.tools.turns import Turns
 from services.tools.workers import WorkerPool
 from services.tools.workspace import Workspaces
 from tests.conftest import TokenMaker
 from tests.tools import sample_tools
-from tests.tools.conftest import LIMITS, SECONDS, Gate, Name, Named, reason
-
-MakeStream = Callable[..., CallStream]
-
-
-@tool(category=Category.UTILITY, safety=SafetyLevel.SAFE, timeout_seconds=SECONDS)
-async def reporter(arguments: Name, call: LoopCall) -> Named:
-    """Reports a lot."""
-    for step in range(100):
-        await call.report(Progress(f"{step}"))
-    return Named(name=arguments.name)
-
-
-class Requests:
-    """What a client says, when the test says it."""
-
-    def __init__(self, *first: Request) -> None:
-        self._queue: asyncio.Queue[Request | Exception | None] = asyncio.Queue()
-        for request in first:
-            self.say(request)
-
-    def say(self, request: Request | Exception | None) -> None:
-        """A request; None ends them; an exception breaks them."""
-        self._queue.put_nowait(request)
-
-    async def __aiter__(self) -> AsyncIterator[Request]:
-        while (request := await self._queue.get()) is not None:
-            if isinstance(request, Exception):
-                raise request
-            yield request
-
-
-def gate_call(call_id: str) -> Invocation:
-    return Invocation(call_id, "gate", json.dumps({"name": call_id}))
-
-
-async def collect(stream: CallStream, *requests: Request) -> list[CallEvent]:
-    """All events of these requests."""
-    said = Requests(*requests)
-    said.say(None)
-    async with asyncio.timeout(SECONDS), aclosing(stream.events(said)) as events:
-        return [event async for event in events]
-
-
-def lasts(events: list[CallEvent]) -> dict[str, object]:
-    """The last event of each call: its result's text, or its error's reason."""
-    return {
-        event.call_id: event.what.content if isinstance(event.what, Result) else reason(event.what)
-        for event in events
-        if not isinstance(event.what, Started | Progress | Output)
-    }
+from tests.tools.call_streams import MakeStream, Requests, collect, gate_call, gate_starts, lasts, reporter
+from tests.tools.conftest import LIMITS, Gate, reason
 
 
 async def test_calls_run_at_once_and_events_come_as_they_happen(make_stream: MakeStream) -> None:
@@ -163,92 +114,6 @@ async def test_an_id_can_be_used_once(make_stream: MakeStream, second: str) -> N
     assert [type(event.what) for event in rest] == ([Result] if second == "while it runs" else [])
 
 
-async def test_one_call_is_cancelled_and_the_others_go_on(make_stream: MakeStream) -> None:
-    gate = Gate()
-    requests = Requests(gate_call("a"), gate_call("b"))
-    async with aclosing(make_stream(gate.tool).events(requests)) as events:
-        await gate_starts(events, gate, 2)
-        requests.say(Cancellation("a"))
-        requests.say(Cancellation("nobody"))
-        cancelled = await anext(events)
-        assert (cancelled.call_id, reason(cancelled.what), cancelled.sequence) == ("a", "CANCELLED", 2)
-        requests.say(Cancellation("a"))
-        gate.open.set()
-        requests.say(None)
-        assert lasts([event async for event in events]) == {"b": '{"name":"b"}'}
-    assert gate.cancelled == ["a"]
-
-
-async def gate_starts(events: AsyncIterator[CallEvent], gate: Gate, number: int) -> None:
-    """Read up to where so many calls stand at the gate."""
-    for _ in range(number):
-        assert isinstance((await anext(events)).what, Started)
-    await gate.wait_for_inside(number)
-
-
-async def test_a_call_that_waits_is_cancelled_without_having_run(make_stream: MakeStream) -> None:
-    gate = Gate()
-    requests = Requests(gate_call("a"), gate_call("b"))
-    stream = make_stream(gate.tool, limits=StreamLimits(running=1, open=10, total=10))
-    async with aclosing(stream.events(requests)) as events:
-        await gate_starts(events, gate, 1)
-        requests.say(Cancellation("b"))
-        cancelled = await anext(events)
-        assert (cancelled.call_id, cancelled.sequence) == ("b", 1)
-        gate.open.set()
-        requests.say(None)
-        assert lasts([event async for event in events]) == {"a": '{"name":"a"}'}
-
-
-async def test_a_call_that_is_cancelled_at_once_still_says_so(make_stream: MakeStream) -> None:
-    events = await collect(make_stream(reporter), Invocation("a", "reporter", "{}"), Cancellation("a"))
-    assert lasts(events) == {"a": "CANCELLED"}
-
-
-async def test_half_closing_lets_running_calls_end(make_stream: MakeStream) -> None:
-    gate = Gate()
-    requests = Requests(gate_call("a"))
-    requests.say(None)
-    async with aclosing(make_stream(gate.tool).events(requests)) as events:
-        await gate_starts(events, gate, 1)
-        gate.open.set()
-        assert lasts([event async for event in events]) == {"a": '{"name":"a"}'}
-    assert gate.cancelled == []
-
-
-async def test_closing_ends_every_call_before_it_returns(make_stream: MakeStream) -> None:
-    gate = Gate()
-    requests = Requests(*(gate_call(name) for name in "abc"))
-    events = make_stream(gate.tool).events(requests)
-    await gate_starts(events, gate, 3)
-    await events.aclose()
-    assert sorted(gate.cancelled) == ["a", "b", "c"]
-    assert gate.inside == []
-
-
-async def test_closing_while_nobody_reads_does_not_hang(make_stream: MakeStream) -> None:
-    requests = Requests(*(Invocation(f"{number}", "reporter", "{}") for number in range(16)))
-    events = make_stream(reporter).events(requests)
-    assert isinstance((await anext(events)).what, Started)
-    for number in range(16):
-        requests.say(Cancellation(f"{number}"))
-    for _ in range(50):
-        await asyncio.sleep(0)  # the queue of events fills, and every call waits for room in it
-    async with asyncio.timeout(SECONDS):
-        await events.aclose()
-
-
-async def test_a_request_that_cannot_be_read_ends_the_stream_and_its_calls(make_stream: MakeStream) -> None:
-    gate = Gate()
-    requests = Requests(gate_call("a"))
-    async with aclosing(make_stream(gate.tool).events(requests)) as events:
-        await gate_starts(events, gate, 1)
-        requests.say(InvalidRequest("call_id is empty"))
-        with pytest.raises(InvalidRequest):
-            await anext(events)
-    assert gate.cancelled == ["a"]
-
-
 async def test_a_call_that_fails_disturbs_no_other(make_stream: MakeStream) -> None:
     events = await collect(
         make_stream(*sample_tools.TOOLS),
@@ -271,13 +136,6 @@ async def test_a_call_that_fails_disturbs_no_other(make_stream: MakeStream) -> N
     }
 
 
-async def test_the_caller_s_deadline_reaches_every_call(make_stream: MakeStream) -> None:
-    gate = Gate()
-    deadline = asyncio.get_running_loop().time() + 0.05
-    events = await collect(make_stream(gate.tool, deadline=deadline), gate_call("a"), gate_call("b"))
-    assert lasts(events) == {"a": "DEADLINE_EXCEEDED", "b": "DEADLINE_EXCEEDED"}
-
-
 async def test_a_fault_of_ours_is_masked(workspaces: Workspaces, tokens: TokenMaker) -> None:
     broken = WorkerPool(workspaces, ["no.such.module"], 1)
     turns = Turns(running=1, running_per_caller=1, waiting_per_caller=1)
@@ -287,100 +145,6 @@ async def test_a_fault_of_ours_is_masked(workspaces: Workspaces, tokens: TokenMa
     assert reason(event.what) == "INTERNAL"
     assert event.what.metadata == {"request_id": "request-1"}
     await broken.stop()
-
-
-async def test_a_call_runs_after_those_it_names(make_stream: MakeStream) -> None:
-    gate = Gate()
-    requests = Requests(
-        gate_call("first"),
-        Invocation("second", "reporter", "{}", after=("first",)),
-        Invocation("third", "reporter", "{}", after=("first", "second")),
-    )
-    async with aclosing(make_stream(gate.tool, reporter).events(requests)) as events:
-        await gate_starts(events, gate, 1)
-        gate.open.set()
-        requests.say(None)
-        seen = [event async for event in events]
-    order = [(event.call_id, type(event.what)) for event in seen if not isinstance(event.what, Progress)]
-    assert order == [
-        ("first", Result),
-        ("second", Started),
-        ("second", Result),
-        ("third", Started),
-        ("third", Result),
-    ]
-
-
-async def test_calls_that_wait_for_others_take_no_turns(make_stream: MakeStream) -> None:
-    gate = Gate()
-    requests = Requests(
-        gate_call("slow"),
-        *(Invocation(f"{number}", "reporter", "{}", after=("slow",)) for number in range(3)),
-        gate_call("other"),
-    )
-    stream = make_stream(gate.tool, reporter, limits=StreamLimits(running=2, open=10, total=10))
-    async with aclosing(stream.events(requests)) as events:
-        await gate_starts(events, gate, 2)
-        gate.open.set()
-        requests.say(None)
-        assert len(lasts([event async for event in events])) == 5
-
-
-async def test_what_comes_after_a_failure_does_not_run(make_stream: MakeStream) -> None:
-    events = await collect(
-        make_stream(*sample_tools.TOOLS),
-        Invocation("bad", "failing", "{}"),
-        Invocation("next", "echo", "{}", after=("bad",)),
-        Invocation("last", "echo", "{}", after=("next",)),
-        Invocation("beside", "echo", "{}"),
-    )
-    assert lasts(events) == {
-        "bad": "TOOL_FAILED",
-        "next": "PREDECESSOR_FAILED",
-        "last": "PREDECESSOR_FAILED",
-        "beside": '{"text":""}',
-    }
-    [skipped] = [event for event in events if event.call_id == "next"]
-    assert (skipped.sequence, skipped.what.metadata) == (1, {"call_id": "bad"})
-
-
-@pytest.mark.parametrize("named", ["later", "self", "nobody"])
-async def test_a_call_comes_only_after_calls_that_were_asked_for(make_stream: MakeStream, named: str) -> None:
-    events = await collect(
-        make_stream(reporter),
-        Invocation("self", "reporter", "{}", after=(named,)),
-        Invocation("later", "reporter", "{}"),
-    )
-    assert lasts(events) == {"self": "PREDECESSOR_UNKNOWN", "later": '{"name":""}'}
-
-
-async def test_all_calls_are_cancelled_and_the_stream_goes_on(make_stream: MakeStream) -> None:
-    gate = Gate()
-    requests = Requests(
-        gate_call("runs"),
-        gate_call("waits"),
-        Invocation("after", "reporter", "{}", after=("runs",)),
-    )
-    stream = make_stream(gate.tool, reporter, limits=StreamLimits(running=1, open=10, total=10))
-    async with aclosing(stream.events(requests)) as events:
-        await gate_starts(events, gate, 1)
-        requests.say(Cancellation(None))
-        requests.say(Invocation("new", "reporter", "{}"))
-        requests.say(None)
-        rest = lasts([event async for event in events])
-    assert rest == {"runs": "CANCELLED", "waits": "CANCELLED", "after": "CANCELLED", "new": '{"name":""}'}
-    assert gate.cancelled == ["runs"]
-
-
-async def test_a_cancelled_call_is_a_failure_for_those_after_it(make_stream: MakeStream) -> None:
-    gate = Gate()
-    requests = Requests(gate_call("a"), Invocation("b", "reporter", "{}", after=("a",)))
-    async with aclosing(make_stream(gate.tool, reporter).events(requests)) as events:
-        await gate_starts(events, gate, 1)
-        requests.say(Cancellation("a"))
-        requests.say(None)
-        rest = lasts([event async for event in events])
-    assert rest == {"a": "CANCELLED", "b": "PREDECESSOR_FAILED"}
 
 
 async def test_a_repeated_key_gets_the_first_result(make_stream: MakeStream) -> None:

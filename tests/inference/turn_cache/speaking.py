@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import replace
 
 from services.inference.engine import (
     ContentDelta,
@@ -187,3 +188,8 @@ class Asker:
     @property
     def reused(self) -> int:
         return self.steps[-1].usage.reused_tokens
+
+
+def unmarked(steps: list[Step]) -> list[Step]:
+    """The steps without what tells who generated them."""
+    return [replace(step, usage=replace(step.usage, reused_tokens=0)) for step in steps]
