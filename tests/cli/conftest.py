@@ -8,7 +8,8 @@ from typer.testing import CliRunner
 from cli.__main__ import app
 from deploy.certificates import CertificateAuthority
 from services.rpc.tls import TlsFiles
-from tests.client.toy_platform import RunningPlatform, ToyPlatform
+from tests.client.toy_platform import ToyPlatform
+from tests.client.toy_server import RunningPlatform
 
 Run = Callable[..., Result]
 

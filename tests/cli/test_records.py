@@ -26,7 +26,8 @@ from services.rpc.audit import stamped
 from services.rpc.tls import TlsFiles
 from services.sql.database import Database, parse_url
 from tests.cli.conftest import Run
-from tests.client.toy_platform import Keys, ToyPlatform
+from tests.client.toy_platform import ToyPlatform
+from tests.client.toy_services import Keys
 
 
 def record(sequence: int) -> audit_pb2.AuditRecord:

@@ -6,7 +6,8 @@ from deploy.certificates import CertificateAuthority
 from parley_client.channel import open_channel
 from parley_client.client import Client
 from services.rpc.tls import TlsFiles
-from tests.client.toy_platform import RunningPlatform, ToyPlatform
+from tests.client.toy_platform import ToyPlatform
+from tests.client.toy_server import RunningPlatform
 
 
 @pytest.fixture
