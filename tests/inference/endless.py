@@ -149,7 +149,7 @@ class FixedLimits(NoLimits):
 
 async def serve() -> None:
     """Serve the endless engine until killed."""
-    from tests.inference.conftest import settings_for
+    from tests.inference.replicas import settings_for
 
     order = ReplicaOrder(**json.loads(os.environ[ENVIRONMENT]))
 

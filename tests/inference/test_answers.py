@@ -13,8 +13,9 @@ from parley.inference.v1 import answer_pb2, chat_pb2, inference_service_pb2
 from services.inference.engine import Role, ToolCall
 from services.rpc.errors import error_info
 from tests.conftest import TokenMaker
-from tests.inference.conftest import Replica, ToolsProcess
+from tests.inference.replicas import Replica
 from tests.inference.scripted import ScriptedEngine, calls, says
+from tests.inference.scripted_tools import ToolsProcess
 from tests.inference.test_servicer import (
     PERMISSIONS,
     chat,

@@ -40,7 +40,7 @@ from services.sql.database import Database, parse_url
 from tests.any_message import changed
 from tests.conftest import TokenMaker
 from tests.inference.adapters.made import BASE, make_adapter
-from tests.inference.conftest import InferenceProcess, Replica
+from tests.inference.replicas import InferenceProcess, Replica
 from tests.inference.scripted import ScriptedEngine, ScriptedHost, calls, says
 from tests.postgresql import sqlite_url
 

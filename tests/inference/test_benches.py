@@ -36,7 +36,8 @@ from services.inference.seats import Seats
 from services.inference.slow_readers import GIVEN_UP
 from services.rpc.trace_export import tracing
 from tests.conftest import TokenMaker
-from tests.inference.conftest import Identity, InferenceProcess, Replica, ToolsProcess, as_edge, settings_for
+from tests.inference.replicas import Identity, InferenceProcess, Replica, as_edge, settings_for
+from tests.inference.scripted_tools import ToolsProcess
 
 STREAMS = 2
 LONG_PROMPT, PREFILL_SECONDS, STEP_SECONDS = 50, 0.5, 0.05

@@ -11,7 +11,7 @@ from services.inference.catalogue import REMEMBERED, Catalogue
 from services.rpc.call import Call, enter_call
 from services.rpc.errors import DependencyUnavailable
 from tests.conftest import TokenMaker
-from tests.inference.conftest import ToolsProcess
+from tests.inference.scripted_tools import ToolsProcess
 
 ALLOWED = ("tools.list", "tools.execute")
 PAGES = 5

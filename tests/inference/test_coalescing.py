@@ -28,7 +28,7 @@ from services.inference.events import CallReady, Finished, FinishReason, RunEven
 from services.inference.logprobs import TokenLogprob
 from tests.conftest import TokenMaker
 from tests.inference.clock import Clock
-from tests.inference.conftest import Replica
+from tests.inference.replicas import Replica
 from tests.inference.scripted import Gate, ScriptedEngine
 from tests.inference.test_servicer import PERMISSIONS, chat, kinds, read, reason
 

@@ -11,8 +11,9 @@ from parley.inference.v1 import inference_service_pb2
 from services.inference.converse_stream import MAX_WAITING_TURNS
 from services.inference.engine import ContentDelta, ToolCall
 from tests.conftest import TokenMaker
-from tests.inference.conftest import Replica, ToolsProcess
+from tests.inference.replicas import Replica
 from tests.inference.scripted import Gate, ScriptedEngine, calls, says
+from tests.inference.scripted_tools import ToolsProcess
 from tests.inference.talk import Talk
 from tests.inference.test_answers import APPROVE, DANGER, DENY, RIGHTS, WEATHER, decision, result
 from tests.inference.test_servicer import message, wait_until_free

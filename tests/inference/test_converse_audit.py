@@ -8,7 +8,7 @@ import grpc
 
 from parley.auth.v1 import audit_pb2
 from tests.conftest import TokenMaker
-from tests.inference.conftest import Replica
+from tests.inference.replicas import Replica
 from tests.inference.scripted import ScriptedEngine, calls, says
 from tests.inference.talk import Talk
 from tests.inference.test_answers import APPROVE, DANGER, DENY, RIGHTS

@@ -24,14 +24,9 @@ from services.rpc.verifier import JwksVerifier, remote_keys
 from tests.conftest import AUDIENCE, ISSUER
 from tests.edge.conftest import edge_settings
 from tests.edge.front import Front, front
-from tests.inference.conftest import (
-    InferenceProcess,
-    Replica,
-    ScriptedToolService,
-    ToolsProcess,
-    settings_for,
-)
+from tests.inference.replicas import InferenceProcess, Replica, settings_for
 from tests.inference.scripted import Gate, ScriptedEngine, calls, says
+from tests.inference.scripted_tools import ScriptedToolService, ToolsProcess
 from tests.inference.talk import Talk
 from tests.inference.test_answers import DANGER
 from tests.inference.test_servicer import wait_until_free

@@ -13,8 +13,9 @@ from parley.auth.v1.revocation_service_pb2 import REVOCATION_KIND_KEY
 from services.inference.engine import ContentDelta, Message, Role, ToolCall
 from services.rpc.revocations import Revocation, Revocations, Subject
 from tests.conftest import TokenMaker
-from tests.inference.conftest import Replica, ToolsProcess
+from tests.inference.replicas import Replica
 from tests.inference.scripted import Gate, ScriptedEngine, calls, says
+from tests.inference.scripted_tools import ToolsProcess
 from tests.inference.talk import Talk
 from tests.inference.test_answers import DANGER, RIGHTS
 from tests.inference.test_servicer import message, wait_until_free

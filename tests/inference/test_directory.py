@@ -21,7 +21,7 @@ from services.inference.noticeboard import LIFE_SECONDS, MOST_ENTRY_BYTES
 from services.rpc.errors import PermissionMissing
 from services.rpc.principal import Principal
 from tests.conftest import TokenMaker
-from tests.inference.conftest import Replica
+from tests.inference.replicas import Replica
 from tests.inference.scripted import CARD, ScriptedEngine
 from tests.inference.test_servicer import chat, read, refusal
 

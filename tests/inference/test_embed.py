@@ -21,8 +21,8 @@ from services.inference.runs import RunRegistry
 from services.ledger.ledger import USAGE, Ledger
 from services.ledger.limits import Dimension
 from tests.conftest import TokenMaker
-from tests.inference.conftest import Replica
 from tests.inference.endless import FixedLimits, terms
+from tests.inference.replicas import Replica
 from tests.inference.scripted import Gate, ScriptedEngine
 from tests.inference.scripted_embedder import (
     CONTEXT_LENGTH,

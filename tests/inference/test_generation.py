@@ -30,8 +30,8 @@ from services.inference.engine import (
 from services.inference.logprobs import TokenLogprob, TopLogprob
 from services.inference.options import CallMode, FormKind, OutputForm, RawPrompt, ToolChoice
 from services.ledger.ledger import Ledger
-from tests.inference.conftest import Replica
 from tests.inference.endless import FixedLimits, terms
+from tests.inference.replicas import Replica
 from tests.inference.scripted import BEGIN, CARD, ScriptedEngine, calls, says
 from tests.inference.test_servicer import PERMISSIONS, chat, kinds, message, read, reason, refusal, with_tools
 

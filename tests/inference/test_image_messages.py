@@ -14,8 +14,8 @@ from services.inference.conversations.library import ConversationLibrary
 from services.inference.conversations.schema import migrate
 from services.inference.images import ImageLimits
 from services.sql.database import Database, parse_url
-from tests.inference.conftest import Replica
 from tests.inference.pictures import BLUE, RED, SightedEngine, moving, picture, shown
+from tests.inference.replicas import Replica
 from tests.inference.scripted import ScriptedEngine, says
 from tests.inference.talk import Talk
 from tests.inference.test_servicer import PERMISSIONS, read, reason, refusal

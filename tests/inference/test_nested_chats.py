@@ -41,9 +41,10 @@ from services.tools.turns import Turns
 from services.tools.workers import WorkerPool
 from services.tools.workspace import Workspaces
 from tests.conftest import AUDIENCE, ISSUER
-from tests.inference.conftest import InferenceProcess, Replica, ToolsProcess, settings_for
 from tests.inference.endless import FixedLimits, terms
+from tests.inference.replicas import InferenceProcess, Replica, settings_for
 from tests.inference.scripted import Gate, ScriptedEngine, calls, says
+from tests.inference.scripted_tools import ToolsProcess
 from tests.inference.test_run_tokens import exchange, token_in, why
 from tests.inference.test_servicer import chat, read, reason, with_tools
 from tests.running_auth import Metadata, RunningAuth, bearer, running_auth

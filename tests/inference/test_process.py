@@ -37,7 +37,8 @@ from services.rpc.channel import open_channel
 from services.rpc.errors import error_info
 from services.rpc.server import RpcServer
 from tests.conftest import TokenMaker
-from tests.inference.conftest import Identity, ToolsProcess, settings_for
+from tests.inference.replicas import Identity, settings_for
+from tests.inference.scripted_tools import ToolsProcess
 from tests.inference.tiny_adapter import make_twist
 from tests.inference.tiny_model import make
 

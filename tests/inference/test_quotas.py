@@ -28,8 +28,8 @@ from services.ledger.limits import Dimension
 from services.rpc.channel import open_channel
 from services.rpc.errors import error_info, status_of
 from tests.conftest import TokenMaker
-from tests.inference.conftest import Identity, Replica
 from tests.inference.endless import LEASE_SECONDS, SLICE, EndlessEngine, FixedLimits, ReplicaOrder, terms
+from tests.inference.replicas import Identity, Replica
 from tests.inference.scripted import Gate, ScriptedEngine, calls, says
 from tests.inference.talk import Talk
 from tests.inference.test_servicer import chat, read, with_tools

@@ -19,8 +19,8 @@ from services.inference.tape import EVENT_BYTES, TAPE_BYTES, Bounds
 from services.rpc.errors import error_info
 from services.rpc.revocations import Revocation, Revocations, Subject
 from tests.conftest import TokenMaker
-from tests.inference.conftest import InferenceProcess, Replica
 from tests.inference.endless import FixedLimits, terms
+from tests.inference.replicas import InferenceProcess, Replica
 from tests.inference.scripted import Gate, ScriptedEngine, calls, says
 from tests.inference.test_servicer import (
     PERMISSIONS,

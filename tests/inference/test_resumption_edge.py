@@ -24,7 +24,7 @@ from services.inference.engine import ContentDelta
 from tests.conftest import TokenMaker
 from tests.edge.conftest import edge_settings, start_mesh
 from tests.edge.front import CONFIGURATION, envoy
-from tests.inference.conftest import Identity, InferenceProcess, Replica
+from tests.inference.replicas import Identity, InferenceProcess, Replica
 from tests.inference.scripted import Gate, ScriptedEngine, says
 from tests.inference.test_resumption import engine_of, rest, window
 from tests.inference.test_servicer import PERMISSIONS, chat, reason

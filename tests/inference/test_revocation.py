@@ -21,8 +21,9 @@ from services.rpc.revocations import Revocation, Revocations, Subject
 from services.rpc.tls import TlsFiles
 from services.rpc.verifier import JwksVerifier, remote_keys
 from tests.conftest import AUDIENCE, ISSUER, TokenMaker
-from tests.inference.conftest import InferenceProcess, Replica, ToolsProcess
+from tests.inference.replicas import InferenceProcess, Replica
 from tests.inference.scripted import Gate, ScriptedEngine, calls
+from tests.inference.scripted_tools import ToolsProcess
 from tests.inference.test_servicer import (
     PERMISSIONS,
     chat,

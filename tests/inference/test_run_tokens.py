@@ -25,8 +25,9 @@ from services.rpc.server import RpcServer
 from services.rpc.tls import TlsFiles
 from services.rpc.verifier import JwksVerifier, remote_keys
 from tests.conftest import AUDIENCE, ISSUER
-from tests.inference.conftest import Replica, ScriptedToolService, ToolsProcess, settings_for
+from tests.inference.replicas import Replica, settings_for
 from tests.inference.scripted import ScriptedEngine, calls, says
+from tests.inference.scripted_tools import ScriptedToolService, ToolsProcess
 from tests.inference.talk import Talk
 from tests.inference.test_servicer import read, reason, with_tools
 from tests.running_auth import RunningAuth, running_auth

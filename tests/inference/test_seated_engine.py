@@ -14,8 +14,9 @@ from services.inference.engine import ContentDelta, ToolCall
 from services.inference.seats import Seats
 from services.rpc.errors import status_of
 from tests.conftest import TokenMaker
-from tests.inference.conftest import Replica, ToolsProcess
+from tests.inference.replicas import Replica
 from tests.inference.scripted import Gate, ScriptedEngine, calls, says
+from tests.inference.scripted_tools import ToolsProcess
 from tests.inference.test_generation import two_choices
 from tests.inference.test_servicer import PERMISSIONS, chat, kinds, read, refusal, with_tools
 

@@ -14,8 +14,9 @@ from parley.inference.v1 import chat_pb2, inference_service_pb2, message_pb2, mo
 from services.inference.engine import ContentDelta, ToolCall
 from services.rpc.errors import error_info, status_of
 from tests.conftest import TokenMaker
-from tests.inference.conftest import Replica, ToolsProcess
+from tests.inference.replicas import Replica
 from tests.inference.scripted import Gate, ScriptedEngine, calls, says
+from tests.inference.scripted_tools import ToolsProcess
 
 PERMISSIONS = ("inference.chat", "inference.models", "models.*", "tools.list", "tools.execute")
 SUM = ToolCall("call-1", "calculator", '{"expression":"17 * 23"}')

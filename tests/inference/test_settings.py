@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from services.inference import engine_logging
 from services.inference.images import FORMATS, ImageLimits, ImageType
 from services.inference.settings import InferenceSettings
-from tests.inference.conftest import Identity, settings_for
+from tests.inference.replicas import Identity, settings_for
 
 
 @pytest.mark.parametrize(

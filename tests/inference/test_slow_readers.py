@@ -17,7 +17,7 @@ from services.inference.slow_readers import CUT, GIVEN_UP, read_in_time
 from services.inference.tape import Bounds
 from tests.conftest import TokenMaker
 from tests.inference.clock import Clock
-from tests.inference.conftest import InferenceProcess, Replica
+from tests.inference.replicas import InferenceProcess, Replica
 from tests.inference.scripted import Gate, Line, ScriptedEngine, says
 from tests.inference.talk import Talk
 from tests.inference.test_resumption import rest, run_of, window

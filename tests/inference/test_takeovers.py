@@ -36,8 +36,8 @@ from services.rpc.errors import error_info
 from services.rpc.tls import TlsFiles
 from services.sql.database import Database, parse_url
 from tests.conftest import TokenMaker
-from tests.inference.conftest import Identity, InferenceProcess, Replica, as_edge
 from tests.inference.endless import SLICE, EndlessEngine, FixedLimits, ReplicaOrder, terms
+from tests.inference.replicas import Identity, InferenceProcess, Replica, as_edge
 from tests.inference.scripted import Gate, ScriptedEngine, ScriptedToolbox, calls, says, tool
 from tests.inference.test_quotas import killable, used
 from tests.inference.test_resumption import (

@@ -18,7 +18,7 @@ from services.inference.rollouts.library import RolloutLibrary
 from tests.conftest import TokenMaker
 from tests.inference.adapters.conftest import taking
 from tests.inference.adapters.made import make_adapter, pair
-from tests.inference.conftest import InferenceProcess, Replica
+from tests.inference.replicas import InferenceProcess, Replica
 from tests.inference.rollouts.conftest import ALIAS, creation, library, variant
 from tests.inference.scripted import Gate, ScriptedEngine, says
 from tests.inference.test_directory import told

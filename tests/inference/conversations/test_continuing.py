@@ -15,8 +15,8 @@ from services.inference.conversations.library import ConversationLibrary
 from services.inference.engine import ContentDelta, Role, ToolCall
 from services.inference.errors import EngineFailed
 from services.inference.runs import Owner
-from tests.inference.conftest import Replica
 from tests.inference.conversations.conftest import assistant, make, texts, user
+from tests.inference.replicas import Replica
 from tests.inference.scripted import Gate, ScriptedEngine, calls, says
 from tests.inference.talk import Talk
 from tests.inference.test_servicer import read, reason, refusal

@@ -14,8 +14,8 @@ from parley.inference.v1 import message_pb2
 from services.inference.conversations.library import ConversationLibrary
 from services.inference.history import MAX_BYTES
 from services.sql.database import Database
-from tests.inference.conftest import Replica
 from tests.inference.conversations.conftest import assistant, export, gather, make, texts, user
+from tests.inference.replicas import Replica
 from tests.inference.test_servicer import refusal
 
 NOBODYS = str(ULID())

@@ -14,9 +14,9 @@ from services.inference.conversations.library import ConversationLibrary
 from services.inference.conversations.messages import NewMessage, body
 from services.inference.engine import ContentDelta
 from services.inference.journal import Journal
-from tests.inference.conftest import InferenceProcess, Replica
 from tests.inference.conversations.conftest import assistant, make, texts, user
 from tests.inference.conversations.test_continuing import ADA, going_on
+from tests.inference.replicas import InferenceProcess, Replica
 from tests.inference.scripted import Gate, ScriptedEngine, says
 from tests.inference.test_resumption import rest, run_of, window
 from tests.inference.test_servicer import read, reason

@@ -14,7 +14,7 @@ from services.inference.rollouts.intervals import newcombe, student, welch, wils
 from services.inference.rollouts.library import RolloutLibrary
 from services.inference.rollouts.samples import Sample
 from services.inference.rollouts.tally import Moments, added, sums_of
-from tests.inference.conftest import Replica
+from tests.inference.replicas import Replica
 from tests.inference.rollouts.conftest import ALIAS, creation
 from tests.inference.scripted import ScriptedEngine
 

@@ -25,7 +25,7 @@ from services.inference.engine import Message, Role
 from services.inference.rollouts.library import RolloutLibrary
 from services.sql.database import Database, parse_url
 from tests.conftest import TokenMaker
-from tests.inference.conftest import Replica
+from tests.inference.replicas import Replica
 from tests.inference.rollouts.conftest import ALIAS, PERMISSIONS, creation, halves, variant
 from tests.inference.scripted import CARD, ScriptedEngine
 from tests.inference.test_directory import pool, told

@@ -15,9 +15,10 @@ from services.inference.engine import ContentDelta, Message, Role, ToolCall
 from services.inference.rollouts.counts import Counts
 from services.inference.rollouts.library import RolloutLibrary
 from services.inference.rollouts.tally import Tally
-from tests.inference.conftest import Replica, ToolsProcess
+from tests.inference.replicas import Replica
 from tests.inference.rollouts.conftest import ALIAS, creation, variant
 from tests.inference.scripted import Gate, ScriptedEngine, calls, says
+from tests.inference.scripted_tools import ToolsProcess
 from tests.inference.test_servicer import chat, kinds, read, reason, refusal, with_tools
 
 SECONDS = 20

@@ -27,7 +27,7 @@ from services.inference.rollouts.watch import METHOD, GuardrailWatch
 from services.ledger.ledger import open_store
 from services.rpc.errors import DependencyUnavailable
 from tests.conftest import TokenMaker
-from tests.inference.conftest import Replica
+from tests.inference.replicas import Replica
 from tests.inference.rollouts.conftest import ALIAS, PERMISSIONS, creation, halves, variant
 from tests.inference.scripted import ScriptedEngine, says
 from tests.inference.test_servicer import chat, read, refusal

@@ -20,7 +20,7 @@ from services.inference.turn_cache.metrics import TURNS
 from services.ledger.ledger import Ledger
 from services.ledger.limits import Account, Dimension, Rule, Terms
 from tests.conftest import TokenMaker
-from tests.inference.conftest import InferenceProcess, Replica
+from tests.inference.replicas import InferenceProcess, Replica
 from tests.inference.scripted import NoLimits
 from tests.inference.test_servicer import chat, kinds, read, reason, refusal
 from tests.inference.turn_cache.conftest import Caches

@@ -17,16 +17,9 @@ from parley_client.client import Client
 from parley_client.credentials import ApiKey
 from services.inference.conversations.library import ConversationLibrary
 from tests.conftest import TokenMaker
-from tests.inference.conftest import (  # noqa: F401  # fixtures
-    Identity,
-    Replica,
-    as_edge,
-    replica,
-    store,
-    tools_process,
-    tools_stub,
-)
+from tests.inference.conftest import replica, store, tools_process, tools_stub  # noqa: F401  # fixtures
 from tests.inference.conversations.conftest import database, library, sqlite_template  # noqa: F401  # fixtures
+from tests.inference.replicas import Identity, Replica, as_edge
 from tests.inference.scripted import ScriptedEngine
 from tests.postgresql import sqlite_url
 from tests.web.test_markup import Reader
