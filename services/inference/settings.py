@@ -17,6 +17,7 @@ from services.rpc.settings import ServiceSettings, settings_config
 from services.sql.database import parse_url
 
 Dtype = Literal["auto", "bfloat16", "float16", "float32"]
+DistributedBackend = Literal["mp", "ray"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,8 @@ class EngineSettings:
         gpu_memory_utilization: Share of a GPU's memory that may be used.
         tensor_parallel_size: GPUs that share each layer.
         pipeline_parallel_size: Groups of GPUs that share the layers.
+        distributed_backend: What holds the workers together; None means processes
+            of one host. Those of several hosts are Ray's.
         tool_parser: The engine's parser of tool calls; empty picks one.
         reasoning_parser: The engine's parser of reasoning; empty picks one.
         max_adapters: LoRA adapters that it holds at once; 0 for none, which costs nothing.
@@ -53,6 +56,7 @@ class EngineSettings:
     gpu_memory_utilization: float = 0.9
     tensor_parallel_size: int = 1
     pipeline_parallel_size: int = 1
+    distributed_backend: DistributedBackend | None = None
     tool_parser: str = ""
     reasoning_parser: str = ""
     max_adapters: int = 0
@@ -133,6 +137,9 @@ class InferenceSettings(ServiceSettings):
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1, description="share of a GPU's memory to use")
     tensor_parallel_size: int = Field(1, ge=1, description="GPUs that share each layer")
     pipeline_parallel_size: int = Field(1, ge=1, description="groups of GPUs that share the layers")
+    distributed_backend: DistributedBackend | None = Field(
+        None, description="what holds GPUs together: `mp`, or `ray` for several hosts; default: one host's"
+    )
     tool_parser: str = Field("", description="parser of tool calls, or none; default: by the family")
     reasoning_parser: str = Field("", description="parser of reasoning, or none; default: by the family")
     adapters_path: DirectoryPath | None = Field(
@@ -214,6 +221,7 @@ class InferenceSettings(ServiceSettings):
             gpu_memory_utilization=self.gpu_memory_utilization,
             tensor_parallel_size=self.tensor_parallel_size,
             pipeline_parallel_size=self.pipeline_parallel_size,
+            distributed_backend=self.distributed_backend,
             tool_parser=self.tool_parser,
             reasoning_parser=self.reasoning_parser,
             max_adapters=self.max_adapters if self.adapters_path else 0,

@@ -68,6 +68,8 @@ def engine_config(settings: EngineSettings) -> VllmConfig:
         more["max_model_len"] = settings.max_context_length
     if on_cpu and settings.tensor_parallel_size * settings.pipeline_parallel_size == 1:
         more["distributed_executor_backend"] = CpuExecutor
+    if settings.distributed_backend:
+        more["distributed_executor_backend"] = settings.distributed_backend
     if settings.max_adapters:
         more |= _places_for_adapters(settings, on_cpu=on_cpu)
     arguments = AsyncEngineArgs(

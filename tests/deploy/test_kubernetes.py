@@ -207,6 +207,17 @@ def test_its_end_leaves_time_for_all_that_comes_before(workload: Workload) -> No
     assert workload.spec["terminationGracePeriodSeconds"] >= hook + drain + grace + 5
 
 
+@pytest.mark.parametrize("workload", [w for w in WORKLOADS if w.name == "inference"], ids=workload_id)
+def test_a_model_of_more_gpus_than_a_host_has_is_held_together_by_ray(workload: Workload) -> None:
+    """vLLM refuses it otherwise, and finds out only once it runs."""
+    variables = workload.variables
+    sizes = [variables.get(f"PARLEY_INFERENCE_{name}_PARALLEL_SIZE", "1") for name in ("TENSOR", "PIPELINE")]
+    is_larger = int(sizes[0]) * int(sizes[1]) > int(
+        workload.container["resources"]["limits"]["nvidia.com/gpu"]
+    )
+    assert is_larger == (variables.get("PARLEY_INFERENCE_DISTRIBUTED_BACKEND") == "ray")
+
+
 @pytest.mark.parametrize("deployment", of_kind("Deployment"), ids=str)
 def test_it_is_never_taken_down_whole(deployment: Manifest) -> None:
     labels = deployment.content["spec"]["template"]["metadata"]["labels"]

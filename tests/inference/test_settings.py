@@ -42,6 +42,7 @@ def test_every_engine_setting_is_passed_on(identity: Identity) -> None:
         "gpu_memory_utilization": 0.5,
         "tensor_parallel_size": 2,
         "pipeline_parallel_size": 3,
+        "distributed_backend": "ray",
         "tool_parser": "hermes",
         "reasoning_parser": "qwen3",
     }
