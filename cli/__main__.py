@@ -29,6 +29,7 @@ from cli import (
     usage,
     users,
 )
+from cli.backup import backup
 from cli.down import down
 from cli.up import up
 
@@ -46,6 +47,7 @@ app = typer.Typer(
 app.command()(up)
 app.command()(status.status)
 app.command()(down)
+app.command()(backup)
 app.command()(login.login)
 app.command()(logout.logout)
 app.command()(password.password)

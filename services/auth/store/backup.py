@@ -1,9 +1,14 @@
-"""Copies a SQLite database while it is in use. PostgreSQL has pg_dump for that."""
+"""Copies a SQLite database while it is in use. PostgreSQL has pg_dump for that.
+
+Usage: python -m services.auth.store.backup FILE TARGET [FILE TARGET]...
+"""
 
 from __future__ import annotations
 
 import os
 import sqlite3
+import sys
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -15,6 +20,17 @@ from services.sql.database import SQLITE
 
 PAGES = 1024
 PAUSE_SECONDS = 0.01
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Copy each file to the target after it, and return the exit status."""
+    try:
+        for source, target in zip(arguments[::2], arguments[1::2], strict=True):
+            back_up(URL.create(SQLITE, database=source), Path(target))
+    except (StartError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
 
 
 def back_up(url: URL, target: Path) -> None:
@@ -62,3 +78,7 @@ def _settle(target: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
