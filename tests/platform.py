@@ -172,6 +172,13 @@ def running_stack(folder: Path, *options: str, **environment: str) -> Iterator[S
         environment: Settings of its processes.
     """
     platform = Stack(Home(folder / "home"), f"127.0.0.1:{free_port()}", folder / "up.log")
+    with started(platform, *options, **environment):
+        yield platform
+
+
+@contextlib.contextmanager
+def started(platform: Stack, *options: str, **environment: str) -> Iterator[None]:
+    """`parley up` for this platform, until the block's end or until somebody ends it before."""
     with platform.log.open("w") as log:
         process = subprocess.Popen(
             [*PARLEY, "up", *options],
@@ -183,7 +190,7 @@ def running_stack(folder: Path, *options: str, **environment: str) -> Iterator[S
         )
     try:
         read_until_ready(process, platform)
-        yield platform
+        yield
     finally:
         process.send_signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
