@@ -81,6 +81,17 @@ def test_every_command_does_what_the_guide_says(operator: Operator, stack: Stack
     assert stack.home.running() is not None  # the copy was ended, and not what was copied
 
 
+def test_a_command_that_ends_otherwise_is_told_with_what_it_printed(tmp_path: Path) -> None:
+    with contextlib.ExitStack() as ends, Shell.running(tmp_path, dict(os.environ)) as shell:
+        operator = Operator(tmp_path, shell, ends)
+        operator.follow(Command("name=$(echo ada)", 1, is_run=True))
+        assert operator.follow(Command("echo $name; false   # exit status 1: so", 2, is_run=True)) == "ada\n"
+        with pytest.raises(AssertionError, match=r"operating.md:3: .*\s+ended with 7:\s+why"):
+            operator.follow(Command("echo why; (exit 7)", 3, is_run=True))
+        with pytest.raises(AssertionError, match="ended the shell"):
+            operator.follow(Command("exit 0", 4, is_run=True))
+
+
 def test_blocks_that_are_not_run_are_few_and_say_why() -> None:
     lines = GUIDE.read_text().splitlines()
     assert sum(line.startswith(NOT_RUN) for line in lines) == NOT_RUN_BLOCKS
