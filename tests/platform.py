@@ -188,6 +188,8 @@ def started(platform: Stack, *options: str, **environment: str) -> Iterator[None
             text=True,
             start_new_session=True,
         )
+    # `parley down` waits until the supervisor is gone, which it is when its parent has asked how it ended.
+    threading.Thread(target=process.wait, daemon=True).start()
     try:
         read_until_ready(process, platform)
         yield
