@@ -134,7 +134,11 @@ class Stack:
     @property
     def edge_admin(self) -> Admin:
         """Where the edge that runs is asked and told."""
-        return Admin(f"{UNIX}{self._plan.home.folder('run') / ADMIN_SOCKET}")
+        asked = self.edge_environment()["PARLEY_EDGE_ADMIN_ADDRESS"]
+        if asked and not asked.startswith(UNIX):
+            return Admin(asked)
+        # A socket's path may be relative to Envoy's working folder.
+        return Admin(f"{UNIX}{self._plan.home.path / asked.removeprefix(UNIX)}")
 
     def _served(self, model: ModelChoice) -> ModelChoice:
         """A model under the name that requests ask for."""

@@ -36,6 +36,7 @@ main() {
   install_system bwrap bubblewrap "tools that run code stay off"
   if [[ -n $dev ]]; then
     install_system chromium chromium "the page's tests are left out"
+    install_prometheus "the dashboards' test and \`make rules\` are left out"
     install_javascript tests/edge/openai/javascript "the test of OpenAI's JavaScript client is left out"
     install_javascript clients/typescript "the TypeScript client's checks are left out, and the tests of a page over gRPC-Web"
     install_javascript tests/deploy/kinds "manifests of cert-manager's, KEDA's and External Secrets' kinds are not checked"
@@ -149,6 +150,21 @@ install_system() {
       return
   fi
   say "$program is missing and could not be installed here: $without. Install your system's package '$package'."
+}
+
+# Its programs alone, unpacked into the environment: the whole package would also start a server of the system's.
+install_prometheus() {
+  local without=$1 folder
+  if command -v prometheus && command -v promtool; then return; fi >/dev/null
+  [[ -x $VENV/bin/prometheus && -x $VENV/bin/promtool ]] && return
+  folder=$(mktemp -d)
+  say "programs of the system package: prometheus"
+  if (cd "$folder" && apt-get download -qq prometheus && dpkg-deb -x prometheus_*.deb .) >/dev/null 2>&1; then
+    install -t "$VENV/bin" "$folder"/usr/bin/prom{etheus,tool}
+  else
+    say "prometheus is missing and could not be unpacked here: $without. Install Prometheus with promtool."
+  fi
+  rm -rf "$folder"
 }
 
 main "$@"

@@ -23,6 +23,7 @@ from services.rpc.tls import TlsFiles
 from services.rpc.verifier import JwksVerifier
 from tests.platform import Stack, running_stack
 from tests.postgresql import running_postgresql
+from tests.prometheus import metrics_settings
 from tests.scheduling import GroupScheduling, turn
 
 # The machine may be busy: what is checked is what comes out, not how fast.
@@ -143,5 +144,5 @@ def store_url() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The whole platform, started once as a person starts it."""
-    with running_stack(tmp_path_factory.mktemp("stack")) as platform:
+    with running_stack(tmp_path_factory.mktemp("stack"), **metrics_settings()) as platform:
         yield platform

@@ -12,8 +12,8 @@ import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
@@ -36,11 +36,19 @@ PARLEY = [sys.executable, "-m", "cli"]
 
 @dataclass
 class Stack:
-    """A running platform."""
+    """A running platform.
+
+    Attributes:
+        home: Its home.
+        address: Where its edge listens.
+        log: What it prints.
+        settings: The settings of its processes that it was started with.
+    """
 
     home: Home
     address: str
     log: Path
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def authority(self) -> bytes:
@@ -171,7 +179,7 @@ def running_stack(folder: Path, *options: str, **environment: str) -> Iterator[S
         options: Of the command.
         environment: Settings of its processes.
     """
-    platform = Stack(Home(folder / "home"), f"127.0.0.1:{free_port()}", folder / "up.log")
+    platform = Stack(Home(folder / "home"), f"127.0.0.1:{free_port()}", folder / "up.log", environment)
     with started(platform, *options, **environment):
         yield platform
 

@@ -19,11 +19,15 @@ USED = {"eds_health_status": "HEALTHY"}
 
 
 class Admin:
-    """Envoy's admin interface."""
+    """Envoy's admin interface.
+
+    Attributes:
+        address: Where it is, `unix:PATH` or `host:port`.
+    """
 
     def __init__(self, address: str) -> None:
         """Use the interface at `unix:PATH` or `host:port`."""
-        self._address = address
+        self.address = address
 
     def drain(self) -> None:
         """Fail health checks and begin to close connections.
@@ -82,9 +86,9 @@ class Admin:
         return body
 
     def _connect(self) -> http.client.HTTPConnection:
-        if self._address.startswith(UNIX):
-            return _UnixConnection(self._address.removeprefix(UNIX))
-        host, port = endpoint(self._address)
+        if self.address.startswith(UNIX):
+            return _UnixConnection(self.address.removeprefix(UNIX))
+        host, port = endpoint(self.address)
         return http.client.HTTPConnection(host, port, timeout=ANSWER_SECONDS)
 
 

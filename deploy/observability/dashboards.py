@@ -36,6 +36,12 @@ def now(title: str, unit: str, gauge: str, by: str) -> Panel:
     return line(title, unit, f"sum by ({by}) ({gauge})", f"{{{{{by}}}}}")
 
 
+def share(title: str, counter: str, part: str, by: str) -> Panel:
+    """The share of a counter that its labels tell, by a label."""
+    expression = f"{rate(counter, by, matching=part)} / {rate(counter, by)}"
+    return line(title, "percentunit", expression, f"{{{{{by}}}}}")
+
+
 def spread(title: str, histogram: str, *by: str) -> Panel:
     """The median and the slow end of a histogram of seconds."""
     labels = "".join(f"{{{{{label}}}}} " for label in by)
@@ -177,7 +183,37 @@ QUOTAS = Dashboard(
     ),
 )
 
-DASHBOARDS = (OVERVIEW, ENGINE, TOOLS, QUOTAS)
+ROLLOUTS = Dashboard(
+    "rollouts",
+    "Parley rollouts",
+    (
+        (
+            line("Rollouts that run", "short", "max(parley_inference_rollouts_running)", "running"),
+            often("Rolled back by a guardrail", "parley_inference_automatic_rollbacks_total", "reason"),
+        ),
+        (
+            often("Runs of variants", "parley_inference_rollout_runs_total", "part"),
+            share(
+                "Share of runs that failed",
+                "parley_inference_rollout_runs_total",
+                '{outcome="failed"}',
+                "part",
+            ),
+        ),
+        (
+            spread("Time to the first token", "parley_inference_rollout_first_token_seconds", "part"),
+            share(
+                "Share of tool calls that failed",
+                "parley_inference_rollout_tool_calls_total",
+                '{outcome="failed"}',
+                "part",
+            ),
+        ),
+        (often("Thumbs under answers", "parley_inference_feedback_total", "kind"),),
+    ),
+)
+
+DASHBOARDS = (OVERVIEW, ENGINE, TOOLS, QUOTAS, ROLLOUTS)
 
 
 def main(arguments: list[str] | None = None) -> int:

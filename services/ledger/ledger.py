@@ -250,16 +250,18 @@ class Ledger:
             ValueError: The script refuses its numbers.
         """
         began = time.perf_counter()
+        # Told from the first step on: a first failure is seen only as a growth.
+        failures = FAILURES.labels(what)
         try:
             async with asyncio.timeout(STORE_SECONDS):
                 yield
         except ResponseError as error:
             if str(error).startswith("LEDGER "):
                 raise ValueError(str(error).removeprefix("LEDGER ")) from None
-            FAILURES.labels(what).inc()
+            failures.inc()
             raise LedgerUnavailable(str(error)) from error
         except (RedisError, OSError, TimeoutError) as error:
-            FAILURES.labels(what).inc()
+            failures.inc()
             UP.set(0)
             raise LedgerUnavailable(type(error).__name__) from error
         UP.set(1)

@@ -111,6 +111,22 @@ def test_the_edge_and_auth_know_every_replica(stack: Stack, specs: dict[str, Chi
     assert Addresses(followed.removeprefix("inference@")).all() == tuple(replicas)
 
 
+@pytest.mark.parametrize(
+    ("asked", "where"),
+    [
+        (None, "unix:{home}/run/edge-admin.sock"),
+        ("unix:here.sock", "unix:{home}/here.sock"),
+        ("127.0.0.1:9901", "127.0.0.1:9901"),
+    ],
+)
+def test_the_edge_is_told_where_the_person_put_its_admin_interface(
+    plan: StackPlan, asked: str | None, where: str
+) -> None:
+    environment = {**plan.environment, **({"PARLEY_EDGE_ADMIN_ADDRESS": asked} if asked else {})}
+    admin = Stack(replace(plan, environment=environment), open_authority(plan.home)).edge_admin
+    assert admin.address == where.format(home=plan.home.path)
+
+
 def test_each_model_has_a_pool_of_its_own(plan: StackPlan, stack: Stack) -> None:
     other = Pool(ModelChoice("org/other", "other"), (CoreShare((3,)),))
     both = Stack(replace(plan, pools=(*plan.pools, other)), open_authority(plan.home))

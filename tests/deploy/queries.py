@@ -13,6 +13,7 @@ import yaml
 from deploy.observability import dashboards
 from tests.deploy.manifests import FOLDER, Tree
 
+GUIDE = (Path(__file__).parents[2] / "docs/guide/observability.md").read_text()
 RULES = yaml.safe_load(Path(dashboards.__file__).with_name("rules.yaml").read_text())
 
 
@@ -65,15 +66,22 @@ def judged(template: Tree) -> dict[str, str]:
 
 def queries() -> dict[str, str]:
     """Every query, by where it stands."""
-    asked = {str(rule.get("alert") or rule["record"]): str(rule["expr"]) for rule in rules()}
-    for dashboard in dashboards.DASHBOARDS:
-        for panel in (panel for row in dashboard.rows for panel in row):
-            for number, query in enumerate(panel.queries):
-                asked[f"{dashboard.name}/{panel.title}/{number}"] = query.expression
+    asked = {str(rule.get("alert") or rule["record"]): str(rule["expr"]) for rule in rules()} | shown("5m")
     for template in analyses():
         name = template["metadata"]["name"]
         asked |= {f"{name}/{measured}": query for measured, query in judged(template).items()}
-    return {where: query.replace("$__rate_interval", "5m") for where, query in asked.items()}
+    return asked
+
+
+def shown(interval: str) -> dict[str, str]:
+    """Every query of a panel, by where it stands, with what Grafana puts in for its interval."""
+    return {
+        f"{dashboard.name}/{panel.title}/{number}": query.expression.replace("$__rate_interval", interval)
+        for dashboard in dashboards.DASHBOARDS
+        for row in dashboard.rows
+        for panel in row
+        for number, query in enumerate(panel.queries)
+    }
 
 
 def selectors(query: str) -> list[Any]:

@@ -15,6 +15,7 @@ from services.inference.beat import beating
 from services.inference.models import Models, permission
 from services.inference.rollouts.errors import VariantElsewhere
 from services.inference.rollouts.library import Key, RolloutLibrary
+from services.inference.rollouts.metrics import RUNNING
 from services.inference.rollouts.variants import Alias, Assignment
 from services.rpc.principal import Principal
 
@@ -94,3 +95,4 @@ class Aliases:
     def _know(self, rollouts: Iterable[tuple[str, rollout_pb2.Rollout]]) -> None:
         read = [Alias.read(tenant_id, rollout) for tenant_id, rollout in rollouts]
         self._known = {(alias.tenant_id, alias.name): alias for alias in read}
+        RUNNING.set(len(self.running()))

@@ -11,6 +11,7 @@ from services.inference.events import RunEvent, Started
 from services.inference.order import ChatOrder
 from services.inference.rollouts.book import SampleBook
 from services.inference.rollouts.counts import CountedRun
+from services.inference.rollouts.metrics import Part, count
 from services.inference.rollouts.samples import FAILED, Sample, sample_of, sampled
 from services.inference.rollouts.variants import Assignment, Variant
 from services.inference.runs import Run
@@ -23,10 +24,11 @@ class Trial:
     def __init__(self, assignment: Assignment, book: SampleBook) -> None:
         """Answer by this variant, and note here what comes of it."""
         self._alias, self._variant = assignment.alias, assignment.variant
-        self._take = partial(book.take, self._alias.rollout_id, self._variant.name)
         self._book = book
+        part = Part.STABLE if self._variant.name == self._alias.stable else Part.CANDIDATE
+        self._take = partial(self._note, self._variant.name, part)
         if assignment.missed:
-            book.take(self._alias.rollout_id, assignment.missed, FAILED)
+            self._note(assignment.missed, Part.CANDIDATE, FAILED)
 
     @property
     def variant(self) -> str:
@@ -41,7 +43,7 @@ class Trial:
     def shadows(self, run_id: str) -> list[tuple[Variant, Callable[[Sample], None]]]:
         """The variants that are asked too what a run was asked, each with what takes what it shows."""
         found = self._alias.shadows(run_id, self.model)
-        return [(each, partial(self._book.take, self._alias.rollout_id, each.name)) for each in found]
+        return [(each, partial(self._note, each.name, Part.SHADOW)) for each in found]
 
     def applied(self, order: ChatOrder) -> ChatOrder:
         """The order as the variant answers it."""
@@ -62,6 +64,11 @@ class Trial:
                     self._book.began(self._counted(run))
                     event = replace(event, alias=self._alias.name, variant=self._variant.name)
                 yield event
+
+    def _note(self, variant: str, part: Part, sample: Sample) -> None:
+        """Note what a run of a variant shows."""
+        count(part, sample)
+        self._book.take(self._alias.rollout_id, variant, sample)
 
     def _counted(self, run: Run) -> CountedRun:
         owner = run.owner

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import structlog
-from prometheus_client import Counter
 
 from parley.auth.v1 import audit_pb2
 from parley.inference.v1 import rollout_pb2
@@ -19,16 +18,12 @@ from services.inference.rollouts.aliases import Aliases
 from services.inference.rollouts.counts import Counts
 from services.inference.rollouts.guardrails import breach, limits, window_minutes
 from services.inference.rollouts.library import RolloutLibrary
+from services.inference.rollouts.metrics import ROLLBACKS
 from services.inference.rollouts.tally import Tally
 from services.inference.rollouts.variants import Alias
 from services.rpc.audit import AuditSink, stamped
 
 METHOD = "/parley.inference.v1.RolloutService/RollbackRollout"
-ROLLBACKS = Counter(
-    "parley_inference_automatic_rollbacks_total",
-    "Rollouts that were rolled back by a guardrail.",
-    ["reason"],
-)
 
 
 class GuardrailWatch:
@@ -50,6 +45,8 @@ class GuardrailWatch:
         self._counts = counts
         self._audit = audit
         self._log = structlog.get_logger("parley.inference")
+        for guardrail in rollout_pb2.Guardrail.values()[1:]:
+            ROLLBACKS.labels(_called(guardrail))  # told from now on: a first one is seen only as a growth
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
@@ -84,13 +81,18 @@ class GuardrailWatch:
 
     async def _roll_back(self, alias: Alias, found: rollout_pb2.GuardrailBreach) -> None:
         if await self._library.roll_back(alias.tenant_id, alias.name, alias.rollout_id, found):
-            guardrail = rollout_pb2.Guardrail.Name(found.guardrail).removeprefix("GUARDRAIL_").lower()
+            guardrail = _called(found.guardrail)
             ROLLBACKS.labels(guardrail).inc()
             facts = _facts(alias, guardrail, found)
             self._log.warning("rolled back by a guardrail", tenant_id=alias.tenant_id, **facts)
             if self._audit is not None:
                 self._audit.record(_event(alias.tenant_id, facts))
         await self._aliases.refresh(self._library)
+
+
+def _called(guardrail: rollout_pb2.Guardrail.ValueType) -> str:
+    """A guardrail's name in metrics and the audit."""
+    return rollout_pb2.Guardrail.Name(guardrail).removeprefix("GUARDRAIL_").lower()
 
 
 def _facts(alias: Alias, guardrail: str, found: rollout_pb2.GuardrailBreach) -> dict[str, str]:

@@ -88,6 +88,7 @@ class McpServers:
         self._kept: dict[Place, _Kept] = {}
         self._seen = (-1, -1)
         self._following = asyncio.Lock()
+        self._count()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -253,7 +254,11 @@ class McpServers:
 
     async def _tell(self) -> None:
         """Show how the servers are, in metrics and health."""
+        await self._report(State.FAILED not in self._count())
+
+    def _count(self) -> list[State]:
+        """Tell how many there are of each state, none included."""
         states = [kept.link.state for kept in self._kept.values()]
         for state in State:
             SERVERS.labels(state.name.lower()).set(states.count(state))
-        await self._report(State.FAILED not in states)
+        return states
