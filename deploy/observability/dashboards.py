@@ -63,6 +63,15 @@ OVERVIEW = Dashboard(
             often("Calls by status", "parley_rpc_calls_total", "code"),
         ),
         (
+            often("Calls by tenant class", "parley_rpc_calls_total", "tenant_class"),
+            line(
+                "Tokens by tenant class",
+                "short",
+                rate("parley_inference_tokens_total", "tenant_class", "kind"),
+                "{{tenant_class}} {{kind}}",
+            ),
+        ),
+        (
             line("Share of failed calls", "percentunit", "parley:call_errors:ratio_rate5m", "{{job}}"),
             spread("Time of a call", "parley_rpc_call_seconds", "job"),
         ),
@@ -93,6 +102,13 @@ ENGINE = Dashboard(
                 "short",
                 rate("parley_inference_tokens_total", "model", "kind"),
                 "{{model}} {{kind}}",
+            ),
+        ),
+        (
+            spread(
+                "Time to the first token by tenant class",
+                "parley_inference_time_to_first_token_seconds",
+                "tenant_class",
             ),
         ),
         (
@@ -166,8 +182,9 @@ QUOTAS = Dashboard(
     (
         (
             often("Requests turned away", "parley_quota_refused_total", "dimension"),
-            often("Streams stopped by a budget's end", "parley_quota_stopped_total", "job"),
+            often("Requests turned away by tenant class", "parley_quota_refused_total", "tenant_class"),
         ),
+        (often("Streams stopped by a budget's end", "parley_quota_stopped_total", "job"),),
         (
             line("The store of budgets answers", "short", "parley_ledger_up", "{{job}} {{instance}}"),
             spread("Time of a step of the store", "parley_ledger_step_seconds", "step"),

@@ -11,13 +11,16 @@ from prometheus_client import Counter, Gauge, Histogram
 from services.inference.engine import ContentDelta, ReasoningDelta, ToolCallDelta
 from services.inference.events import Finished, FinishReason, RunEvent, RunUsage
 from services.inference.rollouts.samples import ENDED_FROM_OUTSIDE, Sample, Watch
+from services.rpc.call import current_tenant_class
 
 RUNS = Counter("parley_inference_runs_total", "Runs that ended, by model and reason.", ["model", "reason"])
-TOKENS = Counter("parley_inference_tokens_total", "Tokens, by model and kind.", ["model", "kind"])
+TOKENS = Counter(
+    "parley_inference_tokens_total", "Tokens, by model and kind.", ["model", "kind", "tenant_class"]
+)
 FIRST_TOKEN_SECONDS = Histogram(
     "parley_inference_time_to_first_token_seconds",
     "Time from a prepared run's start to its first delta, in seconds.",
-    ["model"],
+    ["model", "tenant_class"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60),
 )
 RELEASE_SECONDS = Histogram(
@@ -45,7 +48,7 @@ _DELTAS = (ContentDelta, ReasoningDelta, ToolCallDelta)
 
 async def observed(model: str, events: AsyncGenerator[RunEvent, None]) -> AsyncGenerator[RunEvent, None]:
     """The same events, counted. A run whose client leaves before its end counts as cancelled."""
-    began = time.perf_counter()
+    began, tenant_class = time.perf_counter(), current_tenant_class()
     spoken = False
     usage, reason = RunUsage(), FinishReason.CANCELLED
     watch = Watch()
@@ -62,19 +65,23 @@ async def observed(model: str, events: AsyncGenerator[RunEvent, None]) -> AsyncG
                             _count_sample(model, watch.sample(event))
                     case _ if not spoken and isinstance(event, _DELTAS):
                         spoken = True
-                        FIRST_TOKEN_SECONDS.labels(model).observe(time.perf_counter() - began)
+                        FIRST_TOKEN_SECONDS.labels(model, tenant_class).observe(time.perf_counter() - began)
                 yield event
     finally:
-        _count(model, reason, usage)
+        RUNS.labels(model, reason.name).inc()
+        _count(model, tenant_class, usage)
 
 
-def _count(model: str, reason: FinishReason, usage: RunUsage) -> None:
-    RUNS.labels(model, reason.name).inc()
-    TOKENS.labels(model, "prompt").inc(usage.prompt_tokens)
-    TOKENS.labels(model, "cached_prompt").inc(usage.cached_prompt_tokens)
-    TOKENS.labels(model, "completion").inc(usage.completion_tokens)
-    TOKENS.labels(model, "reasoning").inc(usage.reasoning_tokens)
-    TOKENS.labels(model, "reused").inc(usage.reused_tokens)
+def _count(model: str, tenant_class: str, usage: RunUsage) -> None:
+    kinds = {
+        "prompt": usage.prompt_tokens,
+        "cached_prompt": usage.cached_prompt_tokens,
+        "completion": usage.completion_tokens,
+        "reasoning": usage.reasoning_tokens,
+        "reused": usage.reused_tokens,
+    }
+    for kind, tokens in kinds.items():
+        TOKENS.labels(model, kind, tenant_class).inc(tokens)
 
 
 def _count_sample(model: str, sample: Sample) -> None:

@@ -18,6 +18,7 @@ from services.ledger.limits import Payer, Terms
 from services.ledger.local_rates import LocalRates
 from services.ledger.metrics import LOCAL, LOST, REFUSED
 from services.ledger.remote_limits import LimitSource
+from services.rpc.call import current_tenant_class
 from services.rpc.quota_errors import BudgetExhausted, QuotaExceeded, QuotaUnavailable, RateLimited, Refused
 from services.rpc.tasks import end_task
 
@@ -134,7 +135,7 @@ class Admission:
 
     def _refusal(self, reached: LimitReached) -> QuotaExceeded:
         standing = reached.standing
-        REFUSED.labels(standing.dimension).inc()
+        REFUSED.labels(standing.dimension, current_tenant_class()).inc()
         kind = BudgetExhausted if standing.dimension.is_budget else RateLimited
         left = max(0, standing.left)
         return kind(

@@ -12,7 +12,9 @@ CALL_SECONDS = Histogram(
     ["step"],
     buckets=(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1),
 )
-REFUSED = Counter("parley_quota_refused_total", "Requests that a limit turned away.", ["dimension"])
+REFUSED = Counter(
+    "parley_quota_refused_total", "Requests that a limit turned away.", ["dimension", "tenant_class"]
+)
 STOPPED = Counter("parley_quota_stopped_total", "Streams that a budget's end stopped.")
 LOCAL = Counter("parley_quota_local_total", "Requests let in by this process alone, as the store was away.")
 LOST = Counter("parley_usage_lost_total", "Records of usage that were given up.")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from services.rpc.errors import ServiceError, TokenMissing
 from services.rpc.principal import Principal
+from services.rpc.tenant_classes import NOBODY
 
 REQUEST_ID = "x-request-id"
 AUTHORIZATION = "authorization"
@@ -29,6 +30,7 @@ class Call:
             seconds. None where it waits for ever.
         peer: Name of the mTLS identity that opened the connection.
         principal: The caller, once the token was verified.
+        tenant_class: The class of the caller's tenant, for metrics.
         onward_token: What other services are called with for the caller; empty means the caller's token.
         when_revoked: Ends the call when its token is revoked, where the servicer
             has a better end for it than an error.
@@ -45,6 +47,7 @@ class Call:
     deadline: float | None = None
     peer: str = ""
     principal: Principal | None = None
+    tenant_class: str = NOBODY
     onward_token: str = field(default="", repr=False)
     when_revoked: Callable[[], None] | None = None
     client_address: str = ""
@@ -101,6 +104,12 @@ def current_principal() -> Principal:
     if principal is None:
         raise TokenMissing
     return principal
+
+
+def current_tenant_class() -> str:
+    """The class of the current caller's tenant; as that of nobody where no call is served."""
+    call = _current.get(None)
+    return NOBODY if call is None else call.tenant_class
 
 
 def onward_metadata() -> tuple[tuple[str, str], ...]:

@@ -142,6 +142,7 @@ class RpcServer:
             audit=self._audit,
             audit_content=settings.audit_content == "full",
             tracer=self._tracer,
+            tenant_classes=settings.tenant_classes,
         )
         return grpc.aio.server(
             interceptors=(chain,),

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.rpc.secret_files import SecretFilesUnusable, secret_files, secrets_folder
+from services.rpc.tenant_classes import TenantClasses
 from services.rpc.tls import TlsFiles
 
 S = TypeVar("S", bound=BaseSettings)
@@ -60,6 +61,10 @@ class ServiceSettings(TracingSettings):
     tls_authority_path: Path = Field(description="PEM certificates of the mesh's authorities")
     trust_domain: str = Field("parley.local", description="SPIFFE trust domain of the mesh")
     metrics_address: str = Field("", description="host:port to serve Prometheus metrics on; empty: nowhere")
+    tenant_classes: TenantClasses = Field(
+        default_factory=dict,
+        description="JSON: classes of tenants by the tenants' ids, which metrics tell apart; others: default",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level logged")
     drain_seconds: float = Field(2.5, ge=0, le=600, description="from NOT_SERVING to refusing new calls")
     grace_seconds: float = Field(10, ge=0, le=3600, description="time that running calls have to end")

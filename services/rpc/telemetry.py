@@ -11,7 +11,7 @@ from structlog.tracebacks import ExceptionDictTransformer
 
 from services.rpc.tracing import trace_ids
 
-CALLS = Counter("parley_rpc_calls_total", "Calls that ended.", ["method", "code"])
+CALLS = Counter("parley_rpc_calls_total", "Calls that ended.", ["method", "code", "tenant_class"])
 CALL_SECONDS = Histogram(
     "parley_rpc_call_seconds",
     "Time from a call's arrival to its end, in seconds.",

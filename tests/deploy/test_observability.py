@@ -29,7 +29,7 @@ ITS_LABELS = {"job", "instance", "pod"}
 # catalogue's, and the others are enums.
 BOUNDED = {
     *("asked", "cache", "code", "dimension", "kind", "method", "model", "reason", "state", "step"),
-    *("tool", "where", "part", "outcome"),
+    *("tool", "where", "part", "outcome", "tenant_class"),
 }
 PARTS = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "gauge": ("",)}
 

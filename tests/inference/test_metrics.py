@@ -11,6 +11,7 @@ from services.inference.errors import EngineFailed
 from services.inference.events import CallResult, Finished, FinishReason, RunEvent, RunUsage, Started
 from services.inference.metrics import observed
 from services.inference.runs import Run
+from services.rpc.call import Call, enter_call
 from tests.inference.test_runs import OWNER, limit
 
 ANSWER: tuple[RunEvent, ...] = (
@@ -32,11 +33,13 @@ def value(name: str, **labels: str) -> float:
 
 
 async def test_an_answer_is_counted_once_and_passed_on_unchanged() -> None:
+    enter_call(Call("request-1", "/chat", tenant_class="gold"))
     assert [event async for event in observed("counted", answer(*ANSWER))] == list(ANSWER)
     assert value("runs_total", model="counted", reason="STOP") == 1
-    assert value("time_to_first_token_seconds_count", model="counted") == 1
+    assert value("time_to_first_token_seconds_count", model="counted", tenant_class="gold") == 1
     kinds = ("prompt", "cached_prompt", "completion", "reasoning")
-    assert [value("tokens_total", model="counted", kind=kind) for kind in kinds] == [7, 5, 2, 0]
+    counted = [value("tokens_total", model="counted", kind=kind, tenant_class="gold") for kind in kinds]
+    assert counted == [7, 5, 2, 0]
 
 
 async def test_a_client_that_leaves_is_a_cancelled_run() -> None:

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 from redis.asyncio import Redis
 from ulid import ULID
 
@@ -17,6 +18,7 @@ from services.ledger.lease import Lease, LeaseLife
 from services.ledger.ledger import USAGE, Grant, Ledger, LedgerUnavailable, LimitReached, open_store
 from services.ledger.limits import Dimension, Payer, Terms
 from services.ledger.local_rates import LocalRates
+from services.rpc.call import Call, enter_call
 from services.rpc.quota_errors import BudgetExhausted, QuotaUnavailable, RateLimited
 from tests.ledger.conftest import PAYER, limits
 
@@ -112,9 +114,14 @@ async def test_without_budgets_nobody_waits_and_rates_are_charged_all_the_same(l
 async def test_a_refusal_says_which_kind_of_limit_it_is(
     ledger: BrokenLedger, terms: Terms, refusal: type[Exception]
 ) -> None:
+    dimension = "requests_per_minute" if refusal is RateLimited else "tokens_per_day"
+    labels = {"dimension": dimension, "tenant_class": "gold"}
+    before = REGISTRY.get_sample_value("parley_quota_refused_total", labels) or 0
+    enter_call(Call("request-1", "/toy", tenant_class="gold"))
     with pytest.raises(refusal) as caught:
         await admit(door(ledger, terms))
     assert caught.value.refused.api_service == "test.parley"  # type: ignore[attr-defined]
+    assert REGISTRY.get_sample_value("parley_quota_refused_total", labels) == before + 1
 
 
 async def test_the_store_away_fails_budgets_closed_and_rates_go_by_this_process(

@@ -14,6 +14,7 @@ from typing import Any
 
 import grpc
 import pytest
+from ulid import ULID
 
 from protos.generate import run_protoc
 from services.rpc.call import current_call
@@ -24,6 +25,7 @@ from services.rpc.server import RpcServer
 from services.rpc.settings import ServiceSettings
 from services.rpc.tls import TlsFiles
 
+GOLD_TENANT = str(ULID())
 SHAPES = ["Unary", "ServerStream", "ClientStream", "BidiStream"]
 
 
@@ -146,6 +148,7 @@ def settings(identity: Callable[[str], TlsFiles]) -> ServiceSettings:
         tls_authority_path=files.authority,
         drain_seconds=0,
         grace_seconds=0,
+        tenant_classes={GOLD_TENANT: "gold"},
     )
 
 

@@ -22,7 +22,7 @@ from services.rpc.errors import error_info, status_of
 from services.rpc.leaving import LEAVE_SIGNAL
 from services.rpc.policies import PolicyMissing
 from services.rpc.server import RpcServer
-from tests.rpc.conftest import SHAPES, ToyMesh, ToyServicer
+from tests.rpc.conftest import GOLD_TENANT, SHAPES, ToyMesh, ToyServicer
 
 shapes = pytest.mark.parametrize("shape", SHAPES)
 
@@ -133,7 +133,7 @@ async def test_each_call_is_logged_and_counted_with_the_status_it_left_with(
     mesh: ToyMesh, tokens: Any, shape: str
 ) -> None:
     method = f"/parley.toy.v1.ToyService/{shape}"
-    labels = {"method": method, "code": "RESOURCE_EXHAUSTED"}
+    labels = {"method": method, "code": "RESOURCE_EXHAUSTED", "tenant_class": "default"}
     before = REGISTRY.get_sample_value("parley_rpc_calls_total", labels) or 0
     request = mesh.toy.ToyRequest(behaviour="overloaded")
     with structlog.testing.capture_logs() as lines:
@@ -142,6 +142,29 @@ async def test_each_call_is_logged_and_counted_with_the_status_it_left_with(
     assert (line["code"], line["peer"], line["user_id"]) == ("RESOURCE_EXHAUSTED", "edge", "user-1")
     assert "Bearer" not in json.dumps(line, default=str)
     assert REGISTRY.get_sample_value("parley_rpc_calls_total", labels) == before + 1
+
+
+@pytest.mark.parametrize(
+    ("claims", "tenant_class"),
+    [({"tenant_id": GOLD_TENANT}, "gold"), ({"tenant_id": "another"}, "default"), (None, "none")],
+)
+async def test_calls_are_told_apart_by_the_class_of_their_tenant(
+    mesh: ToyMesh, tokens: Any, claims: dict[str, str] | None, tenant_class: str
+) -> None:
+    def counted() -> float:
+        labels = {"method": "/parley.toy.v1.ToyService/Unary", "tenant_class": tenant_class}
+        codes = ("OK", "UNAUTHENTICATED")
+        samples = (
+            REGISTRY.get_sample_value("parley_rpc_calls_total", {**labels, "code": each}) for each in codes
+        )
+        return sum(sample or 0 for sample in samples)
+
+    before = counted()
+    if claims is None:
+        await mesh.refusal("Unary", mesh.toy.ToyRequest())
+    else:
+        await mesh.call("Unary", mesh.toy.ToyRequest(), metadata=tokens.metadata("toy.use", **claims))
+    assert counted() == before + 1
 
 
 @shapes

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings
+from ulid import ULID
 
 from services.rpc.settings import ServiceSettings, SettingsError, load, settings_config
 
@@ -52,6 +54,24 @@ def test_secrets_are_not_in_the_repr(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load(ToySettings)
     assert "hunter2" not in repr(settings)
     assert settings.tls.certificate.name == "x"
+
+
+@pytest.mark.parametrize(
+    ("classes", "fault"),
+    [
+        ({"acme": "gold"}, "should match pattern"),
+        ({str(ULID()): "Gold class"}, "should match pattern"),
+        ({str(ULID()): f"class-{number}" for number in range(17)}, "16 classes at most"),
+        ({str(ULID()): "none"}, "calls without a caller"),
+    ],
+)
+def test_classes_of_tenants_are_few_and_plain(
+    monkeypatch: pytest.MonkeyPatch, classes: dict[str, str], fault: str
+) -> None:
+    environment(monkeypatch, PARLEY_TOY_TENANT_CLASSES=json.dumps(classes))
+    with pytest.raises(SettingsError) as caught:
+        load(ToySettings)
+    assert any("TENANT_CLASSES" in line and fault in line for line in str(caught.value).split("\n"))
 
 
 def test_settings_cannot_change(monkeypatch: pytest.MonkeyPatch) -> None:

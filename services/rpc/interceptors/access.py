@@ -10,6 +10,7 @@ from services.rpc.errors import MethodUnknown, PeerNotAllowed, TokenInvalid, Tok
 from services.rpc.interceptors.around import CallInterceptor, Context
 from services.rpc.policies import Access
 from services.rpc.revocations import Revocations
+from services.rpc.tenant_classes import class_of
 from services.rpc.tls import peer_name
 from services.rpc.verifier import Verifier
 
@@ -44,11 +45,25 @@ class PeerCheck(CallInterceptor):
 class PrincipalCheck(CallInterceptor):
     """Checks the caller's token against the method's permission."""
 
-    def __init__(self, table: Mapping[str, Access], verifier: Verifier, revocations: Revocations) -> None:
-        """Apply this table to the tokens that the verifier takes and nobody revoked."""
+    def __init__(
+        self,
+        table: Mapping[str, Access],
+        verifier: Verifier,
+        revocations: Revocations,
+        tenant_classes: Mapping[str, str] | None = None,
+    ) -> None:
+        """Apply this table to the tokens that the verifier takes and nobody revoked.
+
+        Args:
+            table: The access rules, by method.
+            verifier: Takes the tokens.
+            revocations: The tokens that are good no longer.
+            tenant_classes: Classes by tenant id.
+        """
         self._table = table
         self._verifier = verifier
         self._revocations = revocations
+        self._tenant_classes = tenant_classes or {}
 
     @asynccontextmanager
     async def around(self, context: Context, method: str) -> AsyncIterator[None]:
@@ -57,6 +72,7 @@ class PrincipalCheck(CallInterceptor):
         if access.needs_token:
             principal = await self._verifier.verify(_bearer_token(context))
             current_call().principal = principal
+            current_call().tenant_class = class_of(principal.tenant_id, self._tenant_classes)
             # The actor shows such a token, and whom it showed it to may ask others about the subject.
             if principal.actor and current_call().peer not in (principal.actor, principal.at):
                 raise TokenInvalid  # a service's token in another's hands

@@ -36,6 +36,7 @@ def interceptor_chain(
     audit: AuditSink | None = None,
     audit_content: bool = False,
     tracer: Tracer | None = None,
+    tenant_classes: Mapping[str, str] | None = None,
 ) -> Chain:
     """The interceptors of a server, outermost first.
 
@@ -50,6 +51,7 @@ def interceptor_chain(
         audit: Takes what is decided and done; None where nobody does.
         audit_content: Whether it gets requests in full, without what is redacted.
         tracer: Makes spans; None where nothing is traced.
+        tenant_classes: Classes by tenant id, for metrics.
     """
     interceptors = [
         ongoing,  # outermost: a call is under way until the last of the others has let go of it
@@ -62,7 +64,8 @@ def interceptor_chain(
         *([Audit(audit, keep_content=audit_content)] if audit is not None else []),
         PeerCheck(table, trust_domain),  # cheapest refusal; unknown methods end here
         Deadline(streams, unary_deadline_seconds),  # before the first thing that can wait
-        PrincipalCheck(table, verifier, revocations),  # before validation: strangers learn no rules
+        # before validation: strangers learn no rules
+        PrincipalCheck(table, verifier, revocations, tenant_classes),
         RevocationWatch(revocations),  # as soon as the caller is known; around all that can wait
         Validation(),  # before the servicers, which see only valid messages
         AuditAdmission(audit, streams),  # last: whoever comes this far was let in

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Container
 from contextlib import asynccontextmanager
 
+from services.rpc.call import current_tenant_class
 from services.rpc.interceptors.around import CallInterceptor, Context
 from services.rpc.interceptors.outcome import outcome
 from services.rpc.telemetry import CALL_SECONDS, CALLS, CALLS_RUNNING
@@ -34,5 +35,5 @@ class Metrics(CallInterceptor):
             raise
         finally:
             CALLS_RUNNING.labels(label).dec()
-            CALLS.labels(label, code).inc()
+            CALLS.labels(label, code, current_tenant_class()).inc()
             CALL_SECONDS.labels(label).observe(time.perf_counter() - start)
