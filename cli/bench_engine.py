@@ -17,8 +17,8 @@ import uvloop
 
 from cli.bench_prompts import bench_question
 from cli.load import Chunk, measure
-from services.inference.engine import Message, Role, Turn
 from services.inference.settings import EngineSettings
+from services.inference.turn import Message, Role, Turn
 from services.inference.vllm_engine import VllmEngine
 from services.inference.vllm_rendering import Rendered
 from services.inference.vllm_start import build_llm

@@ -15,7 +15,7 @@ from services.inference.adapters.adapted_engine import in_use
 from services.inference.agent_loop import AgentLoop
 from services.inference.coalescing import Coalescing
 from services.inference.conversations.continuing import Continuation, Continuing
-from services.inference.engine import Engine, Message
+from services.inference.engine import Engine
 from services.inference.events import Finished, FinishReason
 from services.inference.messages import check_order
 from services.inference.metrics import observed
@@ -32,6 +32,7 @@ from services.inference.takeovers.past import Past
 from services.inference.takeovers.rules import refuse_another
 from services.inference.takeovers.turns import TakenTurns
 from services.inference.tool_calls import Toolbox, ToolSelection
+from services.inference.turn import Message
 from services.inference.turn_cache.cache import TurnCache
 from services.inference.turn_cache.source import SharedTurns
 from services.ledger.admission import Admission

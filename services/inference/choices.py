@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from services.inference.engine import Step
 from services.inference.portions import RawOutput
+from services.inference.step import Step
 from services.inference.turn_reader import TurnReader
 
 

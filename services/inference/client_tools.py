@@ -6,7 +6,7 @@ import json
 from typing import Any, NoReturn
 
 from services.inference.call_errors import ClientToolInvalid
-from services.inference.engine import ToolSpec
+from services.inference.turn import ToolSpec
 
 MAX_DEPTH = 32
 

@@ -13,9 +13,9 @@ from typing import Any, TypeGuard
 
 from services.inference.clock import Clock
 from services.inference.deltas import join
-from services.inference.engine import ContentDelta, Delta, ReasoningDelta, ToolCallDelta
 from services.inference.events import RunEvent
 from services.inference.metrics import GATHERED, SPEAKING
+from services.inference.step import ContentDelta, Delta, ReasoningDelta, ToolCallDelta
 from services.rpc.tasks import end_task
 
 FEW_STREAMS = 8

@@ -8,7 +8,9 @@ from enum import Enum, auto
 
 from google.rpc import status_pb2
 
-from services.inference.engine import CacheState, ContentDelta, ReasoningDelta, ToolCall, ToolCallDelta
+from services.inference.step import ContentDelta, ReasoningDelta, ToolCallDelta
+from services.inference.turn import ToolCall
+from services.inference.turn_source import CacheState
 
 
 class FinishReason(Enum):

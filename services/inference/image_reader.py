@@ -12,7 +12,6 @@ from typing import Any
 from PIL import Image as Pillow
 from PIL import ImageFile, ImageOps
 
-from services.inference.engine import Message
 from services.inference.image_errors import (
     ImageFormatRefused,
     ImagePlace,
@@ -21,6 +20,7 @@ from services.inference.image_errors import (
     TooManyImages,
 )
 from services.inference.images import FORMATS, Image, ImageLimits
+from services.inference.turn import Message
 
 AT_ONCE = 2
 """Prompts whose images are in memory as pixels at the same time."""

@@ -10,10 +10,11 @@ from contextlib import aclosing
 import structlog
 
 from services.inference.embedder import Embedder, Form
-from services.inference.engine import Engine, Message, Role, Turn
+from services.inference.engine import Engine
 from services.inference.models import Models
 from services.inference.preflight import StartError
 from services.inference.runs import RunRegistry
+from services.inference.turn import Message, Role, Turn
 from services.rpc.errors import ServiceError
 
 # Time in which the runs of a dead engine tell their clients.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from services.inference.engine import TurnUsage
 from services.inference.events import RunUsage
+from services.inference.step import TurnUsage
 
 
 class Meter:

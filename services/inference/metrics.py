@@ -8,9 +8,9 @@ from contextlib import aclosing
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from services.inference.engine import ContentDelta, ReasoningDelta, ToolCallDelta
 from services.inference.events import Finished, FinishReason, RunEvent, RunUsage
 from services.inference.rollouts.samples import ENDED_FROM_OUTSIDE, Sample, Watch
+from services.inference.step import ContentDelta, ReasoningDelta, ToolCallDelta
 from services.rpc.call import current_tenant_class
 
 RUNS = Counter("parley_inference_runs_total", "Runs that ended, by model and reason.", ["model", "reason"])

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from services.inference.embedder import Embedder
-from services.inference.engine import Engine, ModelCard
+from services.inference.engine import Engine
 from services.inference.errors import ModelNotFound, ModelNotReady, ModelOfOtherKind
+from services.inference.model_card import ModelCard
 from services.rpc.principal import Principal
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from services.inference.engine import Message, Sampling, ToolSpec
 from services.inference.options import Effort, OutputForm, RawPrompt, ToolChoice
 from services.inference.tool_calls import ToolSelection
+from services.inference.turn import Message, Sampling, ToolSpec
 
 ANSWER_SECONDS = 300.0
 MAX_RESULT_BYTES = 32_768

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from parley.inference.v1 import tokens_pb2
 from services.inference import translate, translate_messages, translate_options
-from services.inference.engine import Engine, Turn
+from services.inference.engine import Engine
 from services.inference.errors import TokenUnknown
 from services.inference.messages import check_order
+from services.inference.turn import Turn
 from services.inference.turns import check_images
 
 

@@ -21,7 +21,6 @@ from services.inference.call_errors import (
 )
 from services.inference.catalogue import ServerTool
 from services.inference.client_tools import is_object
-from services.inference.engine import ToolCall
 from services.inference.events import (
     ApprovalDecided,
     ApprovalNeeded,
@@ -36,6 +35,7 @@ from services.inference.order import ApprovalPolicy, ChatOrder
 from services.inference.results import cut
 from services.inference.takeovers.past import PastTurn
 from services.inference.tool_calls import Toolbox, error_text
+from services.inference.turn import ToolCall
 from services.inference.waiting_calls import Answer, ClientResult, Decision, WaitingCalls
 from services.rpc.call import tell_part
 from services.rpc.errors import ServiceError

@@ -4,16 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from services.inference.engine import (
-    ContentDelta,
-    Message,
-    ReasoningDelta,
-    Role,
-    Step,
-    StopReason,
-    ToolCall,
-    TurnEnd,
-)
+from services.inference.step import ContentDelta, ReasoningDelta, Step, StopReason, TurnEnd
+from services.inference.turn import Message, Role, ToolCall
 
 
 @dataclass(slots=True)

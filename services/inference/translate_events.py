@@ -8,7 +8,7 @@ from google.protobuf import duration_pb2, timestamp_pb2
 
 from parley.inference.v1 import chat_pb2, logprobs_pb2
 from parley.tools.v1 import tool_pb2
-from services.inference import engine, events
+from services.inference import events, step
 from services.inference.logprobs import TokenLogprob
 from services.inference.translate_messages import tool_call
 
@@ -24,11 +24,11 @@ def chat_response(sequence: int, run_id: str, event: events.RunEvent) -> chat_pb
 def _fill(target: chat_pb2.ChatEvent, run_id: str, event: events.RunEvent) -> None:
     """Set the member of the `oneof` that stands for the event; deltas, the most frequent, first."""
     match event:
-        case engine.ContentDelta():
+        case step.ContentDelta():
             _fill_delta(target.content_delta, event)
-        case engine.ReasoningDelta():
+        case step.ReasoningDelta():
             _fill_delta(target.reasoning_delta, event)
-        case engine.ToolCallDelta(index, call_id, name, arguments):
+        case step.ToolCallDelta(index, call_id, name, arguments):
             target.tool_call_delta.CopyFrom(
                 chat_pb2.ToolCallDelta(index=index, id=call_id, name=name, arguments=arguments)
             )
@@ -57,7 +57,7 @@ def _fill(target: chat_pb2.ChatEvent, run_id: str, event: events.RunEvent) -> No
 
 def _fill_delta(
     target: chat_pb2.ContentDelta | chat_pb2.ReasoningDelta,
-    delta: engine.ContentDelta | engine.ReasoningDelta,
+    delta: step.ContentDelta | step.ReasoningDelta,
 ) -> None:
     target.text = delta.text
     if delta.choice:

@@ -5,30 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from parley.inference.v1 import converse_pb2, message_pb2
-from services.inference import engine
+from services.inference import turn
 from services.inference.images import Image, parts
 
 ROLES = {
-    message_pb2.ROLE_SYSTEM: engine.Role.SYSTEM,
-    message_pb2.ROLE_USER: engine.Role.USER,
-    message_pb2.ROLE_ASSISTANT: engine.Role.ASSISTANT,
-    message_pb2.ROLE_TOOL: engine.Role.TOOL,
+    message_pb2.ROLE_SYSTEM: turn.Role.SYSTEM,
+    message_pb2.ROLE_USER: turn.Role.USER,
+    message_pb2.ROLE_ASSISTANT: turn.Role.ASSISTANT,
+    message_pb2.ROLE_TOOL: turn.Role.TOOL,
 }
 
 
-def message(given: message_pb2.Message) -> engine.Message:
+def message(given: message_pb2.Message) -> turn.Message:
     """A message of the conversation."""
-    return engine.Message(
+    return turn.Message(
         role=ROLES[given.role],
         content=text(given.content),
         reasoning=given.reasoning,
-        tool_calls=tuple(engine.ToolCall(call.id, call.name, call.arguments) for call in given.tool_calls),
+        tool_calls=tuple(turn.ToolCall(call.id, call.name, call.arguments) for call in given.tool_calls),
         tool_call_id=given.tool_call_id,
         images=images(given.content),
     )
 
 
-def stored(given: engine.Message) -> message_pb2.Message:
+def stored(given: turn.Message) -> message_pb2.Message:
     """A message of the conversation, to be kept."""
     return message_pb2.Message(
         role=message_pb2.Role.Value(f"ROLE_{given.role.name}"),
@@ -39,9 +39,9 @@ def stored(given: engine.Message) -> message_pb2.Message:
     )
 
 
-def user_turn(given: converse_pb2.UserTurn) -> engine.Message:
+def user_turn(given: converse_pb2.UserTurn) -> turn.Message:
     """What the user says in a conversation."""
-    return engine.Message(engine.Role.USER, text(given.content), images=images(given.content))
+    return turn.Message(turn.Role.USER, text(given.content), images=images(given.content))
 
 
 def text(given: Iterable[message_pb2.ContentPart]) -> str:
@@ -60,7 +60,7 @@ def images(given: Iterable[message_pb2.ContentPart]) -> tuple[Image, ...]:
     return tuple(found)
 
 
-def tool_call(given: engine.ToolCall) -> message_pb2.ToolCall:
+def tool_call(given: turn.ToolCall) -> message_pb2.ToolCall:
     """A call that the model made."""
     return message_pb2.ToolCall(id=given.id, name=given.name, arguments=given.arguments)
 

@@ -15,20 +15,20 @@ import structlog
 from ulid import ULID
 
 from services.inference.deltas import joined
-from services.inference.engine import (
+from services.inference.errors import EngineFailed, OutputUnparseable
+from services.inference.logprobs import TokenLogprob
+from services.inference.portions import Decode, RawOutput, TokenByToken
+from services.inference.step import (
     ContentDelta,
     Delta,
     ReasoningDelta,
     Step,
     StopReason,
-    ToolCall,
     ToolCallDelta,
     TurnEnd,
     TurnUsage,
 )
-from services.inference.errors import EngineFailed, OutputUnparseable
-from services.inference.logprobs import TokenLogprob
-from services.inference.portions import Decode, RawOutput, TokenByToken
+from services.inference.turn import ToolCall
 
 STOP_REASONS = {"stop": StopReason.STOP, "length": StopReason.LENGTH, "repetition": StopReason.STOP}
 

@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
+from enum import Enum
 from typing import Protocol
 
-from services.inference.engine import CacheState, ModelCard, Prompt, Step, Turn, no_ceiling
+from services.inference.engine import Prompt, no_ceiling
+from services.inference.model_card import ModelCard
+from services.inference.step import Step
+from services.inference.turn import Turn
+
+
+class CacheState(Enum):
+    """What the cache had of a turn."""
+
+    UNUSED = "unused"
+    MISS = "miss"
+    HIT = "hit"
+    SHARED = "shared"
 
 
 class TurnSource(Protocol):

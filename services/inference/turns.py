@@ -6,23 +6,15 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from services.inference.call_errors import NoToolToCall, ToolNameTaken, ToolNotOffered
-from services.inference.engine import (
-    Capability,
-    Message,
-    ModelCard,
-    Sampling,
-    Step,
-    StopReason,
-    ToolCallDelta,
-    ToolSpec,
-    Turn,
-)
 from services.inference.errors import ModelLacks, TokenUnknown
 from services.inference.events import ChoiceEnd, FinishReason
+from services.inference.model_card import Capability, ModelCard
 from services.inference.options import CallMode, ToolChoice
 from services.inference.order import ChatOrder
+from services.inference.step import Step, StopReason, ToolCallDelta
 from services.inference.tool_calls import Offer
 from services.inference.transcript import TurnRecord
+from services.inference.turn import Message, Sampling, ToolSpec, Turn
 
 
 def check_options(order: ChatOrder, card: ModelCard, offer: Offer) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from services.inference import vllm_environment  # noqa: F401 - it stands before vLLM's own imports
-from services.inference.engine import Capability, ModelCard
 from services.inference.fingerprint import fingerprint
+from services.inference.model_card import Capability, ModelCard
 from services.inference.parsers import Parsers
 from services.inference.settings import EngineSettings
 from services.inference.vllm_images import takes_images

@@ -8,9 +8,10 @@ from contextlib import aclosing
 from typing import Any
 
 from services.inference.embedder import Embedder, Form, Text
-from services.inference.engine import Engine, ModelCard
+from services.inference.engine import Engine
 from services.inference.engine_status import EngineReadings
 from services.inference.errors import ContextOverflow, DimensionsNotOffered, EngineFailed
+from services.inference.model_card import ModelCard
 
 # First, as it sets what vLLM reads from the environment.
 from services.inference.vllm_engine import CLOSE_SECONDS, VllmEngine  # isort: skip

@@ -6,10 +6,10 @@ import json
 from typing import Any
 
 from services.inference import vllm_environment  # noqa: F401 - it stands before vLLM's own imports
-from services.inference.engine import Turn
 from services.inference.errors import StructuredOutputInvalid
 from services.inference.forms import FIELD, SCHEMA_FIELD, check_schema
 from services.inference.options import CallMode, FormKind, OutputForm
+from services.inference.turn import Turn
 
 # isort: split
 from vllm.sampling_params import StructuredOutputsParams

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from services.inference import vllm_environment  # noqa: F401 - it stands before vLLM's own imports
-from services.inference.engine import ModelCard, Prompt, Turn
+from services.inference.engine import Prompt
 from services.inference.engine_tokens import EngineTokens
 from services.inference.errors import MessagesInvalid, ModelLacks
 from services.inference.fingerprint import prompt_identity
@@ -15,10 +15,12 @@ from services.inference.forms import Forms
 from services.inference.harmony import StrictHarmony
 from services.inference.image_marks import unmarked
 from services.inference.image_reader import ImageReader, Pixels
+from services.inference.model_card import ModelCard
 from services.inference.options import CallMode, Effort, RawPrompt
 from services.inference.parsers import Parsers
 from services.inference.preflight import StartError
 from services.inference.settings import EngineSettings
+from services.inference.turn import Turn
 from services.inference.turn_reader import DeltaParser
 from services.inference.vllm_forms import (
     constraints,

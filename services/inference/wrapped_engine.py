@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Sequence
 
 from services.inference.adapters.port import AdapterHost
-from services.inference.engine import Engine, ModelCard, Prompt, Step, Turn, no_ceiling
+from services.inference.engine import Engine, Prompt, no_ceiling
 from services.inference.engine_status import EngineStatus
+from services.inference.model_card import ModelCard
+from services.inference.step import Step
+from services.inference.turn import Turn
 
 
 class WrappedEngine:

@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from services.inference.engine import Engine, Message, ReasoningDelta, Role, Sampling, Turn
+from services.inference.engine import Engine
 from services.inference.parsers import choose
 from services.inference.settings import EngineSettings
+from services.inference.step import ReasoningDelta
+from services.inference.turn import Message, Role, Sampling, Turn
 from tests.families.models import CONTEXT_LENGTH, MODELS, FamilyModel
 from tests.inference.families import TOOLS
 

@@ -19,25 +19,18 @@ from services.inference.conversations.library import ConversationLibrary
 from services.inference.converse_stream import ConverseStream
 from services.inference.directory import ModelDirectory
 from services.inference.embedding import Embedding
-from services.inference.engine import (
-    ContentDelta,
-    ModelCard,
-    Prompt,
-    Step,
-    StopReason,
-    Turn,
-    TurnEnd,
-    TurnUsage,
-    no_ceiling,
-)
+from services.inference.engine import Prompt, no_ceiling
 from services.inference.journal import Journal
 from services.inference.mailbox import StoreMailbox
+from services.inference.model_card import ModelCard
 from services.inference.models import Models
 from services.inference.resumption import Resumption
 from services.inference.run_tokens import OwnTokens
 from services.inference.runs import RunRegistry
 from services.inference.seats import Door, Seats
 from services.inference.servicer import InferenceServicer
+from services.inference.step import ContentDelta, Step, StopReason, TurnEnd, TurnUsage
+from services.inference.turn import Turn
 from services.ledger.admission import Admission
 from services.ledger.lease import LeaseLife
 from services.ledger.ledger import Ledger, open_store

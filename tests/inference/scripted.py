@@ -11,26 +11,23 @@ from services.inference.adapters.errors import AdapterInvalid
 from services.inference.adapters.port import Adapter
 from services.inference.call_errors import ToolNotOffered
 from services.inference.catalogue import ServerTool
-from services.inference.engine import (
-    CacheState,
+from services.inference.engine import Prompt, no_ceiling
+from services.inference.engine_status import EngineStatus
+from services.inference.events import CallResult, CallUpdate
+from services.inference.model_card import ModelCard
+from services.inference.step import (
     ContentDelta,
     Delta,
-    ModelCard,
-    Prompt,
     ReasoningDelta,
     Step,
     StopReason,
-    ToolCall,
     ToolCallDelta,
-    ToolSpec,
-    Turn,
     TurnEnd,
     TurnUsage,
-    no_ceiling,
 )
-from services.inference.engine_status import EngineStatus
-from services.inference.events import CallResult, CallUpdate
 from services.inference.tool_calls import Offer, ToolSelection
+from services.inference.turn import ToolCall, ToolSpec, Turn
+from services.inference.turn_source import CacheState
 from services.ledger.limits import Payer, Terms
 
 # The scripted model's tokens are bytes, and one more that begins a text.

@@ -9,16 +9,6 @@ from google.rpc import code_pb2
 
 from services.inference.agent_loop import AgentLoop
 from services.inference.call_errors import ToolNotOffered
-from services.inference.engine import (
-    ContentDelta,
-    Message,
-    ModelCard,
-    Role,
-    Sampling,
-    StopReason,
-    ToolCall,
-    TurnEnd,
-)
 from services.inference.errors import ContextOverflow, EngineFailed, MessagesInvalid
 from services.inference.events import (
     CallProgress,
@@ -31,9 +21,12 @@ from services.inference.events import (
     RunUsage,
     Started,
 )
+from services.inference.model_card import ModelCard
 from services.inference.order import ChatOrder, Limits
 from services.inference.runs import Limit, Owner, Run, RunEnded
+from services.inference.step import ContentDelta, StopReason, TurnEnd
 from services.inference.tool_calls import Offer, ToolSelection
+from services.inference.turn import Message, Role, Sampling, ToolCall
 from services.inference.turns import max_output_tokens
 from services.rpc.call import Call, enter_call
 from services.rpc.errors import DependencyUnavailable, error_info

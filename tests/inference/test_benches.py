@@ -19,21 +19,12 @@ from cli.bench_tool_cuts import ToolNotCalled, tool_times
 from cli.bench_visits import endless_tool
 from cli.figures import Figure
 from parley_client.client import Client
-from services.inference.engine import (
-    Capability,
-    ContentDelta,
-    ModelCard,
-    Prompt,
-    Step,
-    StopReason,
-    ToolCall,
-    Turn,
-    TurnEnd,
-    TurnUsage,
-    no_ceiling,
-)
+from services.inference.engine import Prompt, no_ceiling
+from services.inference.model_card import Capability, ModelCard
 from services.inference.seats import Seats
 from services.inference.slow_readers import GIVEN_UP
+from services.inference.step import ContentDelta, Step, StopReason, TurnEnd, TurnUsage
+from services.inference.turn import ToolCall, Turn
 from services.rpc.trace_export import tracing
 from tests.conftest import TokenMaker
 from tests.inference.replicas import Identity, InferenceProcess, Replica, as_edge, settings_for

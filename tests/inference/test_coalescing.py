@@ -13,19 +13,19 @@ from google.protobuf import duration_pb2
 from parley.inference.v1 import chat_pb2
 from services.inference.coalescing import FEW_STREAMS, MANY_STREAMS, Coalescing, Gathering, window
 from services.inference.deltas import join
-from services.inference.engine import (
+from services.inference.events import CallReady, Finished, FinishReason, RunEvent, RunUsage, Started
+from services.inference.logprobs import TokenLogprob
+from services.inference.step import (
     ContentDelta,
     Delta,
     ReasoningDelta,
     Step,
     StopReason,
-    ToolCall,
     ToolCallDelta,
     TurnEnd,
     TurnUsage,
 )
-from services.inference.events import CallReady, Finished, FinishReason, RunEvent, RunUsage, Started
-from services.inference.logprobs import TokenLogprob
+from services.inference.turn import ToolCall
 from tests.conftest import TokenMaker
 from tests.inference.clock import Clock
 from tests.inference.replicas import Replica

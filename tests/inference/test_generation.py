@@ -17,18 +17,11 @@ from parley.inference.v1 import (
     tokens_pb2,
     tool_choice_pb2,
 )
-from services.inference.engine import (
-    Capability,
-    ContentDelta,
-    ModelCard,
-    Step,
-    StopReason,
-    ToolCall,
-    TurnEnd,
-    TurnUsage,
-)
 from services.inference.logprobs import TokenLogprob, TopLogprob
+from services.inference.model_card import Capability, ModelCard
 from services.inference.options import CallMode, FormKind, OutputForm, RawPrompt, ToolChoice
+from services.inference.step import ContentDelta, Step, StopReason, TurnEnd, TurnUsage
+from services.inference.turn import ToolCall
 from services.ledger.ledger import Ledger
 from tests.inference.endless import FixedLimits, terms
 from tests.inference.replicas import Replica

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from PIL import Image as Pillow
 
-from services.inference.engine import Message, Role
 from services.inference.image_errors import (
     ImageFormatRefused,
     ImagePlace,
@@ -19,6 +18,7 @@ from services.inference.image_errors import (
 )
 from services.inference.image_reader import AT_ONCE, ImageReader, read
 from services.inference.images import FORMATS, Image, ImageLimits, parts
+from services.inference.turn import Message, Role
 from tests.inference.pictures import BLUE, RED, giant, moving, picture
 
 PLACE = ImagePlace(2, 1)

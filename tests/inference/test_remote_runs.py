@@ -11,12 +11,12 @@ from ulid import ULID
 
 from parley.inference.v1 import chat_pb2
 from services.inference import translate_events
-from services.inference.engine import ContentDelta
 from services.inference.events import Finished, FinishReason
 from services.inference.journal import Journal
 from services.inference.mailbox import StoreMailbox
 from services.inference.remote_runs import RemoteReader
 from services.inference.runs import Limit, Owner, RunRegistry
+from services.inference.step import ContentDelta
 from services.inference.tape import Room, Tape
 from tests.inference.test_journal import of
 

@@ -10,10 +10,10 @@ from typing import Any
 import grpc
 import pytest
 
-from services.inference.engine import ContentDelta, StopReason, TurnEnd
 from services.inference.errors import ReaderTooSlow
 from services.inference.metrics import RUNS
 from services.inference.slow_readers import CUT, GIVEN_UP, read_in_time
+from services.inference.step import ContentDelta, StopReason, TurnEnd
 from services.inference.tape import Bounds
 from tests.conftest import TokenMaker
 from tests.inference.clock import Clock

@@ -13,7 +13,6 @@ from google.rpc import code_pb2, status_pb2
 from parley.tools.v1 import tool_pb2
 from services.inference.agent_loop import AgentLoop
 from services.inference.call_errors import ToolNameTaken, ToolNotOffered
-from services.inference.engine import ContentDelta, Message, Role, ToolCall, ToolSpec
 from services.inference.events import (
     ApprovalDecided,
     ApprovalNeeded,
@@ -27,7 +26,9 @@ from services.inference.events import (
 )
 from services.inference.order import ApprovalPolicy, Approvals, ClientTools, Limits
 from services.inference.runs import Run
+from services.inference.step import ContentDelta
 from services.inference.tool_calls import ToolSelection
+from services.inference.turn import Message, Role, ToolCall, ToolSpec
 from services.inference.waiting_calls import Answer, ClientResult, Decision, Outcome
 from services.rpc.call import Call, current_call, enter_call
 from services.rpc.errors import error_info

@@ -9,16 +9,6 @@ from google.rpc import status_pb2
 from parley.inference.v1 import answer_pb2, chat_pb2, converse_pb2, message_pb2, model_pb2
 from parley.tools.v1 import tool_pb2
 from services.inference import translate, translate_messages, translate_models
-from services.inference.engine import (
-    ContentDelta,
-    Message,
-    ModelCard,
-    ReasoningDelta,
-    Role,
-    Sampling,
-    ToolCall,
-    ToolCallDelta,
-)
 from services.inference.events import (
     ApprovalDecided,
     ApprovalNeeded,
@@ -32,9 +22,12 @@ from services.inference.events import (
     RunUsage,
     Started,
 )
+from services.inference.model_card import ModelCard
 from services.inference.models import ModelState, ServedModel
 from services.inference.order import Limits
+from services.inference.step import ContentDelta, ReasoningDelta, ToolCallDelta
 from services.inference.translate_events import chat_response
+from services.inference.turn import Message, Role, Sampling, ToolCall
 from services.inference.waiting_calls import ClientResult, Decision
 from tests.inference.pictures import shown
 from tests.inference.scripted import ScriptedEngine

@@ -7,15 +7,9 @@ from typing import Any
 
 import pytest
 
-from services.inference.engine import (
-    ContentDelta,
-    ReasoningDelta,
-    Step,
-    StopReason,
-    ToolCall,
-    ToolCallDelta,
-)
 from services.inference.errors import EngineFailed, OutputUnparseable
+from services.inference.step import ContentDelta, ReasoningDelta, Step, StopReason, ToolCallDelta
+from services.inference.turn import ToolCall
 from services.inference.turn_reader import TurnReader
 
 WITH_TOOLS = SimpleNamespace(tools=["calculator"])

@@ -15,22 +15,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from services.inference.engine import (
-    ContentDelta,
-    Delta,
-    Engine,
-    Message,
-    ReasoningDelta,
-    Role,
-    Sampling,
-    Step,
-    StopReason,
-    ToolCall,
-    ToolCallDelta,
-    ToolSpec,
-    Turn,
-    TurnEnd,
-)
+from services.inference.engine import Engine
 from services.inference.errors import (
     ContextOverflow,
     EngineFailed,
@@ -40,6 +25,16 @@ from services.inference.errors import (
 from services.inference.options import CallMode, FormKind, OutputForm, RawPrompt, ToolChoice
 from services.inference.order import CacheMode
 from services.inference.settings import EngineSettings
+from services.inference.step import (
+    ContentDelta,
+    Delta,
+    ReasoningDelta,
+    Step,
+    StopReason,
+    ToolCallDelta,
+    TurnEnd,
+)
+from services.inference.turn import Message, Role, Sampling, ToolCall, ToolSpec, Turn
 from services.inference.turn_cache.cache import TurnCache
 from services.inference.turn_cache.source import SharedTurns
 from services.ledger.ledger import open_store

@@ -8,9 +8,12 @@ from contextlib import AbstractContextManager, aclosing, contextmanager, nullcon
 from dataclasses import replace
 
 from services.inference.adapters.port import Adapter
-from services.inference.engine import Engine, ModelCard, Prompt, Step, Turn, no_ceiling
+from services.inference.engine import Engine, Prompt, no_ceiling
 from services.inference.errors import ModelNotFound
 from services.inference.fingerprint import digest
+from services.inference.model_card import ModelCard
+from services.inference.step import Step
+from services.inference.turn import Turn
 from services.inference.wrapped_engine import WrappedEngine
 
 

@@ -8,18 +8,10 @@ from dataclasses import dataclass, field, replace
 from ulid import ULID
 
 from parley.inference.v1 import chat_pb2
-from services.inference.engine import (
-    ContentDelta,
-    Delta,
-    Message,
-    ReasoningDelta,
-    StopReason,
-    ToolCall,
-    ToolCallDelta,
-    TurnEnd,
-)
 from services.inference.events import CallResult, RunUsage
+from services.inference.step import ContentDelta, Delta, ReasoningDelta, StopReason, ToolCallDelta, TurnEnd
 from services.inference.transcript import RunTranscript, TurnRecord
+from services.inference.turn import Message, ToolCall
 
 
 @dataclass(slots=True)

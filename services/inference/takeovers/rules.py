@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.inference.engine import ModelCard
+from services.inference.model_card import ModelCard
 from services.inference.options import CallMode
 from services.inference.order import ChatOrder
 from services.inference.resume_errors import RunLost

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
-from services.inference.engine import CacheState, ModelCard, Prompt, Step, Turn, TurnUsage, no_ceiling
+from services.inference.engine import Prompt, no_ceiling
+from services.inference.model_card import ModelCard
 from services.inference.resume_errors import RunLost
+from services.inference.step import Step, TurnUsage
 from services.inference.takeovers.past import Past
+from services.inference.turn import Turn
 from services.inference.turn_cache.continuation import Continuation, Diverged
-from services.inference.turn_source import TurnSource
+from services.inference.turn_source import CacheState, TurnSource
 
 
 class TakenTurns:

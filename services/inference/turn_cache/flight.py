@@ -7,7 +7,8 @@ import math
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 
-from services.inference.engine import CacheState, Step
+from services.inference.step import Step
+from services.inference.turn_source import CacheState
 
 
 class Flight:

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from services.inference.engine import CacheState, Step
 from services.inference.errors import EngineFailed
+from services.inference.step import Step
 from services.inference.turn_cache.continuation import Continuation, Diverged
 from services.inference.turn_cache.flight import Flight
 from services.inference.turn_cache.following import Ending, Following, Letterboxes
@@ -18,6 +18,7 @@ from services.inference.turn_cache.letters import Gone
 from services.inference.turn_cache.metrics import TAKEOVERS
 from services.inference.turn_cache.pace import Pace
 from services.inference.turn_cache.store import Claim, Place, StoreAway, TurnStore
+from services.inference.turn_source import CacheState
 
 
 @dataclass(frozen=True, slots=True)

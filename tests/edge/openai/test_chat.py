@@ -9,19 +9,18 @@ from typing import Any
 import pytest
 from openai import APIError, AsyncOpenAI
 
-from services.inference.engine import (
+from services.inference.logprobs import TokenLogprob, TopLogprob
+from services.inference.options import CallMode, FormKind, OutputForm, ToolChoice
+from services.inference.step import (
     ContentDelta,
     ReasoningDelta,
-    Role,
     Step,
     StopReason,
-    ToolCall,
     ToolCallDelta,
     TurnEnd,
     TurnUsage,
 )
-from services.inference.logprobs import TokenLogprob, TopLogprob
-from services.inference.options import CallMode, FormKind, OutputForm, ToolChoice
+from services.inference.turn import Role, ToolCall
 from tests.edge.front import eventually
 from tests.edge.openai.conftest import MARKS, MODEL, SECONDS, Surface
 from tests.inference.scripted import Gate, ScriptedEngine, calls, says

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from openai import APIError, AsyncOpenAI, InternalServerError, RateLimitError
 
-from services.inference.engine import ContentDelta, Step, StopReason, TurnEnd, TurnUsage
 from services.inference.errors import EngineFailed
 from services.inference.logprobs import TokenLogprob
+from services.inference.step import ContentDelta, Step, StopReason, TurnEnd, TurnUsage
 from services.ledger.limits import Terms
 from tests.edge.openai.conftest import MARKS, MODEL, Surface
 from tests.inference.endless import terms

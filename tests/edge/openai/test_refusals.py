@@ -18,8 +18,8 @@ from openai import (
     RateLimitError,
 )
 
-from services.inference.engine import ContentDelta
 from services.inference.errors import EngineFailed
+from services.inference.step import ContentDelta
 from services.ledger.limits import Terms
 from tests.edge.openai.conftest import MARKS, MAX_BODY_BYTES, MODEL, Surface
 from tests.inference.endless import terms

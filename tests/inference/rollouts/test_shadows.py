@@ -11,10 +11,11 @@ import pytest
 from redis.asyncio import Redis
 
 from parley.inference.v1 import rollout_pb2
-from services.inference.engine import ContentDelta, Message, Role, ToolCall
 from services.inference.rollouts.counts import Counts
 from services.inference.rollouts.library import RolloutLibrary
 from services.inference.rollouts.tally import Tally
+from services.inference.step import ContentDelta
+from services.inference.turn import Message, Role, ToolCall
 from tests.inference.replicas import Replica
 from tests.inference.rollouts.conftest import ALIAS, creation, variant
 from tests.inference.scripted import Gate, ScriptedEngine, calls, says

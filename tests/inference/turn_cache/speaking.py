@@ -7,25 +7,20 @@ import hashlib
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 
-from services.inference.engine import (
+from services.inference.engine import Prompt, no_ceiling
+from services.inference.model_card import ModelCard
+from services.inference.order import CacheMode
+from services.inference.step import (
     ContentDelta,
     Delta,
-    Message,
-    ModelCard,
-    Prompt,
     ReasoningDelta,
-    Role,
-    Sampling,
     Step,
     StopReason,
-    ToolCall,
     ToolCallDelta,
-    Turn,
     TurnEnd,
     TurnUsage,
-    no_ceiling,
 )
-from services.inference.order import CacheMode
+from services.inference.turn import Message, Role, Sampling, ToolCall, Turn
 from services.inference.turn_cache.cache import TurnCache
 from services.inference.turn_cache.source import SharedTurns
 

@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 from redis.asyncio import Redis
 
-from services.inference.engine import Sampling, TurnUsage
 from services.inference.order import CacheMode
+from services.inference.step import TurnUsage
+from services.inference.turn import Sampling
 from services.inference.turn_cache.cache import TurnCache
 from services.inference.turn_cache.limits import CacheLimits
 from services.ledger.ledger import open_store

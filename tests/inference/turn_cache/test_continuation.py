@@ -8,17 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.inference.engine import (
+from services.inference.step import (
     ContentDelta,
     Delta,
     ReasoningDelta,
     Step,
     StopReason,
-    ToolCall,
     ToolCallDelta,
     TurnEnd,
     TurnUsage,
 )
+from services.inference.turn import ToolCall
 from services.inference.turn_cache.continuation import Continuation, Diverged
 
 TEXTS = (

@@ -11,16 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.inference.engine import (
+from services.inference.step import (
     ContentDelta,
     ReasoningDelta,
     Step,
     StopReason,
-    ToolCall,
     ToolCallDelta,
     TurnEnd,
     TurnUsage,
 )
+from services.inference.turn import ToolCall
 from services.inference.turn_cache import codec, letters
 from services.inference.turn_cache.entry import HEADER, EntryBroken, pack, unpack
 from services.inference.turn_cache.holder import Holder
