@@ -5,7 +5,6 @@ import typer
 from cli import (
     adapters,
     audit,
-    bench,
     cache,
     certs,
     chat,
@@ -30,6 +29,7 @@ from cli import (
     users,
 )
 from cli.backup import backup
+from cli.bench import commands as bench
 from cli.down import down
 from cli.up import up
 

@@ -13,7 +13,7 @@ SHARED_PLATFORMS = ("e2e", "edge", "attacks", "web")
 # They load the real engine, as `e2e` does: two at once on the same cores take many times as long as in turn.
 REAL_ENGINE = frozenset(
     {
-        "tests/cli/test_bench.py",
+        "tests/cli/bench/test_chat.py",
         "tests/inference/test_process.py",
         "tests/inference/test_vllm_embedder.py",
         "tests/inference/test_vllm_engine.py",

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from cli import bench_memory, bench_slow_readers
-from cli.bench_cancel import Workload, cancel_figures
-from cli.bench_cancel import figures_of as figures_of_cuts
-from cli.bench_cuts import Speakers, Way
-from cli.bench_spans import turn_ends
-from cli.bench_tool_cuts import ToolNotCalled, tool_times
-from cli.bench_visits import endless_tool
+from cli.bench import memory, slow_readers
+from cli.bench.cancel import Workload, cancel_figures
+from cli.bench.cancel import figures_of as figures_of_cuts
+from cli.bench.cuts import Speakers, Way
+from cli.bench.spans import turn_ends
+from cli.bench.tool_cuts import ToolNotCalled, tool_times
+from cli.bench.visits import endless_tool
 from cli.figures import Figure
 from parley_client.client import Client
 from services.inference.engine import Prompt, no_ceiling
@@ -165,14 +165,14 @@ def test_the_limit_is_two_steps_of_the_engine_where_those_are_longer() -> None:
 async def test_idle_conversations_are_held_and_those_that_are_lost_are_counted(
     replica: Replica, identity: Identity, tokens: TokenMaker
 ) -> None:
-    workload = bench_memory.Workload(streams=3, seconds=0)
+    workload = memory.Workload(streams=3, seconds=0)
     async with replica(TimedEngine()) as process, calling(process, identity, tokens) as client:
-        figures = by_name(await bench_memory.memory_figures(client, {"all": os.getpid()}, workload))
+        figures = by_name(await memory.memory_figures(client, {"all": os.getpid()}, workload))
     assert figures["of 3 streams lost in 0 s"].value == 0
     assert figures["an idle stream in all processes"].target == 60
     kib = 1024
     grown = {"edge": 10 * kib, "inference": 90 * kib}
-    figures = by_name(bench_memory.figures_of(workload, {"edge": 0, "inference": 30 * kib}, [grown], alive=2))
+    figures = by_name(memory.figures_of(workload, {"edge": 0, "inference": 30 * kib}, [grown], alive=2))
     assert figures["an idle stream in inference"].value == 20
     assert figures["an idle stream in all processes"].value == pytest.approx(70 / 3)
     assert figures["of 3 streams lost in 0 s"].value == 1
@@ -184,12 +184,12 @@ async def test_readers_that_do_not_read_are_given_up_for_a_reason_that_they_lear
     async def given_up() -> int:
         return int(GIVEN_UP._value.get())
 
-    workload = bench_slow_readers.Workload(streams=1, readers=2, rounds=1, tokens=4)
+    workload = slow_readers.Workload(streams=1, readers=2, rounds=1, tokens=4)
     async with (
         replica(TimedEngine(step_seconds=0.01), reader_seconds=0.2) as process,
         calling(process, identity, tokens) as client,
     ):
-        measuring = bench_slow_readers.slow_reader_figures(client, {"all": os.getpid()}, given_up, workload)
+        measuring = slow_readers.slow_reader_figures(client, {"all": os.getpid()}, given_up, workload)
         figures = by_name(await measuring)
         assert await process.runs.wait_until_empty(WAIT_SECONDS)
     assert figures["of 2 of them ended otherwise than typed"].value == 0

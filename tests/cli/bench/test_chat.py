@@ -7,11 +7,11 @@ import pytest
 from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
 
-from cli.bench_cache import Answered, figures_of
-from cli.bench_prompts import bench_question, endless_copy
-from cli.bench_server import VllmServer
+from cli.bench.cache import Answered, figures_of
+from cli.bench.load import Chunk, Comparison, Round, measure, percentile
+from cli.bench.prompts import bench_question, endless_copy
+from cli.bench.server import VllmServer
 from cli.failures import CommandError
-from cli.load import Chunk, Comparison, Round, measure, percentile
 from parley.inference.v1 import chat_pb2
 from tests.cli.conftest import Run
 

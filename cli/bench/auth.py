@@ -11,8 +11,8 @@ from typing import Annotated
 import typer
 import uvloop
 
-from cli.bench_identity import Row, front_door, identity_rows
-from cli.bench_ledger import ledger_rows
+from cli.bench.identity import Row, front_door, identity_rows
+from cli.bench.ledger import ledger_rows
 from cli.console import errors, print_json, print_table
 from cli.failures import CommandError, told
 

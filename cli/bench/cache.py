@@ -12,12 +12,12 @@ from typing import Annotated
 import typer
 import uvloop
 
-from cli.bench_prompts import bench_question, endless_copy
-from cli.bench_sides import WholePath
+from cli.bench.load import percentile
+from cli.bench.prompts import bench_question, endless_copy
+from cli.bench.sides import WholePath
 from cli.console import errors
 from cli.failures import CommandError, told
 from cli.figures import Figure, show_figures
-from cli.load import percentile
 from cli.model import choose_local_model
 from parley.inference.v1 import chat_pb2
 from parley_client.client import Client, question

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import psutil
 
-from cli.bench_identity import Door, front_door, milliseconds
-from cli.bench_sandbox import bare
+from cli.bench.identity import Door, front_door, milliseconds
+from cli.bench.sandbox import bare
 from cli.failures import CommandError, ExitCode
 from cli.figures import Figure
 from parley.tools.v1 import execution_pb2, tool_service_pb2

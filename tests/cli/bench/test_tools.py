@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.bench_calls import call_rows
-from cli.bench_sandbox import KINDS, sandbox_rows
+from cli.bench.calls import call_rows
+from cli.bench.sandbox import KINDS, sandbox_rows
 from cli.figures import Figure
 from tests.cli.conftest import Run
 

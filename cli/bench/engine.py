@@ -15,8 +15,8 @@ from typing import IO
 
 import uvloop
 
-from cli.bench_prompts import bench_question
-from cli.load import Chunk, measure
+from cli.bench.load import Chunk, measure
+from cli.bench.prompts import bench_question
 from services.inference.settings import EngineSettings
 from services.inference.turn import Message, Role, Turn
 from services.inference.vllm_engine import VllmEngine

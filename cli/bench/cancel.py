@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 import uvloop
 
-from cli.bench_cuts import (
+from cli.bench.cuts import (
     SPOKEN,
     STARTED,
     Cut,
@@ -28,15 +28,15 @@ from cli.bench_cuts import (
     pace_of,
     speaking,
 )
-from cli.bench_prompts import bench_question, long_question
-from cli.bench_sides import WholePath
-from cli.bench_spans import TurnEnds, turn_ends
-from cli.bench_tool_cuts import CALLED, tool_settings, tool_times
-from cli.bench_visits import EndlessTool, endless_tool
+from cli.bench.load import percentile
+from cli.bench.prompts import bench_question, long_question
+from cli.bench.sides import WholePath
+from cli.bench.spans import TurnEnds, turn_ends
+from cli.bench.tool_cuts import CALLED, tool_settings, tool_times
+from cli.bench.visits import EndlessTool, endless_tool
 from cli.console import errors
 from cli.failures import CommandError, told
 from cli.figures import Figure, show_figures
-from cli.load import percentile
 from cli.model import choose_local_model
 from parley.inference.v1 import chat_pb2
 from parley_client.client import Client

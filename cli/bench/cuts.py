@@ -11,7 +11,7 @@ from enum import Enum
 
 import grpc
 
-from cli.bench_prompts import bench_question
+from cli.bench.prompts import bench_question
 from cli.failures import CommandError
 from parley.inference.v1 import chat_pb2
 from parley_client.client import Client, question

@@ -1,4 +1,4 @@
-"""`parley bench`: what the platform costs, measured on this machine."""
+"""`parley bench chat`: the whole path beside the engine alone and vLLM's own server."""
 
 from __future__ import annotations
 
@@ -14,38 +14,16 @@ from typing import Annotated, Any
 import typer
 import uvloop
 
-from cli.bench_auth import auth
-from cli.bench_cache import cache
-from cli.bench_cancel import cancel
-from cli.bench_memory import memory
-from cli.bench_prompts import endless_copy
-from cli.bench_server import VllmServer
-from cli.bench_sides import EngineAlone, Side, WholePath
-from cli.bench_slow_readers import slow_readers
-from cli.bench_tools import tools
+from cli.bench.load import Comparison, Round
+from cli.bench.prompts import endless_copy
+from cli.bench.server import VllmServer
+from cli.bench.sides import EngineAlone, Side, WholePath
 from cli.console import errors, print_json, print_table
 from cli.failures import CommandError, told
-from cli.load import Comparison, Round
 from cli.model import choose_local_model
 from cli.resources import KV_BYTES, runs_on_cpu, share_cores
 
-app = typer.Typer(help="Measure the platform on this machine.", no_args_is_help=True)
 
-
-@app.callback()
-def bench() -> None:
-    """Measure the platform on this machine."""
-
-
-app.command()(auth)
-app.command()(cache)
-app.command()(cancel)
-app.command()(memory)
-app.command()(slow_readers)
-app.command()(tools)
-
-
-@app.command()
 @told
 def chat(
     streams: Annotated[str, typer.Option(help="Numbers of parallel streams, by commas.")] = "1,16,64",

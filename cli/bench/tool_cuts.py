@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from cli.bench_cuts import Cut, Times, Way, outlived
-from cli.bench_visits import TOOL, VISIT_SECONDS, EndlessTool, Visit
+from cli.bench.cuts import Cut, Times, Way, outlived
+from cli.bench.visits import TOOL, VISIT_SECONDS, EndlessTool, Visit
 from cli.failures import CommandError
 from parley.inference.v1 import chat_pb2
 from parley_client.client import Client, question

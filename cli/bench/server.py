@@ -10,11 +10,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli.bench_process import measured_process
-from cli.bench_prompts import bench_question
-from cli.bench_sides import ROUND_SECONDS, START_SECONDS, last_line
+from cli.bench.load import Chunk, Round, measure
+from cli.bench.process import measured_process
+from cli.bench.prompts import bench_question
+from cli.bench.sides import ROUND_SECONDS, START_SECONDS, last_line
 from cli.failures import CommandError, ExitCode
-from cli.load import Chunk, Round, measure
 from cli.preflight import free_port
 
 if TYPE_CHECKING:
