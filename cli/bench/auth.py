@@ -12,7 +12,6 @@ import typer
 import uvloop
 
 from cli.bench.identity import Row, front_door, identity_rows
-from cli.bench.ledger import ledger_rows
 from cli.console import errors, print_json, print_table
 from cli.failures import CommandError, told
 
@@ -42,6 +41,8 @@ async def _identity(workload: Workload) -> list[Row]:
 
 
 async def _quotas(workload: Workload) -> list[Row]:
+    from cli.bench.ledger import ledger_rows  # every command imports this module, and none of them a store
+
     return await ledger_rows(workload.calls)
 
 
