@@ -15,7 +15,7 @@ from services.inference.clock import Clock
 from services.inference.deltas import join
 from services.inference.events import RunEvent
 from services.inference.metrics import GATHERED, SPEAKING
-from services.inference.step import ContentDelta, Delta, ReasoningDelta, ToolCallDelta
+from services.inference.step import Delta, ToolCallDelta
 from services.rpc.tasks import end_task
 
 FEW_STREAMS = 8
@@ -203,7 +203,7 @@ class _Gathered:
 
 
 def _is_delta(event: RunEvent) -> TypeGuard[Delta]:
-    return isinstance(event, ContentDelta | ReasoningDelta | ToolCallDelta)
+    return isinstance(event, Delta)
 
 
 def _choice(delta: Delta) -> int:

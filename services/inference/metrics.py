@@ -10,8 +10,11 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from services.inference.events import Finished, FinishReason, RunEvent, RunUsage
 from services.inference.rollouts.samples import ENDED_FROM_OUTSIDE, Sample, Watch
-from services.inference.step import ContentDelta, ReasoningDelta, ToolCallDelta
+from services.inference.step import Delta
 from services.rpc.call import current_tenant_class
+
+FIRST_TOKEN_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
+"""In seconds, of all runs and of those of variants."""
 
 RUNS = Counter("parley_inference_runs_total", "Runs that ended, by model and reason.", ["model", "reason"])
 TOKENS = Counter(
@@ -21,7 +24,7 @@ FIRST_TOKEN_SECONDS = Histogram(
     "parley_inference_time_to_first_token_seconds",
     "Time from a prepared run's start to its first delta, in seconds.",
     ["model", "tenant_class"],
-    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60),
+    buckets=FIRST_TOKEN_BUCKETS,
 )
 RELEASE_SECONDS = Histogram(
     "parley_inference_release_seconds",
@@ -43,8 +46,6 @@ TOOL_CALLS = Counter(
 SPEAKING = Gauge("parley_inference_speaking_streams", "Runs whose model speaks now.")
 GATHERED = Counter("parley_inference_gathered_deltas_total", "Deltas that left in an event of one before.")
 
-_DELTAS = (ContentDelta, ReasoningDelta, ToolCallDelta)
-
 
 async def observed(model: str, events: AsyncGenerator[RunEvent, None]) -> AsyncGenerator[RunEvent, None]:
     """The same events, counted. A run whose client leaves before its end counts as cancelled."""
@@ -63,7 +64,7 @@ async def observed(model: str, events: AsyncGenerator[RunEvent, None]) -> AsyncG
                         reason = event.reason
                         if reason not in ENDED_FROM_OUTSIDE:
                             _count_sample(model, watch.sample(event))
-                    case _ if not spoken and isinstance(event, _DELTAS):
+                    case _ if not spoken and isinstance(event, Delta):
                         spoken = True
                         FIRST_TOKEN_SECONDS.labels(model, tenant_class).observe(time.perf_counter() - began)
                 yield event
@@ -88,5 +89,10 @@ def _count_sample(model: str, sample: Sample) -> None:
     """Count what a rollout's guardrails judge, of every run."""
     if sample.tokens_per_second is not None:
         TOKENS_PER_SECOND.labels(model).observe(sample.tokens_per_second)
-    TOOL_CALLS.labels(model, "ok").inc(sample.tool_calls - sample.tool_failures)
-    TOOL_CALLS.labels(model, "failed").inc(sample.tool_failures)
+    count_outcomes(TOOL_CALLS, model, sample.tool_calls, sample.tool_failures)
+
+
+def count_outcomes(counter: Counter, label: str, number: int, failed: int) -> None:
+    """Add both outcomes, none too: a share of failures needs a number of them."""
+    counter.labels(label, "ok").inc(number - failed)
+    counter.labels(label, "failed").inc(failed)

@@ -10,6 +10,7 @@ from enum import Enum
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from services.inference.metrics import FIRST_TOKEN_BUCKETS, count_outcomes
 from services.inference.rollouts.samples import Sample
 
 RUNNING = Gauge("parley_inference_rollouts_running", "Rollouts whose callers are shared out, of all tenants.")
@@ -27,7 +28,7 @@ FIRST_TOKEN_SECONDS = Histogram(
     "parley_inference_rollout_first_token_seconds",
     "Time until a run of a variant said something, in seconds.",
     ["part"],
-    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60),
+    buckets=FIRST_TOKEN_BUCKETS,
 )
 ROLLBACKS = Counter(
     "parley_inference_automatic_rollbacks_total", "Rollouts that were rolled back by a guardrail.", ["reason"]
@@ -45,13 +46,7 @@ class Part(Enum):
 def count(part: Part, sample: Sample) -> None:
     """Count what a run of a variant showed."""
     name = part.value
-    _outcomes(RUNS, name, 1, int(sample.failed))
-    _outcomes(CALLS, name, sample.tool_calls, sample.tool_failures)
+    count_outcomes(RUNS, name, 1, int(sample.failed))
+    count_outcomes(CALLS, name, sample.tool_calls, sample.tool_failures)
     if sample.first_token_seconds is not None:
         FIRST_TOKEN_SECONDS.labels(name).observe(sample.first_token_seconds)
-
-
-def _outcomes(counter: Counter, part: str, number: int, failed: int) -> None:
-    """Add both outcomes, none too: a share of failures needs a number of them."""
-    counter.labels(part, "ok").inc(number - failed)
-    counter.labels(part, "failed").inc(failed)

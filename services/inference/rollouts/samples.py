@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from google.rpc import code_pb2, status_pb2
 
 from services.inference.events import CallResult, Finished, FinishReason, RunEvent, RunUsage, Started
-from services.inference.step import ContentDelta, ReasoningDelta, ToolCallDelta
+from services.inference.step import Delta
 from services.inference.turn_source import CacheState
 from services.rpc.errors import ServiceError, error_info
 
@@ -22,7 +22,6 @@ ENDED_FROM_OUTSIDE = frozenset(
 )
 """These say nothing of the model: somebody or something else ended the run."""
 
-_DELTAS = (ContentDelta, ReasoningDelta, ToolCallDelta)
 _REUSED = (CacheState.HIT, CacheState.SHARED)
 _OTHERS_DOING = ("APPROVAL_", "CLIENT_TOOL_")
 # What the platform is to blame for, of that with which a run does not even begin.
@@ -84,7 +83,7 @@ class Watch:
     def note(self, event: RunEvent) -> None:
         """See what happens; deltas, the most frequent, first."""
         match event:
-            case _ if isinstance(event, _DELTAS):
+            case _ if isinstance(event, Delta):
                 if self._turn_began is None:
                     self._turn_began = time.perf_counter()
                     self._first = self._first or self._turn_began - self._began
