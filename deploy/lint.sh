@@ -36,7 +36,7 @@ check "buf breaking" "$BIN/buf" breaking "$image" --against protos/baseline.binp
 if [[ -d clients/typescript/node_modules ]]; then
   check "tsc" clients/typescript/node_modules/.bin/tsc --project clients/typescript
 fi
-check "shell syntax" bash -n deploy/setup.sh deploy/lint.sh tests/run.sh deploy/docker/build.sh deploy/docker/engine.sh deploy/docker/lock.sh deploy/observability/check.sh
+check "shell syntax" bash -n deploy/setup.sh deploy/lint.sh deploy/scan_manifests.sh tests/run.sh deploy/docker/build.sh deploy/docker/engine.sh deploy/docker/lock.sh deploy/observability/check.sh
 # Bandit's low findings are ruff's S, with their exceptions at the line; here are those that ruff does not know.
 check "bandit" "$BIN/bandit" --quiet --severity-level medium --recursive services web cli deploy parley_client
 check "secrets" "$BIN/python" deploy/scan_secrets.py
@@ -44,6 +44,9 @@ check "workflows" "$BIN/zizmor" --offline --quiet --config .github/zizmor.yml .g
 mapfile -t dockerfiles < <(git ls-files '*Dockerfile*')
 if ((${#dockerfiles[@]})); then
   check "hadolint" "$BIN/hadolint" "${dockerfiles[@]}"
+fi
+if [[ -x $BIN/../checkov/bin/checkov ]]; then
+  check "checkov" deploy/scan_manifests.sh
 fi
 
 if ((${#failed[@]})); then

@@ -14,6 +14,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 VENV=.venv
+CHECKOV=$VENV/checkov
 STAMP=$VENV/.parley-setup
 OVERRIDES=deploy/setup-overrides.txt
 TORCH_INDEX=${TORCH_INDEX:-https://download.pytorch.org/whl/cpu}
@@ -36,6 +37,7 @@ main() {
   install_system bwrap bubblewrap "tools that run code stay off"
   if [[ -n $dev ]]; then
     install_system chromium chromium "the page's tests are left out"
+    install_checkov "\`make lint\` goes without it"
     install_prometheus "the dashboards' test and \`make rules\` are left out"
     install_javascript tests/edge/openai/javascript "the test of OpenAI's JavaScript client is left out"
     install_javascript clients/typescript "the TypeScript client's checks are left out, and the tests of a page over gRPC-Web"
@@ -110,16 +112,33 @@ find_torch() {
 # need not be compiled at each start where Python may not write beside them.
 install_with_uv() {
   "$VENV/bin/python" -m pip install --quiet "uv>=0.9,<1" || return 1
-  local arguments=() value
+  uv_install "$VENV" --compile-bytecode --override "$OVERRIDES" "${torch_arguments[@]}" --editable ".[$1]"
+}
+
+# uv_install ENVIRONMENT ARGUMENT...
+uv_install() {
+  local environment=$1 arguments=() value
+  shift
   for value in $(pip_setting find-links); do arguments+=(--find-links "$value"); done
   for value in $(pip_setting extra-index-url); do arguments+=(--extra-index-url "$value"); done
   value=$(pip_setting index-url)
   if [[ -n $value ]]; then arguments+=(--default-index "$value"); fi
   value=$(pip_setting cert)
   if [[ -n $value ]]; then export SSL_CERT_FILE=$value; fi
-  VIRTUAL_ENV=$VENV UV_HTTP_TIMEOUT=180 "$VENV/bin/uv" pip install --compile-bytecode \
-    --index-strategy unsafe-best-match --override "$OVERRIDES" \
-    "${arguments[@]}" "${torch_arguments[@]}" --editable ".[$1]"
+  VIRTUAL_ENV=$environment UV_HTTP_TIMEOUT=180 "$VENV/bin/uv" pip install \
+    --index-strategy unsafe-best-match "${arguments[@]}" "$@"
+}
+
+# In an environment of its own, as it pins half of what we use to other releases.
+install_checkov() {
+  local without=$1
+  [[ -x $CHECKOV/bin/checkov ]] && return
+  say "scanner: checkov"
+  if ! { "$VENV/bin/uv" venv --quiet --clear "$CHECKOV" --python "$VENV/bin/python" &&
+    uv_install "$CHECKOV" --quiet "checkov>=3.3,<4"; }; then
+    rm -rf "$CHECKOV"
+    say "checkov could not be installed: $without"
+  fi
 }
 
 pip_setting() {
