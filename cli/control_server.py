@@ -112,7 +112,21 @@ class ControlServer:
             told = len(steps)
         if change.cancelled():
             raise CommandError("The stack ends.", "", ExitCode.UNREACHABLE)
-        change.result()
+        _told(change)
+
+
+def _told(change: asyncio.Future[None]) -> None:
+    """Whether a change that is over went well.
+
+    Raises:
+        CommandError: It did not, for whatever reason: whoever asked is told, and the stack goes on.
+    """
+    error = change.exception()
+    if isinstance(error, CommandError):
+        raise error
+    if error is not None:
+        message = f"The change failed midway: {str(error) or type(error).__name__}"
+        raise CommandError(message, "`parley replicas list` shows what there is now.") from error
 
 
 def _is_owner(writer: asyncio.StreamWriter) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -13,10 +14,11 @@ import typer
 from cli.console import answers
 from cli.environment import command_settings
 from cli.failures import CommandError, told
-from cli.home import Home
+from cli.home import Home, ProcessState
 
 PATIENCE_SECONDS = 60.0
 KILL_SECONDS = 10.0
+LOOK_SECONDS = 0.1
 
 
 @told
@@ -29,11 +31,11 @@ def down(
     if state is None:
         answers().print(f"No stack runs from {home.path}.")
         return
-    end_supervisor(state.supervisor.pid, seconds, home.path)
+    end_supervisor(state.supervisor, seconds, home.path)
     answers().print("Parley has ended.")
 
 
-def end_supervisor(pid: int, seconds: float, home: Path) -> None:
+def end_supervisor(supervisor: ProcessState, seconds: float, home: Path) -> None:
     """Tells a supervisor to end; kills it after a while, upon which its guard ends the rest.
 
     Raises:
@@ -41,13 +43,21 @@ def end_supervisor(pid: int, seconds: float, home: Path) -> None:
     """
     try:
         with contextlib.suppress(psutil.NoSuchProcess):
-            supervisor = psutil.Process(pid)
-            supervisor.terminate()
-            try:
-                supervisor.wait(seconds)
-            except psutil.TimeoutExpired:
-                supervisor.kill()
-                supervisor.wait(KILL_SECONDS)
+            process = psutil.Process(supervisor.pid)
+            process.terminate()
+            if not _ends(supervisor, seconds):
+                process.kill()
+                _ends(supervisor, KILL_SECONDS)
     except psutil.AccessDenied:
         message = f"The stack of {home} belongs to another user."
         raise CommandError(message, "End it as that user.") from None
+
+
+def _ends(supervisor: ProcessState, seconds: float) -> bool:
+    """Whether a process ends within this time, even where nobody asks how it ended."""
+    deadline = time.monotonic() + seconds
+    while supervisor.is_alive():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(LOOK_SECONDS)
+    return True

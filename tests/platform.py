@@ -27,7 +27,7 @@ from parley_client.client import Client
 from parley_client.credentials import Credentials, Login, TokensInMemory
 from parley_client.errors import ParleyError
 
-START_SECONDS = 240
+START_SECONDS = 900
 STOP_SECONDS = 60
 RECOVERY_SECONDS = 300
 POLL_SECONDS = 0.2
@@ -196,8 +196,6 @@ def started(platform: Stack, *options: str, **environment: str) -> Iterator[None
             text=True,
             start_new_session=True,
         )
-    # `parley down` waits until the supervisor is gone, which it is when its parent has asked how it ended.
-    threading.Thread(target=process.wait, daemon=True).start()
     try:
         read_until_ready(process, platform)
         yield

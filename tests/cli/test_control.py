@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import socket
 import stat
@@ -12,7 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from cli.control import MOST_BYTES, AddReplicas, ListReplicas, ReloadModel, ReplicaState, Request
+from cli.control import (
+    MOST_BYTES,
+    AddReplicas,
+    ListReplicas,
+    ReloadModel,
+    RemoveReplica,
+    ReplicaState,
+    Request,
+)
 from cli.control_client import ask
 from cli.control_server import ControlServer
 from cli.failures import CommandError, ExitCode
@@ -40,6 +49,8 @@ class Changes:
         self.begun.set()
         if isinstance(request, ReloadModel):
             raise CommandError("Too little memory.", "Remove a replica.", ExitCode.MACHINE)
+        if isinstance(request, RemoveReplica):
+            raise OSError(errno.ENOSPC, "No space left on device")
         await self.go_on.wait()
         self.made += 1
 
@@ -94,6 +105,13 @@ async def test_what_cannot_be_done_is_told_with_what_to_do(changes: Changes, dee
     error = caught.value
     told = (error.message, error.remedy, error.exit_code)
     assert told == ("Too little memory.", "Remove a replica.", ExitCode.MACHINE)
+
+
+async def test_what_fails_midway_is_told_too(changes: Changes, deep_home: Home) -> None:
+    with pytest.raises(CommandError, match=r"failed midway: .*No space left") as caught:
+        await asking(deep_home, RemoveReplica(replica="inference-1"))
+    assert "parley replicas list" in caught.value.remedy
+    assert await asking(deep_home, ListReplicas()) == (REPLICA,)
 
 
 async def test_there_is_one_change_at_a_time_and_it_outlives_who_asked(
