@@ -143,9 +143,10 @@ class Client:
             rest = inference_service_pb2.ResumeRequest(run_id=run_id, after_sequence=after)
             return self._inference.Resume(rest, metadata=metadata, timeout=timeout())
 
+        detour = self._caller.renewals(otherwise=self._pools.detours())
         if request.HasField("resume_window"):
-            return ResumingStream(open_call, resume, self.cancel, self._pools.detours())
-        return EventStream(open_call, lambda response: response.event, self._pools.detours())
+            return ResumingStream(open_call, resume, self.cancel, detour)
+        return EventStream(open_call, lambda response: response.event, detour)
 
     def resume(self, run_id: str, after_sequence: int = 0) -> EventStream[chat_pb2.ChatEvent]:
         """Reads on in a run of the caller that has a `resume_window`. Closing the stream is a cut.

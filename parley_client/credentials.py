@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from parley.auth.v1.session_service_pb2 import TokenPair
 
@@ -29,6 +29,15 @@ class Credentials(Protocol):
         ...
 
 
+@runtime_checkable
+class Renewable(Credentials, Protocol):
+    """Credentials whose token is made anew when it ends."""
+
+    def doubt(self) -> None:
+        """Take the token for ended, whatever this machine's clock says: the next call has another."""
+        ...
+
+
 class Anonymous:
     """Nobody: for logging in, health and the public keys."""
 
@@ -45,7 +54,7 @@ class ApiKey:
 
     async def metadata(self) -> Metadata:
         """The key as a bearer value."""
-        return (("authorization", f"Bearer {self.secret}"),)
+        return _bearer(self.secret)
 
 
 @dataclass(frozen=True)
@@ -116,12 +125,18 @@ class Login:
         self._store = store
         self._refresh = refresh
         self._now = now
+        self._doubted = ""
 
     async def metadata(self) -> Metadata:
-        """The access token as a bearer value, renewed first if it is about to end."""
-        if self._store.load().expires_at - self._now() <= REFRESH_AHEAD:
+        """The access token as a bearer value, renewed first if it is about to end, or has."""
+        tokens = self._store.load()
+        if tokens.expires_at - self._now() <= REFRESH_AHEAD or tokens.access_token == self._doubted:
             await self.renew()
-        return (("authorization", f"Bearer {self._store.load().access_token}"),)
+        return _bearer(self._store.load().access_token)
+
+    def doubt(self) -> None:
+        """See `Renewable.doubt`."""
+        self._doubted = self._store.load().access_token
 
     async def renew(self) -> None:
         """Renews the tokens now, which also brings rights up to date. Who waits meanwhile renews no more."""
@@ -130,6 +145,10 @@ class Login:
             tokens = self._store.load()
             if tokens == seen:
                 self._store.save(await self._refresh(tokens.refresh_token))
+
+
+def _bearer(token: str) -> Metadata:
+    return (("authorization", f"Bearer {token}"),)
 
 
 @dataclass(frozen=True)
@@ -165,4 +184,8 @@ class ExchangedKey:
         async with self._lock:
             if self._token is None or self._token.expires_at - self._now() <= REFRESH_AHEAD:
                 self._token = await self._exchange(self._secret)
-            return (("authorization", f"Bearer {self._token.text}"),)
+            return _bearer(self._token.text)
+
+    def doubt(self) -> None:
+        """See `Renewable.doubt`."""
+        self._token = None

@@ -7,9 +7,8 @@ so do later ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from parley_client.errors import ParleyError
+from parley_client.stream import Detour
 
 MODEL_KEY = "parley-model"
 """Metadata by which the edge routes without reading bodies (as AIP-4222 does)."""
@@ -29,7 +28,7 @@ class Pools:
         """The model to route by for what a request names."""
         return self._models.get(name, name)
 
-    def detours(self) -> Callable[[ParleyError], bool]:
+    def detours(self) -> Detour:
         """Tells, for one call, whether what it failed with shows another way to try."""
         left = MOST_DETOURS
 

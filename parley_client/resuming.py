@@ -11,7 +11,7 @@ import grpc
 
 from parley.inference.v1 import chat_pb2
 from parley_client.errors import ParleyError
-from parley_client.stream import EventStream, nowhere
+from parley_client.stream import Detour, EventStream, nowhere
 
 MOST_TRIES = 20
 PAUSE_SECONDS = (0.1, 2.0)
@@ -51,7 +51,7 @@ class ResumingStream(EventStream[chat_pb2.ChatEvent]):
         open_call: OpenCall,
         resume: Resume,
         cancel: Callable[[str], Awaitable[None]],
-        detour: Callable[[ParleyError], bool] = nowhere,
+        detour: Detour = nowhere,
     ) -> None:
         super().__init__(open_call, lambda response: response.event, detour)
         self._resume = resume

@@ -13,6 +13,9 @@ from parley_client.errors import ParleyError, from_rpc_error
 Response = TypeVar("Response")
 Event = TypeVar("Event")
 
+Detour = Callable[[ParleyError], bool]
+"""Told what a call failed with; says whether there is another way to try."""
+
 
 def nowhere(trouble: ParleyError) -> bool:
     """Knows no other way."""
@@ -33,7 +36,7 @@ class EventStream(Generic[Event]):
         self,
         open_call: Callable[[], Awaitable[grpc.aio.UnaryStreamCall[Any, Response]]],
         event_of: Callable[[Response], Event],
-        detour: Callable[[ParleyError], bool] = nowhere,
+        detour: Detour = nowhere,
     ) -> None:
         self._detour = detour
         self._open_call = open_call

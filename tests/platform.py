@@ -134,7 +134,7 @@ class Stack:
             env={**os.environ, **self.environment(), **environment},
             capture_output=True,
             text=True,
-            timeout=RECOVERY_SECONDS,
+            timeout=START_SECONDS,
             check=False,
         )
 

@@ -45,6 +45,13 @@ class Verifier(Protocol):
         ...
 
 
+class _Claims(JWTClaimsRegistry):
+    """What is checked of a token beside its signature."""
+
+    def validate_iat(self, value: object) -> None:
+        """Takes any time of issue: auth's clock may be ahead of ours. A token ends by `exp` alone."""
+
+
 class JwksVerifier:
     """Verifies tokens with keys that are fetched once and kept.
 
@@ -63,7 +70,7 @@ class JwksVerifier:
         """
         audiences = [audience, *(service_audience(audience, service) for service in services)]
         self._fetch = fetch
-        self._registry = JWTClaimsRegistry(
+        self._registry = _Claims(
             leeway=0,
             iss={"essential": True, "value": issuer},
             aud={"essential": True, "values": audiences},

@@ -220,6 +220,36 @@ async def test_a_login_is_renewed_ahead_of_its_end_and_only_once(toy: ToyPlatfor
     assert toy.metadata["authorization"] == "Bearer access-new1"
 
 
+async def test_a_token_that_the_service_takes_for_ended_is_renewed_and_the_call_made_again(
+    toy: ToyPlatform, connect: Connect
+) -> None:
+    """Whose clock is behind the service's notices nothing, neither in calls nor in streams."""
+    async with connect() as client:
+        client.credentials = Login(TokensInMemory(await client.login("ada", PASSWORD)), client.refresh)
+        toy.ended = {"access-ada"}
+        await client.who_am_i()
+        assert toy.refreshed == ["refresh-ada"]
+        toy.ended |= {"access-new1"}
+        async with client.chat(question("Hi")) as events:
+            assert [event.WhichOneof("event") async for event in events][-1] == "finished"
+    assert toy.metadata["authorization"] == "Bearer access-new2"
+
+
+async def test_an_exchanged_key_is_exchanged_again_when_its_token_has_ended(
+    toy: ToyPlatform, connect: Connect
+) -> None:
+    """Once for a call: a service that says so of every token is believed."""
+    async with connect() as client:
+        client.credentials = ExchangedKey("pk_abc_secret", client.exchange_key)
+        toy.ended = {"of-pk_abc_secret"}
+        with pytest.raises(ParleyError, match="TOKEN_EXPIRED"):
+            await client.who_am_i()
+        assert toy.exchanged == ["pk_abc_secret"] * 2
+        client.credentials = ApiKey("of-pk_abc_secret")
+        with pytest.raises(ParleyError, match="TOKEN_EXPIRED"):
+            await client.who_am_i()
+
+
 async def test_a_revoked_login_is_renewed_for_the_next_call(toy: ToyPlatform, connect: Connect) -> None:
     revoked = failure(code_pb2.UNAUTHENTICATED, "TOKEN_REVOKED", "The token was ended.")
     async with connect() as client:

@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
-from google.rpc import error_details_pb2, status_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from parley.inference.v1 import chat_pb2, message_pb2
 from parley_client.errors import DETAILS_KEY
@@ -66,6 +66,8 @@ class ToyPlatform:
     """Method name to the status that it fails with."""
     lapses: int = 0
     """Calls that the platform is unavailable for before it answers."""
+    ended: set[str] = field(default_factory=set)
+    """Tokens whose time is over, whatever the client's clock says."""
     unavailable: str = ""
     """Why its tool is off."""
     permissions: tuple[str, ...] = ("*",)
@@ -90,6 +92,8 @@ class ToyPlatform:
         status = self.failures.get(type(request).__name__.removesuffix("Request"))
         if status is not None:
             await fail(context, status)
+        if self.metadata.get("authorization", "").removeprefix("Bearer ") in self.ended:
+            await fail(context, failure(code_pb2.UNAUTHENTICATED, "TOKEN_EXPIRED", "The token has ended."))
         if self.lapses:
             self.lapses -= 1
             await context.abort(grpc.StatusCode.UNAVAILABLE, "no healthy upstream")

@@ -1,9 +1,9 @@
 """The long form, `make faults`: what may happen to a platform of two replicas, all of it under load.
 
-Every process is killed, stands still, and is cut off; the disk is full, the network slow,
-certificates are replaced; then replicas join, leave and are replaced. Prints a table for
-docs/guide/faults.md. A disk and a network of its own need root; without it their faults are
-left out, and a line says so.
+Every process is killed, stands still, and is cut off; the disk is full, the network slow, the
+clock wrong, certificates are replaced; then replicas join, leave and are replaced. Prints a
+table for docs/guide/faults.md. A disk and a network of its own need root, and a clock of its own
+a compiler; without them their faults are left out, and a line says so.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.faults import database, disk, network
+from tests.faults import clock, database, disk, network
 from tests.faults.faults import Fault, Report, change, hang, kill, kill_all, suffer
 from tests.faults.load import Load
 from tests.platform import Stack, running_stack
@@ -86,14 +86,17 @@ def _with_surroundings_of_its_own() -> None:
 def main() -> None:
     """Exit with 1 where a promise was broken."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--only", default="", help="strike with faults that have this in their name")
+    parser.add_argument(
+        "--only", nargs="+", default=[""], help="strike with faults that have one of these in their name"
+    )
     parser.add_argument(INSIDE, action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--postgresql", action="store_true", help="keep users and conversations there")
     options = parser.parse_args()
     if not options.inside:
         _with_surroundings_of_its_own()
     console = Console(width=200)
-    faults, settings = [*FAULTS], {}
+    faults: list[Fault] = [*FAULTS]
+    settings: dict[str, str] = {}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         if options.inside:
@@ -102,13 +105,19 @@ def main() -> None:
             faults += SURROUNDINGS
         else:
             console.print("without root: the disk and the network are left alone")
+        if clock.COMPILER is not None:
+            ticking = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            settings |= clock.settings(ticking)
+            faults.append(clock.jump(ticking))
+        else:
+            console.print("without a compiler: the clock is left alone")
         if options.postgresql:
             server = stack.enter_context(running_postgresql())
             users, talks = (stack.enter_context(new_database(server)) for _ in range(2))
-            settings = {"PARLEY_AUTH_DATABASE_URL": users, "PARLEY_INFERENCE_DATABASE_URL": talks}
+            settings |= {"PARLEY_AUTH_DATABASE_URL": users, "PARLEY_INFERENCE_DATABASE_URL": talks}
             faults += [database.crash(users), database.hang(users)]
         running = stack.enter_context(running_stack(folder, "--replicas", "2", **settings))
-        chosen = [fault for fault in (*faults, *CHANGES) if options.only in fault.name]
+        chosen = [fault for fault in (*faults, *CHANGES) if any(part in fault.name for part in options.only)]
         reports, broken = asyncio.run(strike_all(running, chosen))
     console.print(table(reports))
     console.print(f"{sum(report.calls for report in reports)} calls")

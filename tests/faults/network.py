@@ -15,8 +15,8 @@ import psutil
 from tests.faults.faults import HANG_SECONDS, Fault
 from tests.platform import Stack, family
 
-NARROW = ("rate", "1mbit", "burst", "70kb", "latency", "500ms")
-"""A tenth of a second for each 12 KiB of all traffic; what would wait longer than the last is dropped."""
+NARROW = ("rate", "256kbit", "burst", "70kb", "latency", "500ms")
+"""A tenth of a second for each 3 KiB of all traffic; what would wait longer than the last is dropped."""
 
 
 def begin() -> None:

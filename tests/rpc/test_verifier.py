@@ -90,6 +90,13 @@ async def test_an_expired_token_is_told_from_a_forged_one(tokens: TokenMaker) ->
         await tokens.verifier().verify(tokens.token(tokens.principal(expires_at=past)))
 
 
+async def test_a_token_of_an_auth_whose_clock_is_ahead_is_taken(tokens: TokenMaker) -> None:
+    ahead = datetime.now(UTC) + timedelta(hours=1)
+    caller = tokens.principal("toy.use", expires_at=ahead + timedelta(minutes=15))
+    found = await tokens.verifier().verify(tokens.token(caller, iat=int(ahead.timestamp())))
+    assert found.claims() == caller.claims()
+
+
 class FlakyAuth:
     """Gives keys, or fails."""
 
