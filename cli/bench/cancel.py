@@ -2,66 +2,55 @@
 
 from __future__ import annotations
 
-import os
 import statistics
-import tempfile
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Annotated
 
 import typer
-import uvloop
 
-from cli.bench.cuts import (
-    SPOKEN,
-    STARTED,
-    Cut,
-    Kind,
-    Speakers,
-    Times,
-    Way,
-    cut,
-    endless,
-    pace_of,
-    speaking,
-)
+from cli.bench.cuts import SPOKEN, STARTED, Cut, Kind, Times, Way, cut, endless, pace_of
+from cli.bench.deadline import within
 from cli.bench.load import percentile
-from cli.bench.prompts import bench_question, long_question
+from cli.bench.place import JsonOption, ModelOption, Place, ServerOption, beside, show_measured
+from cli.bench.prompts import bench_question, long_questions, long_text
+from cli.bench.seats import Held
 from cli.bench.sides import WholePath
 from cli.bench.spans import TurnEnds, turn_ends
+from cli.bench.speakers import speaking
 from cli.bench.tool_cuts import CALLED, tool_settings, tool_times
 from cli.bench.visits import EndlessTool, endless_tool
 from cli.console import errors
 from cli.failures import CommandError, told
-from cli.figures import Figure, show_figures
-from cli.model import choose_local_model
+from cli.figures import Figure
 from parley.inference.v1 import chat_pb2
 from parley_client.client import Client
+from parley_client.errors import ParleyError
 
 TARGET_MS = 50.0
 SPANS_SECONDS = 30.0
+CUTS_SECONDS = 600.0
+"""For all runs that are ended at one moment."""
 
 
 @told
 def cancel(
     samples: Annotated[int, typer.Option(help="Runs to end at each moment in each way.", min=1)] = 50,
     streams: Annotated[int, typer.Option(help="Streams that speak meanwhile.", min=1)] = 4,
-    model: Annotated[str, typer.Option(help="A model's folder.", metavar="PATH")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Write JSON for scripts.")] = False,
+    server: ServerOption = True,
+    model: ModelOption = "",
+    as_json: JsonOption = False,
 ) -> None:
     """Measure from a run's end to a free slot: client gone, Cancel and deadline.
 
     In the queue, while the prompt is read, while the model speaks, and while
-    a tool runs. Starts a stack of its own.
+    a tool runs. Then, of whole path, engine alone and vLLM's own server alike,
+    from leaving a stream until the engine no longer counts it. Starts a stack of its own.
     """
-    chosen = choose_local_model(model or os.environ.get("PARLEY_INFERENCE_MODEL"))
-    with tempfile.TemporaryDirectory(prefix="parley-bench-") as scratch:
-        workload = Workload(samples, streams)
-        figures = uvloop.run(_measure(Path(chosen.source), Path(scratch), workload))
-    show_figures(figures, as_json=as_json)
+    show_measured(partial(_measure, Workload(samples, streams)), model, server=server, as_json=as_json)
 
 
 @dataclass(frozen=True)
@@ -72,44 +61,61 @@ class Workload:
     streams: int
 
 
-async def _measure(model: Path, scratch: Path, workload: Workload) -> list[Figure]:
-    errors().print("starting the whole path; this takes a while")
+async def _measure(workload: Workload, place: Place) -> AsyncGenerator[Figure, None]:
+    seats = workload.streams + 1
     async with turn_ends() as ends, endless_tool() as tool:
-        settings = {
-            **tool_settings(tool),
-            "PARLEY_INFERENCE_OTLP_ENDPOINT": ends.endpoint,
-            "PARLEY_INFERENCE_TRACE_RATIO": "1",
-            "PARLEY_INFERENCE_MAX_RUNNING_REQUESTS": str(workload.streams + 1),
-        }
-        async with WholePath.started(model, scratch, settings) as path:
-            return await cancel_figures(path.client, ends, tool, workload)
+        settings = tool_settings(tool)
+        told = {"otlp_endpoint": ends.endpoint, "trace_ratio": 1, "max_running_requests": seats}
+        async with place.path(settings, **told) as path:
+            for figure in await cancel_figures(path, ends, tool, workload):
+                yield figure
+            questions = await long_questions(path.client)
+            async with within(CUTS_SECONDS, "streams that were left at the edge"):
+                ours = await path.cuts(workload.streams, workload.samples, questions)
+    for figure in held_figures("whole path", ours, ours):
+        yield figure
+    for name, start in place.baselines(seats=seats).items():
+        async with start() as side, within(CUTS_SECONDS, f"streams that were left, of the {name}"):
+            theirs = await side.cuts(workload.streams, workload.samples, questions)
+        for figure in held_figures(name, theirs, ours):
+            yield figure
 
 
 async def cancel_figures(
-    client: Client, ends: TurnEnds, tool: EndlessTool, workload: Workload, called: str = CALLED
+    path: WholePath, ends: TurnEnds, tool: EndlessTool, workload: Workload, called: str = CALLED
 ) -> list[Figure]:
     """Cut runs of a platform that has one seat more than streams that speak, and tells `ends` of its turns.
 
     Args:
-        client: Calls it.
+        path: Calls it.
         ends: Hears of its turns.
         tool: What a run waits for.
         workload: How much.
         called: The tool, as the platform has it.
     """
-    cuts, times = Cutting(client, workload.samples), Times()
-    async with speaking(client, workload.streams) as speakers:
-        async with speaking(client, 1):
+    cuts, times = Cutting(path.client, workload.samples), Times()
+    async with speaking(path, workload.streams) as speakers:
+        async with _going_on("in the queue"), speaking(path, 1):
             await cuts.queued()
-        await cuts.reading()
-        await cuts.answering()
-        try:
-            times = await tool_times(client, tool, workload.samples, called)
-        except CommandError as error:
-            # What was measured before is not lost with it.
-            errors().print(f"{error.message} So nothing is told of runs whose tool runs.", style="yellow")
+        async with _going_on("whose prompt is read"):
+            await cuts.reading()
+        async with _going_on("that speak"):
+            await cuts.answering()
+        async with _going_on("whose tool runs"):
+            times = await tool_times(path.client, tool, workload.samples, called)
     seats = await cuts.times(ends)
-    return figures_of(seats | times, speakers)
+    return figures_of(seats | times, speakers.gaps)
+
+
+@asynccontextmanager
+async def _going_on(which: str) -> AsyncIterator[None]:
+    """What was measured before is not lost with these runs, and what comes after them is measured."""
+    try:
+        async with within(CUTS_SECONDS, f"runs {which}"):
+            yield
+    except (CommandError, ParleyError) as error:
+        message = error.message if isinstance(error, CommandError) else str(error)
+        errors().print(f"{message} So not all is told of runs {which}.", style="yellow")
 
 
 @dataclass
@@ -126,7 +132,11 @@ class Cutting:
 
     async def reading(self) -> None:
         """While the engine reads a prompt, about the middle of it."""
-        request = await long_question(self.client)
+        questions = await long_questions(self.client)
+
+        def request(number: int) -> chat_pb2.ChatRequest:
+            return endless(long_text(number, questions))
+
         pace = await pace_of(self.client, request)
         half = (pace.spoken - pace.started) / 2
         await self._all(Kind(request, STARTED, half, pace.started + half))
@@ -155,14 +165,16 @@ def _short(number: int) -> chat_pb2.ChatRequest:
     return endless(bench_question(number))
 
 
-def figures_of(times: Mapping[tuple[str, Way], Sequence[float]], speakers: Speakers) -> list[Figure]:
-    """The figures; those of p99 against the limit, which is two of the engine's steps where that is more."""
-    step = 1000 * statistics.median(speakers.gaps)
+def figures_of(times: Mapping[tuple[str, Way], Sequence[float]], gaps: Sequence[float]) -> list[Figure]:
+    """The figures; those of p99 against the limit, which is two of the engine's steps where that is more.
+
+    Args:
+        times: Milliseconds from each run's end, by what was cut and how.
+        gaps: Seconds between the texts of those that spoke meanwhile.
+    """
+    step = 1000 * statistics.median(gaps)
     limit = max(TARGET_MS, 2 * step)
-    rows = [
-        Figure("load of the machine, over 1 minute", os.getloadavg()[0], ""),
-        Figure("a step of the engine, as its streams see it, p50", step),
-    ]
+    rows = [Figure("a step of the engine, as its streams see it, p50", step)]
     for (moment, way), found in sorted(times.items(), key=lambda each: (each[0][0], each[0][1].value)):
         name = partial("{}, {}, {} times: {}".format, moment, way.value, len(found))
         rows.append(Figure(name("p50"), percentile(found, 0.5)))
@@ -170,4 +182,21 @@ def figures_of(times: Mapping[tuple[str, Way], Sequence[float]], speakers: Speak
     everything = [each for found in times.values() for each in found]
     rows.append(Figure(f"all {len(everything)}: p50", percentile(everything, 0.5)))
     rows.append(Figure(f"all {len(everything)}: p99", percentile(everything, 0.99), target=limit))
+    return rows
+
+
+def held_figures(name: str, theirs: Held, ours: Held) -> list[Figure]:
+    """How long an engine counted streams that were left; of a side that is not the path beside the path's."""
+    rows = []
+    moments = (("prompt read", theirs.reading, ours.reading), ("speaking", theirs.speaking, ours.speaking))
+    for moment, found, path in moments:
+        for share in (0.5, 0.99):
+            what = f"counted after its client left, {moment}, p{100 * share:g}"
+            value = percentile(found, share)
+            if theirs is ours:
+                rows.append(Figure(f"{name}: {what}", value))
+            else:
+                rows += beside(name, what, value, percentile(path, share))
+    rows.append(Figure(f"{name}: a step of the engine, p50", percentile(theirs.gaps, 0.5)))
+    rows.append(Figure(f"{name}: from one look at the count to the next, p50", percentile(theirs.looks, 0.5)))
     return rows

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 import uvloop
 
+from cli.bench.answering import Side
 from cli.bench.load import Comparison, Round
-from cli.bench.prompts import endless_copy
-from cli.bench.server import VllmServer
-from cli.bench.sides import EngineAlone, Side, WholePath
+from cli.bench.place import ENGINE, SERVER, JsonOption, ModelOption, Place, ServerOption, place
 from cli.console import errors, print_json, print_table
 from cli.failures import CommandError, told
-from cli.model import choose_local_model
-from cli.resources import KV_BYTES, runs_on_cpu, share_cores
 
 
 @told
@@ -31,21 +25,18 @@ def chat(
         int, typer.Option(help="Rounds of each; 5 or more for a figure to rely on.", min=1)
     ] = 5,
     tokens: Annotated[int, typer.Option(help="Tokens of each answer.", min=2, max=100_000)] = 128,
-    server: Annotated[bool, typer.Option(help="Measure vLLM's own HTTP server, too.")] = True,
-    model: Annotated[str, typer.Option(help="A model's folder.", metavar="PATH")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Write JSON for scripts.")] = False,
+    server: ServerOption = True,
+    model: ModelOption = "",
+    as_json: JsonOption = False,
 ) -> None:
     """Compare the whole path through the edge with the engine alone and with vLLM's own HTTP server.
 
     All run the same model on the same settings and cores, in turn: tokens
     per second and time to the first token. Starts a stack of its own.
     """
-    numbers = parse_streams(streams)
-    chosen = choose_local_model(model or os.environ.get("PARLEY_INFERENCE_MODEL"))
-    with tempfile.TemporaryDirectory(prefix="parley-bench-") as scratch:
-        folder = endless_copy(Path(chosen.source), Path(scratch) / chosen.name)
-        workload = Workload(folder, Path(scratch), numbers, rounds, tokens, server)
-        uvloop.run(_compare(workload, _show_json if as_json else _show))
+    workload = Workload(parse_streams(streams), rounds, tokens)
+    with place(model, server=server) as there:
+        uvloop.run(_compare(there, workload, _show_json if as_json else _show))
 
 
 def parse_streams(text: str) -> list[int]:
@@ -67,30 +58,23 @@ def parse_streams(text: str) -> list[int]:
 class Workload:
     """What is measured: every number of streams for so many rounds of so many tokens a stream."""
 
-    model: Path
-    scratch: Path
     numbers: list[int]
     rounds: int
     tokens: int
-    server: bool
 
 
-async def _compare(workload: Workload, report: Callable[[list[dict[str, Any]]], None]) -> None:
+async def _compare(there: Place, workload: Workload, report: Callable[[list[dict[str, Any]]], None]) -> None:
     """Measures the sides in turn (the machine drifts), and reports before it cleans up."""
-    model, scratch = workload.model, workload.scratch
-    on_cpu = runs_on_cpu()
-    kv_bytes = KV_BYTES if on_cpu else None
-    engine_settings = {"model": str(model), "name": model.name, "kv_cache_bytes": kv_bytes}
-    threads = share_cores(1)[0].environment() if on_cpu else {}
+    # An engine that counts is slower than one that does not, and the path's own has to.
+    starts = there.baselines(tells=False)
     async with AsyncExitStack() as stack:
         errors().print("starting one side after the other; this takes a while")
         sides: dict[str, Side] = {
-            "engine": await stack.enter_async_context(EngineAlone.started(engine_settings, threads, scratch)),
-            "path": await stack.enter_async_context(WholePath.started(model, scratch)),
+            "engine": await stack.enter_async_context(starts[ENGINE]()),
+            "path": await stack.enter_async_context(there.path()),
         }
-        if workload.server:
-            starting = VllmServer.started(model, kv_bytes, threads, scratch)
-            sides["server"] = await stack.enter_async_context(starting)
+        if SERVER in starts:
+            sides["server"] = await stack.enter_async_context(starts[SERVER]())
         report([(await _rounds(number, sides, workload)).fields() for number in workload.numbers])
 
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from enum import Enum
 
 import grpc
 
-from cli.bench.prompts import bench_question
-from cli.failures import CommandError
 from parley.inference.v1 import chat_pb2
 from parley_client.client import Client, question
 from parley_client.errors import ParleyError
@@ -21,8 +18,6 @@ from parley_client.stream import EventStream
 SPOKEN = frozenset({"content_delta", "reasoning_delta"})
 STARTED = frozenset({"started"})
 TIMED_RUNS = 3
-SPEAKER_NUMBERS = 1_000_000
-"""The speakers' questions are none of those that are cut."""
 
 
 class Way(Enum):
@@ -145,63 +140,3 @@ async def pace_of(client: Client, request: Callable[[int], chat_pb2.ChatRequest]
             await _until(events, SPOKEN)
         paces.append(Pace(started, time.monotonic() - began))
     return min(paces, key=lambda pace: pace.spoken)
-
-
-@dataclass
-class Speakers:
-    """Streams that speak on beside what is measured.
-
-    Attributes:
-        gaps: Seconds between their texts: the engine's steps, as they come to a client.
-    """
-
-    gaps: list[float] = field(default_factory=list)
-
-    async def speak(self, client: Client, number: int, spoken: asyncio.Event) -> None:
-        """Ask anew whenever the answer is over.
-
-        Raises:
-            CommandError: There was none.
-        """
-        while True:
-            last = 0.0
-            async with client.chat(endless(bench_question(number))) as events:
-                async for event in events:
-                    if event.WhichOneof("event") not in SPOKEN:
-                        continue
-                    now = time.monotonic()
-                    self.gaps += [now - last] if last else []
-                    last = now
-                    spoken.set()
-            if not last:
-                raise CommandError("The model says nothing.", "`parley up` shows why in its logs.")
-
-
-@asynccontextmanager
-async def speaking(client: Client, streams: int) -> AsyncIterator[Speakers]:
-    """So many streams that speak until the block's end.
-
-    Raises:
-        CommandError: One of them says nothing.
-        ParleyError: One of them failed.
-    """
-    speakers, begun = Speakers(), [asyncio.Event() for _ in range(streams)]
-    tasks = [
-        asyncio.create_task(speakers.speak(client, SPEAKER_NUMBERS + number, spoken))
-        for number, spoken in enumerate(begun)
-    ]
-    try:
-        for task, spoken in zip(tasks, begun, strict=True):
-            waiting = asyncio.ensure_future(spoken.wait())
-            await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
-            waiting.cancel()
-            if task.done():
-                await task
-        yield speakers
-    finally:
-        ended = [task for task in tasks if task.done()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    for task in ended:
-        task.result()

@@ -1,72 +1,96 @@
 """The baseline of `parley bench`: the engine alone, in one process, on the platform's own settings.
 
-Reads a line of JSON per round from stdin, `{"streams": 16, "tokens": 128}`, and
-answers with a line that holds the round. Everything else goes to stderr.
+It takes its orders as `cli.bench.orders` says.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import sys
-from collections.abc import AsyncIterator
-from functools import partial
-from typing import IO
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from itertools import count
+from typing import Any
 
-import uvloop
-
-from cli.bench.load import Chunk, measure
+from cli.bench.answering import Answering
+from cli.bench.load import Chunk, Round
+from cli.bench.orders import run
 from cli.bench.prompts import bench_question
+from cli.bench.streams import Ask, Load
+from services.inference.engine import Prompt
+from services.inference.engine_status import EngineReadings
 from services.inference.settings import EngineSettings
-from services.inference.turn import Message, Role, Turn
+from services.inference.turn import Message, Role, Sampling, Turn
 from services.inference.vllm_engine import VllmEngine
 from services.inference.vllm_rendering import Rendered
 from services.inference.vllm_start import build_llm
+from services.inference.vllm_turns import sampling_params
 
 
-async def serve(settings: EngineSettings, answers: IO[str]) -> None:
-    """Loads the engine, says so with an empty line, and measures round after round."""
-    llm = build_llm(settings)
-    engine = VllmEngine(llm, settings)
-    defaults = llm.model_config.get_diff_sampling_param()
-    requests = 0
+class EngineHere(Answering):
+    """An engine that runs in this process."""
 
-    def open_stream(tokens: int, number: int) -> AsyncIterator[Chunk]:
-        nonlocal requests
-        requests += 1
-        rendered = prompts[number]
-        sampling = rendered.request.to_sampling_params(tokens, defaults)
-        return _chunks(llm.generate(rendered.inputs, sampling, f"bench-{requests}"))
+    def __init__(self, settings: EngineSettings, *, tells: bool) -> None:
+        """Load it.
 
-    print(file=answers, flush=True)
-    for line in sys.stdin:
-        order = json.loads(line)
-        prompts = [await _render(engine, number) for number in range(order["streams"])]
-        done = await measure(order["streams"], partial(open_stream, order["tokens"]))
-        print(json.dumps(done.fields()), file=answers, flush=True)
-    await engine.close()
+        Args:
+            settings: How it is built.
+            tells: Whether it counts its requests after each step.
+        """
+        super().__init__()
+        readings = EngineReadings(settings.name) if tells else None
+        self._llm = build_llm(settings, readings)
+        self._engine = VllmEngine(self._llm, settings, readings)
+        self._defaults: dict[str, Any] = self._llm.model_config.get_diff_sampling_param()
+        self._numbers = count()
+        self._ready: Mapping[Ask, Prompt] = {}
+
+    @asynccontextmanager
+    async def stream(self, ask: Ask) -> AsyncIterator[AsyncIterator[Chunk]]:
+        """See `Answering.stream`."""
+        prompt = self._ready.get(ask) or await self._render(ask)
+        rendered = prompt.native
+        assert isinstance(rendered, Rendered)  # noqa: S101 - this engine's own
+        tokens = ask.tokens or self._engine.card.context_length - prompt.tokens
+        sampling = sampling_params(rendered.request, tokens, self._defaults)
+        outputs = self._llm.generate(rendered.inputs, sampling, f"bench-{next(self._numbers)}")
+        async with aclosing(outputs):
+            yield _chunks(outputs)
+
+    async def load(self) -> Load:
+        """See `Answering.load`."""
+        status = self._engine.status
+        return Load(status.running_requests, status.waiting_requests)
+
+    async def measure(self, streams: int, tokens: int) -> Round:
+        """See `Side.measure`. The engine alone is given rendered prompts."""
+        asks = [Ask(bench_question(number), tokens) for number in range(streams)]
+        self._ready = {ask: await self._render(ask) for ask in asks}
+        return await super().measure(streams, tokens)
+
+    async def close(self) -> None:
+        """End the engine's own processes."""
+        await self._engine.close()
+
+    async def _render(self, ask: Ask) -> Prompt:
+        sampling = Sampling(
+            temperature=ask.temperature,
+            ignore_eos=True,
+            choice_count=ask.choices,
+            top_logprobs=ask.top_logprobs,
+        )
+        return await self._engine.render(Turn((Message(Role.USER, ask.text),), sampling=sampling))
 
 
-async def _render(engine: VllmEngine, number: int) -> Rendered:
-    prompt = await engine.render(Turn((Message(Role.USER, bench_question(number)),)))
-    assert isinstance(prompt.native, Rendered)  # noqa: S101 - this engine's own
-    return prompt.native
-
-
-async def _chunks(outputs: AsyncIterator[object]) -> AsyncIterator[Chunk]:
+async def _chunks(outputs: AsyncGenerator[Any, None]) -> AsyncIterator[Chunk]:
     async for output in outputs:
-        said = output.outputs[0]  # type: ignore[attr-defined]
+        said = output.outputs
         # A model may begin with tokens that no reader sees, such as the one that opens its reasoning.
-        yield Chunk(len(said.token_ids), is_text=bool(said.text))
+        yield Chunk(sum(len(each.token_ids) for each in said), is_text=any(each.text for each in said))
 
 
-def main() -> None:
-    """Take stdout for the answers alone, and serve."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    settings = EngineSettings(**json.loads(sys.stdin.readline()))
-    uvloop.run(serve(settings, answers))
+async def load(first: Mapping[str, Any]) -> EngineHere:
+    """The engine that the first order asks for; it keeps to the loop that runs."""
+    return EngineHere(EngineSettings(**first["settings"]), tells=first["tells"])
 
 
 if __name__ == "__main__":
-    main()
+    run(load)

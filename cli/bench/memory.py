@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import tempfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Annotated
 
-import psutil
 import typer
-import uvloop
 
-from cli.bench.sides import WholePath
-from cli.console import errors
+from cli.bench.answering import Hold, Side, holding
+from cli.bench.deadline import within
+from cli.bench.place import JsonOption, ModelOption, Place, ServerOption, beside, show_measured
+from cli.bench.resident import resident
 from cli.failures import told
-from cli.figures import Figure, show_figures
-from cli.model import choose_local_model
+from cli.figures import Figure
 from parley.inference.v1 import answer_pb2, converse_pb2
 from parley_client.client import Client
 from parley_client.conversation import ConversationStream
@@ -32,24 +29,23 @@ AT_ONCE = 32
 
 ANSWER_SECONDS = 60.0
 SETTLE_SECONDS = 2.0
+OPEN_SECONDS = 900.0
 
 
 @told
 def memory(
     streams: Annotated[int, typer.Option(help="Streams to hold open.", min=1)] = 2000,
     seconds: Annotated[float, typer.Option(help="How long, in seconds.", min=0, max=540)] = 60.0,
-    model: Annotated[str, typer.Option(help="A model's folder.", metavar="PATH")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Write JSON for scripts.")] = False,
+    server: ServerOption = True,
+    model: ModelOption = "",
+    as_json: JsonOption = False,
 ) -> None:
     """Hold idle conversations open: the memory of each, and how many are lost.
 
-    Through the edge, on a stack of its own.
+    Through the edge, on a stack of its own. The engine alone and vLLM's own
+    server know no idle stream: theirs are as many requests that wait for the only seat.
     """
-    chosen = choose_local_model(model or os.environ.get("PARLEY_INFERENCE_MODEL"))
-    with tempfile.TemporaryDirectory(prefix="parley-bench-") as scratch:
-        workload = Workload(streams, seconds)
-        figures = uvloop.run(_measure(Path(chosen.source), Path(scratch), workload))
-    show_figures(figures, as_json=as_json)
+    show_measured(partial(_measure, Workload(streams, seconds)), model, server=server, as_json=as_json)
 
 
 @dataclass(frozen=True)
@@ -60,14 +56,36 @@ class Workload:
     seconds: float
 
 
-async def _measure(model: Path, scratch: Path, workload: Workload) -> list[Figure]:
-    errors().print("starting the whole path; this takes a while")
-    async with WholePath.started(model, scratch) as path:
-        return await memory_figures(path.client, path.pids, workload)
+@dataclass(frozen=True)
+class Kept:
+    """Streams that were held.
+
+    Attributes:
+        kib: What each took at most, in KiB, by process.
+        lost: How many are no longer there.
+    """
+
+    kib: Mapping[str, float]
+    lost: int
 
 
-async def memory_figures(client: Client, pids: Mapping[str, int], workload: Workload) -> list[Figure]:
-    """Hold streams of a platform.
+async def _measure(workload: Workload, place: Place) -> AsyncGenerator[Figure, None]:
+    seconds = OPEN_SECONDS + workload.seconds
+    async with place.path() as path, within(seconds, "idle conversations through the edge"):
+        kept = await idle(path.client, path.pids, workload)
+    for figure in figures_of(workload, kept):
+        yield figure
+    ours = sum(kept.kib.values())
+    for name, start in place.baselines(seats=1).items():
+        async with start() as side, within(seconds, f"waiting requests of the {name}"):
+            theirs = await waiting(side, workload)
+        for figure in beside(name, "a request that waits", sum(theirs.kib.values()), ours, "KiB"):
+            yield figure
+        yield Figure(f"{name}: of {workload.streams} lost in {workload.seconds:g} s", theirs.lost, "")
+
+
+async def idle(client: Client, pids: Mapping[str, int], workload: Workload) -> Kept:
+    """Hold conversations of a platform on which nothing is said.
 
     Args:
         client: Calls it.
@@ -84,27 +102,39 @@ async def memory_figures(client: Client, pids: Mapping[str, int], workload: Work
         await asyncio.sleep(workload.seconds)
         held = resident(pids)
         alive = await _alive(streams)
-    return figures_of(workload, before, (opened, held), alive)
+    return Kept(_kib(workload, before, (opened, held)), workload.streams - alive)
 
 
-def figures_of(
-    workload: Workload, before: Mapping[str, int], after: Sequence[Mapping[str, int]], alive: int
-) -> list[Figure]:
-    """The figures, from the bytes of each process before and after the streams were opened."""
+async def waiting(side: Side, workload: Workload) -> Kept:
+    """Hold requests of a side that has one seat."""
+    async with holding(side, Hold.QUEUED, min(WARM_STREAMS, workload.streams)):
+        pass
+    await asyncio.sleep(SETTLE_SECONDS)
+    before = resident(side.pids)
+    async with holding(side, Hold.QUEUED, workload.streams):
+        opened = resident(side.pids)
+        await asyncio.sleep(workload.seconds)
+        held = resident(side.pids)
+        lost = await side.lost()
+    return Kept(_kib(workload, before, (opened, held)), lost)
+
+
+def _kib(
+    workload: Workload, before: Mapping[str, int], after: Sequence[Mapping[str, int]]
+) -> dict[str, float]:
+    """What a stream takes of each process, from its bytes before and after the streams were opened."""
     most = {name: max(max(each[name] for each in after) - before[name], 0) for name in before}
-    kib = {name: grown / workload.streams / 1024 for name, grown in most.items()}
+    return {name: grown / workload.streams / 1024 for name, grown in most.items()}
+
+
+def figures_of(workload: Workload, kept: Kept) -> list[Figure]:
+    """The figures of idle conversations."""
     lost = f"of {workload.streams} streams lost in {workload.seconds:g} s"
     return [
-        Figure("load of the machine, over 1 minute", os.getloadavg()[0], ""),
-        *(Figure(f"an idle stream in {name}", each, "KiB") for name, each in sorted(kib.items())),
-        Figure("an idle stream in all processes", sum(kib.values()), "KiB", TARGET_KIB),
-        Figure(lost, workload.streams - alive, "", 0),
+        *(Figure(f"an idle stream in {name}", each, "KiB") for name, each in sorted(kept.kib.items())),
+        Figure("an idle stream in all processes", sum(kept.kib.values()), "KiB", TARGET_KIB),
+        Figure(lost, kept.lost, "", 0),
     ]
-
-
-def resident(pids: Mapping[str, int]) -> dict[str, int]:
-    """The memory that each process shares with no other, in bytes."""
-    return {name: psutil.Process(pid).memory_full_info().uss for name, pid in pids.items()}
 
 
 @asynccontextmanager

@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import statistics
-import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from http.client import HTTPConnection
-from pathlib import Path
-from typing import Annotated
+from functools import partial
+from typing import Annotated, NamedTuple
 
 import typer
-import uvloop
-from prometheus_client.parser import text_string_to_metric_families
 
-from cli.bench.cuts import SPOKEN, endless
-from cli.bench.load import measure
-from cli.bench.memory import resident
-from cli.bench.prompts import bench_question, endless_copy
-from cli.bench.sides import WholePath, answer
+from cli.bench.answering import Hold, Side, held_ask, holding
+from cli.bench.deadline import within
+from cli.bench.place import JsonOption, ModelOption, Place, ServerOption, beside, show_measured
+from cli.bench.resident import PEAK_SECONDS, resident, watched
+from cli.bench.sides import TEXT, WholePath, chat_request
 from cli.console import errors
 from cli.failures import CommandError, ExitCode, told
-from cli.figures import Figure, show_figures
-from cli.model import choose_local_model
-from cli.preflight import free_port
+from cli.figures import Figure
 from parley.inference.v1 import chat_pb2
 from parley_client.client import Client
 from parley_client.errors import ParleyError
@@ -36,17 +29,12 @@ SLOWDOWN_TARGET = 1.05
 READER_MIB_TARGET = 4.0
 """The edge has a window of 1 MiB towards either side; the rest is what gRPC keeps of both."""
 
-CHOICES, TOP_LOGPROBS = 8, 20
-"""Makes an answer long enough for all that lies between to fill."""
-
-READER_NUMBERS = 1_000_000
-PEAK_SECONDS = 0.5
 GIVE_UP_SECONDS = 600.0
-GIVEN_UP = "parley_inference_slow_readers_total"
-METRICS_SECONDS = 5.0
+OPEN_SECONDS = 300.0
+UNREAD_SECONDS = 30.0
+"""How long a side that gives up nobody is watched; its memory grows for as long as it generates."""
 
-GivenUp = Callable[[], Awaitable[int]]
-"""How many readers the service gave up so far."""
+GIVEN_UP = "parley_inference_slow_readers_total"
 
 
 @told
@@ -56,20 +44,18 @@ def slow_readers(
     rounds: Annotated[int, typer.Option(help="Rounds; 5 or more for a figure to rely on.", min=1)] = 5,
     tokens: Annotated[int, typer.Option(help="Tokens of each answer.", min=2, max=100_000)] = 128,
     patience: Annotated[float, typer.Option(help="Seconds a reader has for a message.", min=0.1)] = 5.0,
-    model: Annotated[str, typer.Option(help="A model's folder.", metavar="PATH")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Write JSON for scripts.")] = False,
+    server: ServerOption = True,
+    model: ModelOption = "",
+    as_json: JsonOption = False,
 ) -> None:
     """Put readers that do not read beside streams that do.
 
-    What the streams notice, what the readers take of memory, and how they end.
-    Starts a stack of its own.
+    What the streams notice, what the readers take of memory, and how they end:
+    of the whole path, of the engine alone and of vLLM's own server, one after
+    the other. Starts a stack of its own.
     """
-    chosen = choose_local_model(model or os.environ.get("PARLEY_INFERENCE_MODEL"))
     workload = Workload(streams, readers, rounds, tokens)
-    with tempfile.TemporaryDirectory(prefix="parley-bench-") as scratch:
-        folder = endless_copy(Path(chosen.source), Path(scratch) / chosen.name)
-        figures = uvloop.run(_measure(folder, Path(scratch), workload, patience))
-    show_figures(figures, as_json=as_json)
+    show_measured(partial(_measure, workload, patience), model, server=server, as_json=as_json)
 
 
 @dataclass(frozen=True)
@@ -82,113 +68,163 @@ class Workload:
     tokens: int
 
 
+class Rates(NamedTuple):
+    """Tokens per second of the streams that read, in one round.
+
+    Attributes:
+        alone: With nobody beside them.
+        beside_quick: Beside as many more streams as there are slow readers.
+        beside_slow: Beside the slow readers.
+    """
+
+    alone: float
+    beside_quick: float
+    beside_slow: float
+
+
 @dataclass
 class Found:
     """What was measured so far.
 
     Attributes:
-        alone: Tokens per second of the streams with nobody beside them, round by round.
-        beside_quick: The same beside as many more streams as there are slow readers.
-        beside_slow: The same beside the slow readers.
+        rates: Of each round that was whole.
         grown: By how many bytes each process grew at most while there were slow readers.
-        reasons: How the slow readers ended.
+        reasons: How the slow readers of the path ended.
+        lost: How many of the others were ended.
     """
 
-    alone: list[float] = field(default_factory=list)
-    beside_quick: list[float] = field(default_factory=list)
-    beside_slow: list[float] = field(default_factory=list)
+    rates: list[Rates] = field(default_factory=list)
     grown: dict[str, int] = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)
+    lost: int = 0
+
+    @property
+    def slowdown(self) -> float:
+        """How many times slower the streams are beside those that do not read; the median of the rounds."""
+        return statistics.median(each.beside_quick / each.beside_slow for each in self.rates)
+
+    def mib(self, workload: Workload) -> dict[str, float]:
+        """What a slow reader took of each process, in MiB."""
+        return {name: grown / workload.readers / 2**20 for name, grown in self.grown.items()}
 
 
-async def _measure(model: Path, scratch: Path, workload: Workload, patience: float) -> list[Figure]:
-    errors().print("starting the whole path; this takes a while")
-    address = f"127.0.0.1:{free_port()}"
-    settings = {
-        "PARLEY_INFERENCE_METRICS_ADDRESS": address,
-        "PARLEY_INFERENCE_READER_SECONDS": str(patience),
-    }
-    async with WholePath.started(model, scratch, settings) as path:
-
-        async def given_up() -> int:
-            return await asyncio.to_thread(_given_up, address)
-
-        return await slow_reader_figures(path.client, path.pids, given_up, workload)
-
-
-def _given_up(address: str) -> int:
-    """The service's own count."""
-    connection = HTTPConnection(address, timeout=METRICS_SECONDS)
-    connection.request("GET", "/metrics")
-    text = connection.getresponse().read().decode()
-    samples = (each for family in text_string_to_metric_families(text) for each in family.samples)
-    return int(next(each.value for each in samples if each.name == GIVEN_UP))
+async def _measure(workload: Workload, patience: float, place: Place) -> AsyncGenerator[Figure, None]:
+    found, failure = Found(), None
+    try:
+        async with place.path(reader_seconds=patience) as path:
+            await measure_path(path, workload, found)
+    except (CommandError, ParleyError) as error:
+        failure = error
+    if found.rates:
+        for figure in figures_of(workload, found):
+            yield figure
+    if failure is not None:
+        raise failure
+    for name, start in place.baselines().items():
+        async with start() as side:
+            theirs = await measure_side(side, workload, UNREAD_SECONDS)
+        for figure in compared(name, workload, theirs, found):
+            yield figure
 
 
-async def slow_reader_figures(
-    client: Client, pids: Mapping[str, int], given_up: GivenUp, workload: Workload
-) -> list[Figure]:
+async def _given_up(path: WholePath) -> int:
+    """How many readers the service gave up so far, by its own count."""
+    return int(*await path.metrics.of(GIVEN_UP))
+
+
+async def measure_path(path: WholePath, workload: Workload, found: Found) -> None:
     """Measure a platform.
 
     Args:
-        client: Calls it.
-        pids: Its processes, by name.
-        given_up: Asks how many readers it gave up.
+        path: Calls it.
         workload: How much.
+        found: Takes what was measured, round by round.
     """
-    found = Found()
-    await _rate(client, workload)
+    await _rate(path, workload)
     for turn in range(workload.rounds):
         errors().print(f"round {turn + 1} of {workload.rounds}")
-        found.alone.append(await _rate(client, workload))
-        async with _readers(client, workload.readers) as readers:
+        alone = await _rate(path, workload)
+        async with _readers(path.client, workload.readers) as readers:
             reading = [asyncio.create_task(_read_on(reader)) for reader in readers]
-            found.beside_quick.append(await _rate(client, workload))
+            quick = await _rate(path, workload)
         await asyncio.gather(*reading, return_exceptions=True)
-        await _beside_slow(client, pids, given_up, workload, found)
-    return figures_of(workload, found)
+        slow = await _beside_slow(path, workload, found)
+        found.rates.append(Rates(alone, quick, slow))
 
 
-async def _beside_slow(
-    client: Client, pids: Mapping[str, int], given_up: GivenUp, workload: Workload, found: Found
-) -> None:
+async def measure_side(side: Side, workload: Workload, seconds: float) -> Found:
+    """Measure what the path is compared with.
+
+    Args:
+        side: It.
+        workload: How much.
+        seconds: How long nothing is read after the others are through.
+    """
+    found = Found()
+    await _rate(side, workload)
+    for turn in range(workload.rounds):
+        errors().print(f"round {turn + 1} of {workload.rounds}")
+        alone = await _rate(side, workload)
+        async with _held(side, Hold.READ, workload):
+            quick = await _rate(side, workload)
+        before = resident(side.pids)
+        async with _held(side, Hold.UNREAD, workload):
+            async with watched(side.pids, before, found.grown):
+                slow = await _rate(side, workload)
+                await asyncio.sleep(seconds)
+            found.lost += await side.lost()
+        found.rates.append(Rates(alone, quick, slow))
+    return found
+
+
+async def _beside_slow(path: WholePath, workload: Workload, found: Found) -> float:
     """A round beside readers that read nothing until the service gave them up."""
-    before, given_up_before = resident(pids), await given_up()
-    async with _readers(client, workload.readers) as readers, _watched(pids, before, found.grown):
-        found.beside_slow.append(await _rate(client, workload))
+    before, given_up_before = resident(path.pids), await _given_up(path)
+    async with (
+        _readers(path.client, workload.readers) as readers,
+        watched(path.pids, before, found.grown),
+    ):
+        rate = await _rate(path, workload)
         try:
             async with asyncio.timeout(GIVE_UP_SECONDS):
-                while await given_up() - given_up_before < workload.readers:  # noqa: ASYNC110 - of another process
+                while await _given_up(path) - given_up_before < workload.readers:  # noqa: ASYNC110 - of another process
                     await asyncio.sleep(PEAK_SECONDS)
         except TimeoutError:
             message = "The readers were not given up: their answers ended before anything was full."
             raise CommandError(message, "Take a model with a longer context.", ExitCode.FAILED) from None
-        found.reasons += await asyncio.gather(*map(_read_on, readers))
+        async with within(OPEN_SECONDS, "what readers were sent that had been given up"):
+            found.reasons += await asyncio.gather(*map(_read_on, readers))
+    return rate
 
 
-async def _rate(client: Client, workload: Workload) -> float:
+async def _rate(side: Side, workload: Workload) -> float:
     """Tokens per second of the streams that read."""
-    done = await measure(workload.streams, lambda number: answer(client, number, workload.tokens))
-    return done.tokens_per_second
+    return (await side.measure(workload.streams, workload.tokens)).tokens_per_second
+
+
+@asynccontextmanager
+async def _held(side: Side, how: Hold, workload: Workload) -> AsyncIterator[None]:
+    """Readers of a side until the block's end, each beyond its first text."""
+    async with AsyncExitStack() as stack:
+        async with within(OPEN_SECONDS, "the first texts of readers"):
+            await stack.enter_async_context(holding(side, how, workload.readers))
+        yield
 
 
 @asynccontextmanager
 async def _readers(client: Client, count: int) -> AsyncIterator[list[EventStream[chat_pb2.ChatEvent]]]:
     """Streams with a lot to read, each read up to its first text; closed at the block's end."""
     async with AsyncExitStack() as stack:
-        readers = []
-        for number in range(count):
-            request = endless(bench_question(READER_NUMBERS + number))
-            request.sampling.choice_count, request.sampling.top_logprobs = CHOICES, TOP_LOGPROBS
-            request.sampling.temperature = 1  # At 0 all choices would be the same, and are refused.
-            readers.append(await stack.enter_async_context(client.chat(request)))
-        await asyncio.gather(*map(_until_spoken, readers))
+        requests = [chat_request(held_ask(Hold.UNREAD, number)) for number in range(count)]
+        readers = [await stack.enter_async_context(client.chat(request)) for request in requests]
+        async with within(OPEN_SECONDS, "the first texts of readers"):
+            await asyncio.gather(*map(_until_spoken, readers))
         yield readers
 
 
 async def _until_spoken(reader: EventStream[chat_pb2.ChatEvent]) -> None:
     async for event in reader:
-        if event.WhichOneof("event") in SPOKEN:
+        if event.WhichOneof("event") in TEXT:
             return
 
 
@@ -204,43 +240,19 @@ async def _read_on(reader: EventStream[chat_pb2.ChatEvent]) -> str:
     return reason.removeprefix("FINISH_REASON_")
 
 
-@asynccontextmanager
-async def _watched(
-    pids: Mapping[str, int], before: Mapping[str, int], grown: dict[str, int]
-) -> AsyncIterator[None]:
-    """Notes by how much processes grow until the block's end, at most."""
-
-    def note() -> None:
-        for name, now in resident(pids).items():
-            grown[name] = max(grown.get(name, 0), now - before[name])
-
-    async def watch() -> None:
-        while True:
-            note()
-            await asyncio.sleep(PEAK_SECONDS)
-
-    watching = asyncio.create_task(watch())
-    try:
-        yield
-        note()
-    finally:
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
-
-
 def figures_of(workload: Workload, found: Found) -> list[Figure]:
-    """The figures; slowdowns are medians of the rounds' ratios."""
-    mib = {name: grown / workload.readers / 2**20 for name, grown in found.grown.items()}
+    """The figures of the path; slowdowns are medians of the rounds' ratios."""
+    mib = found.mib(workload)
     typed = sum(reason in ("SLOW_READER", "READER_TOO_SLOW") for reason in found.reasons)
     others, readers = f"{workload.streams} streams", f"{workload.readers} readers"
+    alone, quick, slow = (statistics.median(rates) for rates in zip(*found.rates, strict=True))
     return [
-        Figure("load of the machine, over 1 minute", os.getloadavg()[0], ""),
-        Figure(f"{others} alone", statistics.median(found.alone), "tokens/s"),
-        Figure(f"{others} beside {readers} that read", statistics.median(found.beside_quick), "tokens/s"),
-        Figure(f"{others} beside {readers} that do not", statistics.median(found.beside_slow), "tokens/s"),
+        Figure(f"{others} alone", alone, "tokens/s"),
+        Figure(f"{others} beside {readers} that read", quick, "tokens/s"),
+        Figure(f"{others} beside {readers} that do not", slow, "tokens/s"),
         Figure(
             "the streams are slower beside those that do not read, times",
-            _slowdown(found.beside_quick, found.beside_slow),
+            found.slowdown,
             "",
             SLOWDOWN_TARGET,
         ),
@@ -255,5 +267,12 @@ def figures_of(workload: Workload, found: Found) -> list[Figure]:
     ]
 
 
-def _slowdown(quick: Sequence[float], slow: Sequence[float]) -> float:
-    return statistics.median(before / after for before, after in zip(quick, slow, strict=True))
+def compared(name: str, workload: Workload, theirs: Found, ours: Found) -> list[Figure]:
+    """The figures of a side, beside those of the path."""
+    unread, readers = f"a reader unread for {UNREAD_SECONDS:g} s", workload.readers * workload.rounds
+    theirs_mib, ours_mib = (sum(found.mib(workload).values()) for found in (theirs, ours))
+    return [
+        *beside(name, "slower beside readers that do not read", theirs.slowdown, ours.slowdown, "times"),
+        *beside(name, unread, theirs_mib, ours_mib, "MiB"),
+        Figure(f"{name}: of {readers} of them it ended", theirs.lost, ""),
+    ]

@@ -13,7 +13,9 @@ import pytest
 from cli.bench import memory, slow_readers
 from cli.bench.cancel import Workload, cancel_figures
 from cli.bench.cancel import figures_of as figures_of_cuts
-from cli.bench.cuts import Speakers, Way
+from cli.bench.cuts import Way
+from cli.bench.prompts import long_questions
+from cli.bench.sides import RUNNING, WAITING, WholePath
 from cli.bench.spans import turn_ends
 from cli.bench.tool_cuts import ToolNotCalled, tool_times
 from cli.bench.visits import endless_tool
@@ -99,6 +101,22 @@ class TimedEngine:
         pass
 
 
+class Told:
+    """What a replica's process tells of itself, and its engine of what it does."""
+
+    def __init__(self, engine: TimedEngine) -> None:
+        self._engine = engine
+
+    async def of(self, *names: str) -> tuple[float, ...]:
+        told = {RUNNING: self._engine.running, WAITING: 0, slow_readers.GIVEN_UP: GIVEN_UP._value.get()}
+        return tuple(told[name] for name in names)
+
+
+def path_of(client: Client, engine: TimedEngine) -> WholePath:
+    """A path without an edge."""
+    return WholePath(client, {"all": os.getpid()}, Told(engine))
+
+
 class Caller:
     """One who may do all that a bench does."""
 
@@ -122,17 +140,21 @@ def by_name(figures: list[Figure]) -> dict[str, Figure]:
 async def test_runs_are_cut_at_each_moment_in_each_way_and_all_let_go(
     replica: Replica, identity: Identity, tokens: TokenMaker, tools_process: ToolsProcess
 ) -> None:
+    engine = TimedEngine()
     async with turn_ends() as ends, endless_tool() as tool:
         tools_process.service.dials = tool.url
         told = settings_for(identity("inference"), otlp_endpoint=ends.endpoint, trace_ratio=1)
         seats = Seats(STREAMS + 1, max_waiting=100)
         async with (
             tracing(told, "inference") as tracer,
-            replica(TimedEngine(), seats=seats, tracer=tracer) as process,
+            replica(engine, seats=seats, tracer=tracer) as process,
             calling(process, identity, tokens) as client,
         ):
-            figures = by_name(await cancel_figures(client, ends, tool, Workload(1, STREAMS), "slow"))
+            path = path_of(client, engine)
+            figures = by_name(await cancel_figures(path, ends, tool, Workload(1, STREAMS), "slow"))
+            held = await path.cuts(STREAMS, 1, await long_questions(client))
             assert await process.runs.wait_until_empty(WAIT_SECONDS)
+    assert (len(held.reading), len(held.speaking)) == (1, 1)
     assert all(f"tool, {way.value}, 1 times: p99" in figures for way in Way)
     # On a machine that is busy a run may have gone further than was meant: its trace tells.
     moments = {name.partition(",")[0] for name in figures if " times: " in name}
@@ -157,7 +179,7 @@ async def test_a_run_that_is_over_before_its_tool_ran_is_not_waited_for(
 def test_the_limit_is_two_steps_of_the_engine_where_those_are_longer() -> None:
     times = {("decode", Way.GONE): [1.0, 9.0]}
     for step, limit in ((0.010, 50), (0.040, 80)):
-        figures = by_name(figures_of_cuts(times, Speakers([step, step])))
+        figures = by_name(figures_of_cuts(times, [step, step]))
         assert figures["all 2: p99"].target == pytest.approx(limit)
         assert figures["decode, client gone, 2 times: p99"].value == 9
 
@@ -167,12 +189,12 @@ async def test_idle_conversations_are_held_and_those_that_are_lost_are_counted(
 ) -> None:
     workload = memory.Workload(streams=3, seconds=0)
     async with replica(TimedEngine()) as process, calling(process, identity, tokens) as client:
-        figures = by_name(await memory.memory_figures(client, {"all": os.getpid()}, workload))
+        kept = await memory.idle(client, {"all": os.getpid()}, workload)
+    figures = by_name(memory.figures_of(workload, kept))
     assert figures["of 3 streams lost in 0 s"].value == 0
     assert figures["an idle stream in all processes"].target == 60
-    kib = 1024
-    grown = {"edge": 10 * kib, "inference": 90 * kib}
-    figures = by_name(memory.figures_of(workload, {"edge": 0, "inference": 30 * kib}, [grown], alive=2))
+    kept = memory.Kept({"edge": 10 / 3, "inference": 20}, lost=1)
+    figures = by_name(memory.figures_of(workload, kept))
     assert figures["an idle stream in inference"].value == 20
     assert figures["an idle stream in all processes"].value == pytest.approx(70 / 3)
     assert figures["of 3 streams lost in 0 s"].value == 1
@@ -181,17 +203,15 @@ async def test_idle_conversations_are_held_and_those_that_are_lost_are_counted(
 async def test_readers_that_do_not_read_are_given_up_for_a_reason_that_they_learn(
     replica: Replica, identity: Identity, tokens: TokenMaker
 ) -> None:
-    async def given_up() -> int:
-        return int(GIVEN_UP._value.get())
-
-    workload = slow_readers.Workload(streams=1, readers=2, rounds=1, tokens=4)
+    workload, found = slow_readers.Workload(streams=1, readers=2, rounds=1, tokens=4), slow_readers.Found()
+    engine = TimedEngine(step_seconds=0.01)
     async with (
-        replica(TimedEngine(step_seconds=0.01), reader_seconds=0.2) as process,
+        replica(engine, reader_seconds=0.2) as process,
         calling(process, identity, tokens) as client,
     ):
-        measuring = slow_readers.slow_reader_figures(client, {"all": os.getpid()}, given_up, workload)
-        figures = by_name(await measuring)
+        await slow_readers.measure_path(path_of(client, engine), workload, found)
         assert await process.runs.wait_until_empty(WAIT_SECONDS)
+    figures = by_name(slow_readers.figures_of(workload, found))
     assert figures["of 2 of them ended otherwise than typed"].value == 0
     assert figures["1 streams beside 2 readers that do not"].value > 0
     assert figures["the streams are slower beside those that do not read, times"].value > 0

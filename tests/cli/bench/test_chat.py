@@ -1,16 +1,12 @@
 import json
 import os
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
-from aiohttp import ClientSession, web
-from aiohttp.test_utils import TestServer
 
 from cli.bench.cache import Answered, figures_of
 from cli.bench.load import Chunk, Comparison, Round, measure, percentile
-from cli.bench.prompts import bench_question, endless_copy
-from cli.bench.server import VllmServer
+from cli.bench.prompts import bench_question
 from cli.failures import CommandError
 from parley.inference.v1 import chat_pb2
 from tests.cli.conftest import Run
@@ -57,45 +53,8 @@ def test_the_server_has_a_ratio_of_its_own_where_it_ran() -> None:
     assert figures["server"]["tokens_per_second"] == 50
 
 
-async def serve_chunks(request: web.Request) -> web.StreamResponse:
-    """Answers as vLLM's server does."""
-    asked = await request.json()
-    answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
-    await answer.prepare(request)
-    deltas = [
-        {"role": "assistant", "content": ""},
-        *({"content": "word "} for _ in range(asked["max_tokens"])),
-    ]
-    for delta in deltas:
-        await answer.write(f"data: {json.dumps({'choices': [{'delta': delta}]})}\n\n".encode())
-    usage = {"choices": [], "usage": {"completion_tokens": asked["max_tokens"]}}
-    await answer.write(f"data: {json.dumps(usage)}\n\ndata: [DONE]\n\n".encode())
-    return answer
-
-
-async def test_the_server_is_measured_by_what_it_streams() -> None:
-    app = web.Application()
-    app.router.add_post("/v1/chat/completions", serve_chunks)
-    async with TestServer(app) as running, ClientSession(running.make_url("/")) as session:
-        done = await VllmServer(session, "demo").measure(2, 3)
-    assert (done.streams, done.tokens) == (2, 6)
-    assert (len(done.first_seconds), len(done.gap_seconds)) == (2, 4)
-
-
 def test_every_stream_has_a_question_of_its_own() -> None:
     assert len({bench_question(number) for number in range(1000)}) == 1000
-
-
-def test_the_copy_does_not_know_its_end_of_text(tmp_path: Path) -> None:
-    model = tmp_path / "model"
-    model.mkdir()
-    for name in ("config.json", "generation_config.json"):
-        (model / name).write_text('{"eos_token_id": 2, "other": 1}')
-    (model / "tokenizer_config.json").write_text('{"eos_token": "<end>", "pad_token": "<pad>"}')
-    copy = endless_copy(model, tmp_path / "copy")
-    assert json.loads((copy / "config.json").read_text()) == {"other": 1}
-    assert json.loads((copy / "tokenizer_config.json").read_text())["eos_token"] == "<pad>"
-    assert "eos_token_id" in (model / "config.json").read_text()
 
 
 def test_streams_that_are_no_numbers_are_refused(alone: Run) -> None:
