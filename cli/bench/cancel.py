@@ -32,7 +32,7 @@ from parley_client.errors import ParleyError
 
 TARGET_MS = 50.0
 SPANS_SECONDS = 30.0
-CUTS_SECONDS = 600.0
+CUTS_SECONDS = 1800.0
 """For all runs that are ended at one moment."""
 
 
@@ -64,9 +64,8 @@ class Workload:
 async def _measure(workload: Workload, place: Place) -> AsyncGenerator[Figure, None]:
     seats = workload.streams + 1
     async with turn_ends() as ends, endless_tool() as tool:
-        settings = tool_settings(tool)
-        told = {"otlp_endpoint": ends.endpoint, "trace_ratio": 1, "max_running_requests": seats}
-        async with place.path(settings, **told) as path:
+        traces = {"otlp_endpoint": ends.endpoint, "trace_ratio": 1}
+        async with place.path(tool_settings(tool), **traces, max_running_requests=seats) as path:
             for figure in await cancel_figures(path, ends, tool, workload):
                 yield figure
             questions = await long_questions(path.client)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import resource
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -70,6 +71,7 @@ class VllmServer(Answering):
         log = scratch / "server.log"
         async with measured_process(command, settings, log, answers=False) as process:
             address = f"http://127.0.0.1:{port}"
+            _take_connections()
             # A stream may be held for long; whoever measures bounds it.
             timeout, connector = ClientTimeout(total=None), TCPConnector(limit=0)
             async with ClientSession(address, timeout=timeout, connector=connector) as session:
@@ -142,6 +144,12 @@ async def _lines(content: StreamReader) -> AsyncIterator[bytes]:
         *whole, begun = (begun + piece).split(b"\n")
         for line in whole:
             yield line
+
+
+def _take_connections() -> None:
+    """Let this process have as many as it may: each stream over HTTP/1.1 has its own."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _arguments(engine: Mapping[str, Any], port: int) -> list[str]:

@@ -27,6 +27,9 @@ from parley_client.client import Client, question
 
 START_SECONDS = 900.0
 ROUND_SECONDS = 600.0
+ORDER_SECONDS = 1800.0
+"""What an order may take at most; whoever gives it knows better."""
+
 RUNNING = "parley_inference_engine_running_requests"
 WAITING = "parley_inference_engine_waiting_requests"
 TEXT = ("content_delta", "reasoning_delta")
@@ -73,7 +76,8 @@ class EngineAlone:
 
     async def measure(self, streams: int, tokens: int) -> Round:
         """See `Side.measure`."""
-        return Round.from_fields(await self._order("measure", streams=streams, tokens=tokens))
+        async with within(ROUND_SECONDS, "streams of the engine alone"):
+            return Round.from_fields(await self._order("measure", streams=streams, tokens=tokens))
 
     async def answers(self, questions: int, requests: int, tokens: int) -> list[float]:
         """See `Side.answers`."""
@@ -97,7 +101,7 @@ class EngineAlone:
         await self._order("release")
 
     async def _order(self, order: str, **arguments: Any) -> Any:
-        return await self._send({"do": order, "with": arguments}, ROUND_SECONDS)
+        return await self._send({"do": order, "with": arguments}, ORDER_SECONDS)
 
     async def _send(self, order: Mapping[str, Any], seconds: float) -> Any:
         """Sends an order and gives the line that answers it.
