@@ -206,7 +206,7 @@ async def test_readers_that_do_not_read_are_given_up_for_a_reason_that_they_lear
     workload, found = slow_readers.Workload(streams=1, readers=2, rounds=1, tokens=4), slow_readers.Found()
     engine = TimedEngine(step_seconds=0.01)
     async with (
-        replica(engine, reader_seconds=0.2) as process,
+        replica(engine, reader_seconds=0.5) as process,
         calling(process, identity, tokens) as client,
     ):
         await slow_readers.measure_path(path_of(client, engine), workload, found)
