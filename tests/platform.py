@@ -82,12 +82,17 @@ class Stack:
         assert state is not None
         return psutil.Process(state.processes[name].pid)
 
-    def handles(self) -> int:
-        """Open files and connections of all processes together."""
+    def held(self) -> dict[str, float]:
+        """What all processes hold together."""
         state = self.home.read_state()
         assert state is not None
         families = [family(psutil.Process(process.pid)) for process in state.processes.values()]
-        return sum(member.num_fds() for members in families for member in members)
+        handles, memory = 0, 0
+        for member in (member for members in families for member in members):
+            with contextlib.suppress(psutil.NoSuchProcess):  # a worker that has just ended
+                handles += member.num_fds()
+                memory += member.memory_full_info().pss
+        return {"open files and connections": handles, "MiB of memory": memory // 2**20}
 
     @contextlib.contextmanager
     def stopped(self, name: str) -> Iterator[None]:

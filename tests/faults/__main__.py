@@ -43,15 +43,15 @@ FAULTS = (
 # Of what lies around the processes: the run needs it for itself.
 SURROUNDINGS = (disk.full(), network.slow(), *map(network.cut, PROCESSES))
 INSIDE = "--inside"
-MOST_HANDLES = 1.25
-"""Open files and connections after all of it, of those before."""
+MOST_HELD = 1.25
+"""What all processes hold after all of it, of what they held before."""
 
 
 async def strike_all(stack: Stack, faults: Sequence[Fault]) -> tuple[list[Report], list[str]]:
     """These faults under load, one after the other; what clients saw, and what was not as promised."""
     reports, broken = [], []
     async with await stack.admin() as admin:
-        before, handles, load = await Load(admin).recorded(), stack.handles(), Load(admin)
+        before, held, load = await Load(admin).recorded(), stack.held(), Load(admin)
         async with load.running():
             for fault in faults:
                 reports.append(await suffer(stack, load, fault))
@@ -60,8 +60,11 @@ async def strike_all(stack: Stack, faults: Sequence[Fault]) -> tuple[list[Report
         broken += [f"lost: {what}" for what in await load.lost()]
         await load.until_recorded(before + load.delivered)
     broken += [f"not told: {each}" for report in reports for each in (*report.untyped, *report.hung)]
-    if stack.handles() > handles * MOST_HANDLES:
-        broken.append(f"open files and connections: {handles} before, {stack.handles()} after")
+    broken += [
+        f"{what}: {held[what]:g} before, {now:g} after"
+        for what, now in stack.held().items()
+        if now > held[what] * MOST_HELD
+    ]
     verified = stack.parley("audit", "verify")
     return reports, broken + ([verified.stdout] if verified.returncode else [])
 
@@ -74,6 +77,13 @@ def table(reports: list[Report]) -> Table:
         untold = str(len(each.untyped) + len(each.hung))
         shown.add_row(each.fault, str(each.calls), failed or "none", untold, f"{each.whole_seconds:.1f} s")
     return shown
+
+
+def summary(reports: Sequence[Report]) -> str:
+    """How much of it all went well, by calls and by time."""
+    calls, failed = sum(each.calls for each in reports), sum(each.failed.total() for each in reports)
+    away = sum(each.whole_seconds for each in reports)
+    return f"{calls} calls, {failed} of which failed; each fault once: {away:.0f} s in which calls failed"
 
 
 def _with_surroundings_of_its_own() -> None:
@@ -120,7 +130,7 @@ def main() -> None:
         chosen = [fault for fault in (*faults, *CHANGES) if any(part in fault.name for part in options.only)]
         reports, broken = asyncio.run(strike_all(running, chosen))
     console.print(table(reports))
-    console.print(f"{sum(report.calls for report in reports)} calls")
+    console.print(summary(reports))
     for each in broken:
         console.print(each)
     sys.exit(1 if broken else 0)
