@@ -11,6 +11,7 @@ from cli.bench.chat import chat
 from cli.bench.memory import memory
 from cli.bench.slow_readers import slow_readers
 from cli.bench.tools import tools
+from cli.bench.tracing import tracing
 
 app = typer.Typer(help="Measure the platform on this machine.", no_args_is_help=True)
 
@@ -26,4 +27,5 @@ app.command()(cancel)
 app.command()(memory)
 app.command()(slow_readers)
 app.command()(tools)
+app.command()(tracing)
 app.command()(chat)
