@@ -65,6 +65,7 @@ class Load:
         """Tokens of answers that came whole."""
         self._client = client
         self._conversation = ""
+        self._former = ""
         self._numbers = itertools.count(1)
         self._news = asyncio.Condition()
         self._kinds: Mapping[str, Callable[[], Awaitable[object]]] = {
@@ -199,6 +200,15 @@ class Load:
         """Take back what was written."""
         await self.forget_keys()
         await self._client.conversations.delete(self._conversation)
+
+    async def tidy(self) -> None:
+        """Take back what was written so far but lately, while the clients go on: it would only grow."""
+        await self.forget_keys()
+        # Whoever writes now may do so to the one until now, so that goes the next time.
+        gone, self._former = self._former, self._conversation
+        self._conversation = (await self._client.conversations.create(title="load")).conversation_id
+        if gone:
+            await self._client.conversations.delete(gone)
 
     async def forget_keys(self) -> None:
         """Take back the keys that were made so far."""
