@@ -52,5 +52,5 @@ lint: ## every check that needs no running process
 images: ## build the container images and show their sizes (needs a container engine; deploy/docker/engine.sh brings one)
 	@deploy/docker/build.sh
 
-test-images: ## build the images and bring Compose's embedded profile up (long; deploy/docker/engine.sh brings an engine)
-	@$(BIN)/python -m pytest -q -s tests/deploy/check_images.py
+test-images: ## build the images and bring Compose's profiles up, without a GPU (long; deploy/docker/engine.sh brings an engine)
+	@$(BIN)/python -m pytest -q -s tests/deploy/check_images.py tests/deploy/check_production.py

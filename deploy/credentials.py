@@ -19,7 +19,7 @@ from pathlib import Path
 from deploy.certificates import LOOPBACK, CertificateAuthority
 
 FOLDER = Path(__file__).parent / "secrets"
-IDENTITIES = ("edge", "inference", "tools", "auth", "web", "store", "database")
+IDENTITIES = ("edge", "inference", "tools", "auth", "web", "store", "cache", "database")
 USER = "parley"
 AUTHORITY_FILE = "authority.pem"
 STORE_RIGHTS = "~* &* +@all -@dangerous"

@@ -5,13 +5,15 @@
 #
 # Usage: deploy/docker/engine.sh up              fetch what is missing, start the engine, make the base
 #        deploy/docker/engine.sh run COMMAND...  run a command beside it, as `make images` or `docker ps`
+#        deploy/docker/engine.sh stand-ins       make what stands in for the images of other makers in compose.yaml
 #        deploy/docker/engine.sh down            stop the engine and all its containers, and remove the folder
 #
 # As root. Packages come from where apt and pip of the machine are set to find them.
 #
 # Environment:
 #   ENGINE_FOLDER   where all of it lies, some 15 GB; default parley-engine below TMPDIR or /tmp
-#   ENGINE_SUITE    Debian's release that Docker is taken from; default trixie (bookworm's has no Compose 2)
+#   ENGINE_SUITE    Debian's release that Docker and the stand-ins are taken from; default trixie (bookworm's has no
+#                   Compose 2)
 #   ENGINE_BASE     Debian's release that the base is made of; default bookworm, whose Python is the Dockerfiles'
 set -euo pipefail
 SOURCES=$(cd "$(dirname "$0")/../.." && pwd)
@@ -26,6 +28,7 @@ PROGRAMS=(docker.io docker-cli containerd docker-buildx docker-compose)
 # What is bound to the machine's own C library, and so comes from its own release.
 OWN=(runc tini iptables libip6tc2 libip4tc2 libxtables12 libnftnl11 libnetfilter-conntrack3 libnfnetlink0 libmnl0
   slirp4netns libslirp0 mmdebstrap)
+STAND_INS=$SOURCES/deploy/docker/stand-ins
 INSIDE_BASE=ca-certificates,python3,python3-pip,python3-venv,python-is-python3
 WAIT_SECONDS=60
 
@@ -40,6 +43,7 @@ main() {
   case ${1:-} in
     up) up ;;
     run) shift; run "$@" ;;
+    stand-ins) stand_ins ;;
     down) down ;;
     inside) export LD_LIBRARY_PATH=$libraries XTABLES_LIBDIR=$libraries/xtables; inside ;;
     *) sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$SELF"; exit 2 ;;
@@ -50,7 +54,7 @@ up() {
   mkdir -p "$FOLDER"
   [[ -f $FOLDER/fetched ]] || fetch
   is_up || start
-  docker image inspect "$(base_name)" >/dev/null 2>&1 || make_base
+  make_python
   offer_torch
   say "the engine is up; deploy/docker/engine.sh run COMMAND... runs a command beside it"
 }
@@ -144,20 +148,52 @@ stop() {
 base_name() { sed -n 's/^ARG PYTHON=//p' "$SOURCES/deploy/docker/auth.Dockerfile"; }
 
 # Debian's Python in the place of the official image's, found by pip as the machine's own finds packages.
-make_base() {
-  say "a base in the place of $(base_name): $BASE with its own Python"
-  local root=$FOLDER/base index
-  rm -rf "$root"
-  mmdebstrap --quiet --mode=root --variant=minbase --include="$INSIDE_BASE" \
+make_python() {
+  local name index
+  name=$(base_name)
+  if has_image "$name"; then return; fi
+  say "a base in the place of $name: $BASE with its own Python"
+  bootstrap "$BASE" "$INSIDE_BASE"
+  rm -f "$FOLDER"/base/usr/lib/python3*/EXTERNALLY-MANAGED
+  index=${PIP_INDEX_URL:-$(python3 -m pip config get global.index-url 2>/dev/null || true)}
+  if [[ -n $index ]]; then printf '[global]\nindex-url = %s\n' "$index" >"$FOLDER/base/etc/pip.conf"; fi
+  bring_in "$name" python3
+}
+
+has_image() { docker image inspect "$1" >/dev/null 2>&1; }
+
+# A Debian in a folder: its release, the packages in it.
+bootstrap() {
+  rm -rf "$FOLDER/base"
+  mmdebstrap --quiet --mode=root --variant=minbase --include="$2" \
     --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
     --dpkgopt='path-exclude=/usr/share/locale/*' \
-    "$BASE" "$root" "$(source_of "$BASE")" >&2
-  rm -f "$root"/usr/lib/python3*/EXTERNALLY-MANAGED
-  cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"
-  index=${PIP_INDEX_URL:-$(python3 -m pip config get global.index-url 2>/dev/null || true)}
-  if [[ -n $index ]]; then printf '[global]\nindex-url = %s\n' "$index" >"$root/etc/pip.conf"; fi
-  tar --create --directory "$root" . | docker import --change 'CMD ["python3"]' - "$(base_name)" >/dev/null
-  rm -rf "$root"
+    "$1" "$FOLDER/base" "$(source_of "$1")" >&2
+  cp /etc/ssl/certs/ca-certificates.crt "$FOLDER/base/etc/ssl/certs/ca-certificates.crt"
+}
+
+# The folder as an image: its name, its command.
+bring_in() {
+  tar --create --directory "$FOLDER/base" . | docker import --change "CMD [\"$2\"]" - "$1" >/dev/null
+  rm -rf "$FOLDER/base"
+}
+
+# Debian's servers under the names of the images that compose.yaml takes from their makers. Grafana is not in Debian.
+stand_ins() {
+  is_up || fail "it is not up: deploy/docker/engine.sh up"
+  local debian file name
+  debian=$(sed -n 's/^ARG DEBIAN=//p' "$STAND_INS"/*.Dockerfile | sort -u)
+  if ! has_image "$debian"; then
+    say "a base in the place of $debian"
+    bootstrap "$SUITE" ca-certificates
+    bring_in "$debian" bash
+  fi
+  for file in "$STAND_INS"/*.Dockerfile; do
+    name=$(basename "$file" .Dockerfile)
+    name=$(sed -n "s|^ *image: \(\([^ /]*/\)\{0,1\}$name:[^ ]*\)$|\1|p" "$SOURCES/deploy/compose.yaml" | sort -u)
+    say "in the place of $name: Debian's own"
+    docker build --quiet --file "$file" --tag "$name" "$STAND_INS" >/dev/null
+  done
 }
 
 # The CPU build of torch is in no registry. Where pip of this machine finds it, builds find it, too.

@@ -1,4 +1,4 @@
-"""Compose's `embedded` profile, brought up for real, and the means to reach it as clients do."""
+"""Compose's profiles, brought up for real, and the means to reach it as clients do."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from tests.deploy.imports import ROOT
 
 DOCKER = os.environ.get("DOCKER", "docker")
 READY_SECONDS = 600
+OWN_USER = "10001:10001"
 PASSWORD_FILE = "/var/lib/parley/auth/admin-password"
 
 
@@ -49,13 +50,56 @@ def engine_answers() -> bool:
 
 
 @dataclass(frozen=True)
+class Variant:
+    """What is brought up: files in `deploy/`, profiles of theirs, and the users of the services in them."""
+
+    files: tuple[str, ...]
+    profiles: tuple[str, ...]
+    users: dict[str, str]
+    auth: str
+
+    @property
+    def own(self) -> list[str]:
+        """The services that are of our images."""
+        return [name for name, user in self.users.items() if user == OWN_USER]
+
+
+EMBEDDED = Variant(
+    files=("compose.yaml",),
+    profiles=("embedded",),
+    users=dict.fromkeys(("store", "cache", "auth", "tools", "inference", "web", "edge"), OWN_USER),
+    auth="auth",
+)
+PRODUCTION = Variant(
+    files=("compose.yaml", "compose.cpu.yaml"),
+    profiles=("production", "observability"),
+    users={
+        "store-production": "999:1000",
+        "cache-production": "999:1000",
+        "database": "999:999",
+        "prometheus": "65534:65534",
+        **dict.fromkeys(("auth-production", "tools-production", "inference-production"), OWN_USER),
+        **dict.fromkeys(("web", "edge"), OWN_USER),
+    },
+    auth="auth-production",
+)
+"""Without a GPU, and without Grafana, which is in none of the archives that stand-ins come from."""
+
+
+@dataclass(frozen=True)
 class Composed:
     """A platform in containers."""
 
+    variant: Variant
     folder: Path
     project: str
     address: str
     began: float
+
+    @property
+    def seconds(self) -> float:
+        """How long ago it was begun."""
+        return time.monotonic() - self.began
 
     @property
     def authority(self) -> bytes:
@@ -67,7 +111,11 @@ class Composed:
 
     def compose(self, *arguments: str, timeout_seconds: float = 120) -> str:
         """Runs a command of Compose on it. Its secrets lie beside the checkout's own, not among them."""
-        command = ["compose", "--file", str(ROOT / "deploy" / "compose.yaml"), "--profile", "embedded"]
+        command = ["compose"]
+        for file in self.variant.files:
+            command += ["--file", str(ROOT / "deploy" / file)]
+        for profile in self.variant.profiles:
+            command += ["--profile", profile]
         command += ["--project-directory", str(self.folder), "--project-name", self.project]
         return engine(*command, *arguments, timeout_seconds=timeout_seconds, PUBLISH=self.address)
 
@@ -75,12 +123,16 @@ class Composed:
         """Starts all of it, and says what did not become healthy."""
         wait = ["--wait", "--wait-timeout", str(READY_SECONDS)]
         try:
-            self.compose("up", "--no-build", *wait, timeout_seconds=READY_SECONDS + 60)
+            self.compose("up", "--no-build", *wait, *self.variant.users, timeout_seconds=READY_SECONDS + 60)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.compose('logs', '--tail', '40')}") from None
 
     def down(self) -> None:
         self.compose("down", "--volumes", "--remove-orphans", "--timeout", "60", timeout_seconds=300)
+
+    def inside(self, service: str, *command: str) -> str:
+        """What a command says inside of a service's container."""
+        return self.compose("exec", "--no-TTY", service, *command)
 
     def containers(self) -> dict[str, dict[str, Any]]:
         """Each service's container as the engine describes it."""
@@ -102,19 +154,23 @@ class Composed:
     async def admin(self) -> Client:
         """A client that logged in as the administrator."""
         client = self.client()
-        password = self.compose("exec", "--no-TTY", "auth", "cat", PASSWORD_FILE).strip()
+        password = self.inside(self.variant.auth, "cat", PASSWORD_FILE).strip()
         tokens = await client.login("admin", password)
         client.credentials = Login(TokensInMemory(tokens), client.refresh)
         return client
 
 
 @contextmanager
-def composed(folder: Path) -> Iterator[Composed]:
-    """The profile with secrets of its own, until the block's end."""
+def composed(variant: Variant, folder: Path) -> Iterator[Composed]:
+    """A variant with secrets of its own, until the block's end."""
     make(folder / "secrets")
-    platform = Composed(folder, f"parley-{os.getpid()}", f"127.0.0.1:{free_port()}", time.monotonic())
+    for name in ("observability", "postgresql"):
+        (folder / name).symlink_to(ROOT / "deploy" / name)
+    address = f"127.0.0.1:{free_port()}"
+    platform = Composed(variant, folder, f"parley-{os.getpid()}", address, time.monotonic())
     try:
         platform.up()
+        print(f"healthy after {platform.seconds:.1f} s")
         yield platform
     finally:
         platform.down()

@@ -6,9 +6,11 @@ import json
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
+from cryptography import x509
 
 from cli.environment import PROCESS_SETTINGS
 from deploy.credentials import main, make
@@ -19,7 +21,10 @@ from tests.deploy.imports import ROOT
 from tests.deploy.settings_named import unknown_settings
 
 FILE = ROOT / "deploy" / "compose.yaml"
+CPU_FILE = ROOT / "deploy" / "compose.cpu.yaml"
 COMPOSE: dict[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+# YAML's own reader does not know the tag by which Compose takes away what the first file says.
+CPU: dict[str, Any] = yaml.safe_load(CPU_FILE.read_text(encoding="utf-8").replace("!reset ", ""))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 PROFILES = ("embedded", "production")
 OWN = ("edge", "web", "auth", "tools", "inference")
@@ -122,8 +127,42 @@ def test_nothing_but_tools_the_edge_and_a_download_leaves_the_mesh() -> None:
     assert outside == {"edge", "tools", "tools-production", "inference-production"}
 
 
-def test_every_variable_is_a_setting() -> None:
-    assert unknown_settings(FILE.read_text(encoding="utf-8")) == set()
+@pytest.mark.parametrize("file", [FILE, CPU_FILE], ids=lambda file: file.name)
+def test_every_variable_is_a_setting(file: Path) -> None:
+    assert unknown_settings(file.read_text(encoding="utf-8")) == set()
+
+
+def test_without_a_gpu_only_the_engine_differs() -> None:
+    """It has the image of `embedded`, its threads and its processors, and reserves nothing."""
+    assert CPU.keys() == {"services"}
+    assert CPU["services"].keys() == {"inference-production"}
+    engine, embedded = CPU["services"]["inference-production"], SERVICES["inference"]
+    assert engine.keys() == {"image", "build", "environment", "deploy"}
+    assert (engine["image"], engine["build"]) == (embedded["image"], embedded["build"])
+    threads = {"OMP_NUM_THREADS", "VLLM_CPU_OMP_THREADS_BIND"}
+    assert engine["environment"].keys() == {*threads, "PARLEY_INFERENCE_MODEL"}
+    assert all(engine["environment"][name] == embedded["environment"][name] for name in threads)
+    resources = engine["deploy"]["resources"]
+    assert resources["limits"]["cpus"] == embedded["deploy"]["resources"]["limits"]["cpus"]
+    assert "reservations: !reset" in CPU_FILE.read_text(encoding="utf-8")
+
+
+def test_the_database_takes_nobody_from_the_network_without_tls_and_password() -> None:
+    """The list of its own, which the server is told of, and which is mounted there."""
+    database = SERVICES["database"]
+    [config] = database["configs"]
+    assert f"hba_file={config['target']}" in database["command"]
+    text = (ROOT / "deploy" / COMPOSE["configs"][config["source"]]["file"]).read_text(encoding="utf-8")
+    rules = [line.split() for line in text.splitlines() if line and not line.startswith("#")]
+    assert [(rule[0], rule[-1]) for rule in rules] == [("local", "trust"), ("hostssl", "scram-sha-256")]
+
+
+def test_each_image_of_other_makers_has_a_stand_in_but_grafana() -> None:
+    """Where no registry is reached, `engine.sh stand-ins` gives Debian's server the image's name."""
+    named = {service["image"] for service in SERVICES.values() if "${" not in service["image"]}
+    makers = {image.rpartition("/")[2].partition(":")[0] for image in named}
+    files = (ROOT / "deploy" / "docker" / "stand-ins").glob("*.Dockerfile")
+    assert makers - {"grafana"} == {file.name.removesuffix(".Dockerfile") for file in files}
 
 
 def test_the_secrets_that_are_mounted_are_those_that_are_made_and_stay(made: Path) -> None:
@@ -133,6 +172,16 @@ def test_the_secrets_that_are_mounted_are_those_that_are_made_and_stay(made: Pat
     before = {name: (made / name).read_bytes() for name in named}
     assert make(made) == 0
     assert before == {name: (made / name).read_bytes() for name in named}
+
+
+@pytest.mark.parametrize("name", ["store", "cache", "database"])
+def test_what_is_reached_over_tls_has_a_certificate_of_its_name(name: str, made: Path) -> None:
+    url = urlsplit((made / f"production-{name}-url").read_text())
+    server = SERVICES["database" if name == "database" else f"{name}-production"]
+    [file] = [source for source in mounted(server).values() if source.endswith("-certificate.pem")]
+    certificate = x509.load_pem_x509_certificate((made / file).read_bytes())
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert url.hostname in names.get_values_for_type(x509.DNSName)
 
 
 def test_a_lost_url_is_made_again_with_the_password_that_the_store_knows(made: Path) -> None:
