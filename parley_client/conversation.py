@@ -16,7 +16,7 @@ from typing import Any, Self
 import grpc
 
 from parley.inference.v1 import answer_pb2, converse_pb2, message_pb2
-from parley_client.errors import ParleyError, from_rpc_error
+from parley_client.errors import ParleyError, broken_off, from_rpc_error
 
 Call = grpc.aio.StreamStreamCall[converse_pb2.ConverseRequest, converse_pb2.ConverseResponse]
 
@@ -37,6 +37,7 @@ class ConversationStream:
         self._setup = setup
         self._call: Call | None = None
         self._opening = asyncio.Lock()
+        self._begun = False
 
     async def say(self, text: str) -> None:
         """Says something to be answered; while an answer is under way it waits."""
@@ -75,9 +76,11 @@ class ConversationStream:
         try:
             response: Any = await (await self._opened()).read()
         except grpc.aio.AioRpcError as error:
-            raise from_rpc_error(error) from None
+            trouble = from_rpc_error(error)
+            raise (broken_off(trouble) if self._begun else trouble) from None
         if response is grpc.aio.EOF:
             raise StopAsyncIteration
+        self._begun = True
         conversed: converse_pb2.ConverseResponse = response
         return conversed
 

@@ -35,6 +35,9 @@ _CODE_HINTS: Mapping[grpc.StatusCode, str] = {
     grpc.StatusCode.UNAUTHENTICATED: "Log in with `parley login`, or send an API key.",
 }
 
+RESET = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN})
+"""What gRPC makes of a stream that was reset."""
+
 
 @dataclass(frozen=True)
 class Violation:
@@ -92,6 +95,20 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> ParleyError:
             except DecodeError:
                 break
     return ParleyError(error.code(), error.details() or "the connection failed")
+
+
+def broken_off(trouble: ParleyError) -> ParleyError:
+    """What a stream that had begun failed with, told as what it is.
+
+    A service says why it ends a stream. Where nobody does, something on the
+    way went: the edge resets what a lost replica leaves (decision 0043), which
+    gRPC calls INTERNAL or UNKNOWN, as if the platform had failed by a fault.
+    """
+    if trouble.reason or trouble.code not in RESET:
+        return trouble
+    return ParleyError(
+        grpc.StatusCode.UNAVAILABLE, "The answer broke off on its way. What came of it stands."
+    )
 
 
 def from_status(status: status_pb2.Status) -> ParleyError:

@@ -8,7 +8,7 @@ from typing import Any, Generic, Self, TypeVar
 
 import grpc
 
-from parley_client.errors import ParleyError, from_rpc_error
+from parley_client.errors import ParleyError, broken_off, from_rpc_error
 
 Response = TypeVar("Response")
 Event = TypeVar("Event")
@@ -61,7 +61,9 @@ class EventStream(Generic[Event]):
                 response: Any = await self._call.read()
             except grpc.aio.AioRpcError as error:
                 trouble = from_rpc_error(error)
-                if self._begun or not self._detour(trouble):
+                if self._begun:
+                    raise broken_off(trouble) from None
+                if not self._detour(trouble):
                     raise trouble from None
                 self._call = None
                 continue

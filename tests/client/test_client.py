@@ -181,6 +181,30 @@ async def test_every_other_method_answers(toy: ToyPlatform, connect: Connect) ->
     assert kinds == ["started", "progress", "output", "result"]
 
 
+@pytest.mark.parametrize(
+    "code", [grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.UNAVAILABLE]
+)
+async def test_a_stream_that_breaks_off_is_told_as_that_and_not_as_a_fault_of_the_platform(
+    toy: ToyPlatform, connect: Connect, code: grpc.StatusCode
+) -> None:
+    """The edge resets what a lost replica leaves, and gRPC has several names for it."""
+    toy.cuts, toy.cut_as = [2], code
+    async with connect() as client:
+        async with client.chat(question("Hi")) as events:
+            seen = [await anext(events), await anext(events)]
+            with pytest.raises(ParleyError) as caught:
+                await anext(events)
+        assert [event.sequence for event in seen] == [1, 2]
+        assert (caught.value.code, caught.value.reason) == (grpc.StatusCode.UNAVAILABLE, "")
+        toy.cuts = [2]
+        async with client.converse(converse_pb2.ConverseSetup()) as talk:
+            await talk.say("Hi")
+            await anext(talk)
+            with pytest.raises(ParleyError) as caught:
+                await anext(talk)
+        assert caught.value.code is grpc.StatusCode.UNAVAILABLE
+
+
 async def test_an_api_key_goes_as_a_bearer_value_and_never_into_a_repr(
     toy: ToyPlatform, connect: Connect
 ) -> None:

@@ -11,7 +11,11 @@ from parley.inference.v1 import chat_pb2, inference_service_pb2
 
 
 async def said(
-    events: Sequence[chat_pb2.ChatEvent], cuts: list[int], request: Any, context: Any
+    events: Sequence[chat_pb2.ChatEvent],
+    cuts: list[int],
+    request: Any,
+    context: Any,
+    code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE,
 ) -> AsyncIterator[chat_pb2.ChatEvent]:
     """What a `Chat` or a `Resume` says, up to the next cut: the number of an event, used up by it."""
     resumes = isinstance(request, inference_service_pb2.ResumeRequest)
@@ -21,4 +25,4 @@ async def said(
         yield event
         if cuts and event.sequence == cuts[0]:
             cuts.pop(0)
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "connection reset")
+            await context.abort(code, "connection reset")

@@ -62,6 +62,8 @@ class ToyPlatform:
     """Whether a chat goes on for ever after its events."""
     cuts: list[int] = field(default_factory=list)
     """Numbers of events after which the stream of a chat is cut, each once."""
+    cut_as: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE
+    """What the client's gRPC makes of a cut."""
     failures: dict[str, status_pb2.Status] = field(default_factory=dict)
     """Method name to the status that it fails with."""
     lapses: int = 0

@@ -51,7 +51,8 @@ class Inference(InferenceServiceServicer):
     async def Chat(self, request: Any, context: Any) -> AsyncIterator[chat_pb2.ChatResponse]:
         await self.toy.enter(request, context)
         try:
-            async for event in said(self.toy.sent(self.toy.events), self.toy.cuts, request, context):
+            events, toy = self.toy.sent(self.toy.events), self.toy
+            async for event in said(events, toy.cuts, request, context, toy.cut_as):
                 yield chat_pb2.ChatResponse(event=event)
             if self.toy.hang:
                 await asyncio.Event().wait()
@@ -72,6 +73,8 @@ class Inference(InferenceServiceServicer):
             number += 1
             if request.HasField("user_turn"):
                 for event in self.toy.sent(self.toy.events):
+                    if self.toy.cuts == [event.sequence]:
+                        await context.abort(self.toy.cut_as, "connection reset")
                     yield converse_pb2.ConverseResponse(message_number=number, event=event)
 
     async def SubmitToolResult(
