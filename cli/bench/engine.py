@@ -19,10 +19,10 @@ from services.inference.engine import Prompt
 from services.inference.engine_status import EngineReadings
 from services.inference.settings import EngineSettings
 from services.inference.turn import Message, Role, Sampling, Turn
-from services.inference.vllm_engine import VllmEngine
-from services.inference.vllm_rendering import Rendered
-from services.inference.vllm_start import build_llm
-from services.inference.vllm_turns import sampling_params
+from services.inference.vllm.engine import VllmEngine
+from services.inference.vllm.rendering import Rendered
+from services.inference.vllm.start import build_llm
+from services.inference.vllm.turns import sampling_params
 
 
 class EngineHere(Answering):

@@ -153,7 +153,7 @@ def _take_connections() -> None:
 
 
 def _arguments(engine: Mapping[str, Any], port: int) -> list[str]:
-    """The platform's own settings (`services.inference.vllm_start`), as the server takes them."""
+    """The platform's own settings (`services.inference.vllm.start`), as the server takes them."""
     arguments = ["--model", engine["model"], "--served-model-name", engine["name"]]
     arguments += ["--host", "127.0.0.1", "--port", str(port), "--disable-uvicorn-access-log"]
     if engine["kv_cache_bytes"] is not None:

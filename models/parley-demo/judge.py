@@ -88,7 +88,7 @@ class Judge:
 async def judged(options: argparse.Namespace) -> dict[str, list[judging.Score]]:
     """Both sets' scores."""
     # Imported late: it takes seconds, and `--help` should not.
-    from services.inference.vllm_engine import VllmEngine
+    from services.inference.vllm.engine import VllmEngine
 
     settings = EngineSettings(model=str(options.model), name="parley-demo", kv_cache_bytes=2**29)
     engine = await asyncio.to_thread(VllmEngine.load, settings)

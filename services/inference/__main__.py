@@ -243,7 +243,7 @@ async def load_engine(settings: EngineSettings) -> Engine | Embedder:
         engine, error = None, None
         try:
             # Importing vLLM takes seconds; health must answer meanwhile.
-            from services.inference.vllm_embedder import load_model
+            from services.inference.vllm.embedder import load_model
 
             engine = load_model(settings)
         except BaseException as raised:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from services.inference.images import ImageLimits
+from services.inference.images.image import ImageLimits
 
 
 class Capability(Enum):

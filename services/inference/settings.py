@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import DirectoryPath, Field, SecretStr, field_validator
 
 from services.inference.coalescing import Gathering
-from services.inference.images import ImageLimits, ImageType
+from services.inference.images.image import ImageLimits, ImageType
 from services.inference.slow_readers import PATIENCE_SECONDS
 from services.inference.tape import Bounds
 from services.inference.turn_cache.limits import CacheLimits

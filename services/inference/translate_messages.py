@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from parley.inference.v1 import converse_pb2, message_pb2
 from services.inference import turn
-from services.inference.images import Image, parts
+from services.inference.images.image import Image, parts
 
 ROLES = {
     message_pb2.ROLE_SYSTEM: turn.Role.SYSTEM,

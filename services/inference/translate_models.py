@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from parley.inference.v1 import model_pb2
 from services.inference.engine import Engine
-from services.inference.images import ImageLimits
+from services.inference.images.image import ImageLimits
 from services.inference.model_card import ModelCard
 from services.inference.models import ModelState, ServedModel
 

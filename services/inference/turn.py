@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from services.inference.images import Image
+from services.inference.images.image import Image
 from services.inference.options import Effort, OutputForm, RawPrompt, ToolChoice
 
 

@@ -31,7 +31,7 @@ pytestmark = [
 
 @asynccontextmanager
 async def running(model: FamilyModel, folder: Path) -> AsyncIterator[Engine]:
-    from services.inference.vllm_engine import VllmEngine
+    from services.inference.vllm.engine import VllmEngine
 
     settings = EngineSettings(
         model=str(await asyncio.to_thread(model.make, folder)),

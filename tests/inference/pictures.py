@@ -13,8 +13,8 @@ from PIL import Image as Pillow
 
 from parley.inference.v1 import message_pb2
 from services.inference.engine import Prompt
-from services.inference.image_reader import ImageReader
-from services.inference.images import ImageLimits
+from services.inference.images.image import ImageLimits
+from services.inference.images.reader import ImageReader
 from services.inference.model_card import Capability
 from services.inference.turn import Turn
 from tests.inference.scripted import CARD, Line, ScriptedEngine

@@ -15,7 +15,7 @@ from parley.inference.v1 import inference_service_pb2, model_pb2
 from services.inference import translate_models
 from services.inference.directory import HASH, REPLICAS_HASH, ModelDirectory
 from services.inference.errors import ModelNotFound
-from services.inference.images import ImageLimits
+from services.inference.images.image import ImageLimits
 from services.inference.models import Models, ServedModel
 from services.inference.noticeboard import LIFE_SECONDS, MOST_ENTRY_BYTES
 from services.rpc.errors import PermissionMissing

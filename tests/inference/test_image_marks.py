@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.inference.image_marks import marks_among, tokens_of, unmarked
+from services.inference.images.marks import marks_among, tokens_of, unmarked
 
 PAD, START = "<|image_pad|>", "<|vision_start|>"
 

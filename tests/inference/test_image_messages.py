@@ -12,7 +12,7 @@ from parley.inference.v1 import chat_pb2, inference_service_pb2, message_pb2, mo
 from parley.inference.v1 import conversation_service_pb2 as pb2
 from services.inference.conversations.library import ConversationLibrary
 from services.inference.conversations.schema import migrate
-from services.inference.images import ImageLimits
+from services.inference.images.image import ImageLimits
 from services.sql.database import Database, parse_url
 from tests.inference.pictures import BLUE, RED, SightedEngine, moving, picture, shown
 from tests.inference.replicas import Replica

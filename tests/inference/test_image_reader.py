@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 from PIL import Image as Pillow
 
-from services.inference.image_errors import (
+from services.inference.images.errors import (
     ImageFormatRefused,
     ImagePlace,
     ImageTooLarge,
     ImageUnreadable,
     TooManyImages,
 )
-from services.inference.image_reader import AT_ONCE, ImageReader, read
-from services.inference.images import FORMATS, Image, ImageLimits, parts
+from services.inference.images.image import FORMATS, Image, ImageLimits, parts
+from services.inference.images.reader import AT_ONCE, ImageReader, read
 from services.inference.turn import Message, Role
 from tests.inference.pictures import BLUE, RED, giant, moving, picture
 

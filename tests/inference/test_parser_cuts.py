@@ -78,7 +78,7 @@ class Voice:
     def __init__(self, family: Family, tokenizer: Any) -> None:
         from vllm.parser import ParserManager
 
-        from services.inference.vllm_turns import chat_request
+        from services.inference.vllm.turns import chat_request
 
         chosen = choose(family.model_type, family.chat_template)
         self.family = family

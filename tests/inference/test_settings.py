@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from services.inference import engine_logging
-from services.inference.images import FORMATS, ImageLimits, ImageType
+from services.inference.images.image import FORMATS, ImageLimits, ImageType
 from services.inference.settings import InferenceSettings
 from tests.inference.replicas import Identity, settings_for
 

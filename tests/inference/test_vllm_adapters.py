@@ -38,7 +38,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def engine(model: Path) -> AsyncIterator[Engine]:
-    from services.inference.vllm_engine import VllmEngine
+    from services.inference.vllm.engine import VllmEngine
 
     settings = EngineSettings(
         model=str(model), name="tiny", kv_cache_bytes=64 * 2**20, max_adapters=2, max_adapter_rank=8
@@ -108,7 +108,7 @@ async def test_what_the_engine_cannot_load_is_told_and_forgotten(
 
 async def test_revisions_have_names_of_their_own_in_the_engine() -> None:
     """Its prefix cache knows them by those, and their folder is the same."""
-    from services.inference.vllm_adapters import lora_request
+    from services.inference.vllm.adapters import lora_request
 
     first, second = (Adapter("tiny:a", revision, 1, Path("a")) for revision in ("one", "two"))
     assert lora_request(first).lora_name != lora_request(second).lora_name

@@ -30,7 +30,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def embedder(model: Path) -> AsyncIterator[Embedder]:
-    from services.inference.vllm_embedder import load_model
+    from services.inference.vllm.embedder import load_model
 
     settings = EngineSettings(model=str(model), name="tiny", kv_cache_bytes=64 * 2**20)
     loaded = await asyncio.to_thread(load_model, settings)

@@ -65,7 +65,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def engine(model: Path) -> AsyncIterator[Engine]:
-    from services.inference.vllm_engine import VllmEngine
+    from services.inference.vllm.engine import VllmEngine
 
     settings = EngineSettings(model=str(model), name="tiny", kv_cache_bytes=64 * 2**20)
     engine = await asyncio.to_thread(VllmEngine.load, settings)
@@ -369,7 +369,7 @@ async def test_a_stop_token_that_a_form_may_need_is_refused(engine: Engine) -> N
 
 async def test_choices_are_proven_as_the_grammar_that_the_engine_makes_of_them() -> None:
     """64 of 1,024 characters take the compiler two seconds, and twice as many far more than twice that."""
-    from services.inference.vllm_forms import proof
+    from services.inference.vllm.forms import proof
 
     asked = proof(OutputForm(FormKind.CHOICES, choices=("maybe", "never")))
     assert asked == ("grammar", 'root ::= "maybe" | "never"', "structured_output.choices")

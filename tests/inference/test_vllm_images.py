@@ -12,8 +12,8 @@ import pytest
 import pytest_asyncio
 
 from services.inference.engine import Engine
-from services.inference.image_errors import ImageUnreadable, TooManyImages
-from services.inference.images import Image, ImageLimits
+from services.inference.images.errors import ImageUnreadable, TooManyImages
+from services.inference.images.image import Image, ImageLimits
 from services.inference.model_card import Capability
 from services.inference.settings import EngineSettings
 from services.inference.step import ContentDelta
@@ -38,7 +38,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def engine(model: Path) -> AsyncIterator[Engine]:
-    from services.inference.vllm_engine import VllmEngine
+    from services.inference.vllm.engine import VllmEngine
 
     limits = ImageLimits(count=3)
     settings = EngineSettings(model=str(model), name="tiny", kv_cache_bytes=64 * 2**20, images=limits)

@@ -9,7 +9,7 @@ from typing import Any
 
 from parley.inference.v1 import message_pb2
 from services.inference.errors import ParameterInvalid, ParameterUnsupported
-from services.inference.image_errors import ImageNotInline
+from services.inference.images.errors import ImageNotInline
 
 _FILE = re.compile(r"data:(image/[a-z0-9.+-]{1,64});base64,", re.IGNORECASE)
 # No such type is registered, and many write it.

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from services.inference import vllm_environment  # noqa: F401 - it stands before vLLM's own imports
 from services.inference.errors import ParameterInvalid
+from services.inference.vllm import environment  # noqa: F401 - it stands before vLLM's own imports
 
 # isort: split
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest

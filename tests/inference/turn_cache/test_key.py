@@ -11,7 +11,7 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 from services.inference.engine import Prompt
-from services.inference.images import Image
+from services.inference.images.image import Image
 from services.inference.model_card import ModelCard
 from services.inference.order import CacheMode
 from services.inference.turn import Message, Role, Sampling, ToolCall, ToolSpec, Turn

@@ -6,15 +6,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from services.inference import vllm_environment  # noqa: F401 - it stands before vLLM's own imports
 from services.inference.engine import Prompt
 from services.inference.engine_tokens import EngineTokens
 from services.inference.errors import MessagesInvalid, ModelLacks
 from services.inference.fingerprint import prompt_identity
 from services.inference.forms import Forms
 from services.inference.harmony import StrictHarmony
-from services.inference.image_marks import unmarked
-from services.inference.image_reader import ImageReader, Pixels
+from services.inference.images.marks import unmarked
+from services.inference.images.reader import ImageReader, Pixels
 from services.inference.model_card import ModelCard
 from services.inference.options import CallMode, Effort, RawPrompt
 from services.inference.parsers import Parsers
@@ -22,16 +21,17 @@ from services.inference.preflight import StartError
 from services.inference.settings import EngineSettings
 from services.inference.turn import Turn
 from services.inference.turn_reader import DeltaParser
-from services.inference.vllm_forms import (
+from services.inference.vllm import environment  # noqa: F401 - it stands before vLLM's own imports
+from services.inference.vllm.forms import (
     constraints,
     proof,
     refuse_beyond_engine,
     refuse_spoken_stops,
     tokens_for_forms,
 )
-from services.inference.vllm_images import image_marks
-from services.inference.vllm_parsers import online_renderer
-from services.inference.vllm_turns import RenderRequest, characters, chat_request, refuse_same_choices
+from services.inference.vllm.images import image_marks
+from services.inference.vllm.parsers import online_renderer
+from services.inference.vllm.turns import RenderRequest, characters, chat_request, refuse_same_choices
 from services.rpc.errors import InvalidRequest
 
 # isort: split

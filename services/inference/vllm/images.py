@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.inference import vllm_environment  # noqa: F401 - it stands before vLLM's own imports
-from services.inference.image_marks import marks_among, tokens_of
-from services.inference.images import ImageLimits
+from services.inference.images.image import ImageLimits
+from services.inference.images.marks import marks_among, tokens_of
+from services.inference.vllm import environment  # noqa: F401 - it stands before vLLM's own imports
 
 # isort: split
 from vllm.model_executor.model_loader import get_model_cls

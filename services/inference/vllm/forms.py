@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from services.inference import vllm_environment  # noqa: F401 - it stands before vLLM's own imports
 from services.inference.errors import StructuredOutputInvalid
 from services.inference.forms import FIELD, SCHEMA_FIELD, check_schema
 from services.inference.options import CallMode, FormKind, OutputForm
 from services.inference.turn import Turn
+from services.inference.vllm import environment  # noqa: F401 - it stands before vLLM's own imports
 
 # isort: split
 from vllm.sampling_params import StructuredOutputsParams

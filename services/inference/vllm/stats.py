@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.inference import vllm_environment  # noqa: F401 - it stands before vLLM's own imports
 from services.inference.engine_status import EngineReadings
+from services.inference.vllm import environment  # noqa: F401 - it stands before vLLM's own imports
 
 # isort: split
 from vllm.v1.metrics.loggers import AggregateStatLoggerBase, PrometheusStatLogger

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from services.inference import vllm_environment  # noqa: F401 - it stands before vLLM's own imports
 from services.inference.parsers import Parsers, choose
 from services.inference.settings import EngineSettings
+from services.inference.vllm import environment  # noqa: F401 - it stands before vLLM's own imports
 
 # isort: split
 from vllm.config import ModelConfig

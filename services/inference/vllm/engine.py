@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, cast
 
-from services.inference import vllm_environment  # noqa: F401 - it stands before vLLM's own imports
 from services.inference.adapters.port import AdapterHost
 from services.inference.choices import Choices
 from services.inference.engine import Prompt, no_ceiling
@@ -27,12 +26,13 @@ from services.inference.settings import EngineSettings
 from services.inference.step import ContentDelta, Step, StopReason, TurnEnd, TurnUsage
 from services.inference.turn import Turn
 from services.inference.turn_reader import TurnReader
-from services.inference.vllm_adapters import VllmAdapters, lora_request
-from services.inference.vllm_card import model_card
-from services.inference.vllm_parsers import model_parsers
-from services.inference.vllm_rendering import Rendered, VllmRendering
-from services.inference.vllm_start import build_llm
-from services.inference.vllm_turns import sampling_params
+from services.inference.vllm import environment  # noqa: F401 - it stands before vLLM's own imports
+from services.inference.vllm.adapters import VllmAdapters, lora_request
+from services.inference.vllm.card import model_card
+from services.inference.vllm.parsers import model_parsers
+from services.inference.vllm.rendering import Rendered, VllmRendering
+from services.inference.vllm.start import build_llm
+from services.inference.vllm.turns import sampling_params
 from services.rpc.errors import InvalidRequest, Overloaded
 
 # isort: split

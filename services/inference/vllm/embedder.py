@@ -14,8 +14,8 @@ from services.inference.errors import ContextOverflow, DimensionsNotOffered, Eng
 from services.inference.model_card import ModelCard
 
 # First, as it sets what vLLM reads from the environment.
-from services.inference.vllm_engine import CLOSE_SECONDS, VllmEngine  # isort: skip
-from services.inference.vllm_start import build_llm  # isort: skip
+from services.inference.vllm.engine import CLOSE_SECONDS, VllmEngine  # isort: skip
+from services.inference.vllm.start import build_llm  # isort: skip
 from vllm.config import ModelConfig
 from vllm.exceptions import GracefulHTTPError, VLLMClientError
 from vllm.inputs import tokens_input

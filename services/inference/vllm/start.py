@@ -8,14 +8,14 @@ from typing import Any, get_args
 
 from zmq import ZMQError
 
-from services.inference import vllm_environment  # noqa: F401 - it stands before vLLM's own imports
 from services.inference.engine_status import EngineReadings
 from services.inference.preflight import StartError, check_memory, check_model
 from services.inference.settings import EngineSettings
-from services.inference.vllm_executor import CpuExecutor
-from services.inference.vllm_images import image_arguments
-from services.inference.vllm_parsers import model_parsers
-from services.inference.vllm_stats import stat_logger
+from services.inference.vllm import environment  # noqa: F401 - it stands before vLLM's own imports
+from services.inference.vllm.executor import CpuExecutor
+from services.inference.vllm.images import image_arguments
+from services.inference.vllm.parsers import model_parsers
+from services.inference.vllm.stats import stat_logger
 
 # isort: split
 from vllm.config import StructuredOutputsConfig, VllmConfig

@@ -12,14 +12,14 @@ from typing import Any
 from PIL import Image as Pillow
 from PIL import ImageFile, ImageOps
 
-from services.inference.image_errors import (
+from services.inference.images.errors import (
     ImageFormatRefused,
     ImagePlace,
     ImageTooLarge,
     ImageUnreadable,
     TooManyImages,
 )
-from services.inference.images import FORMATS, Image, ImageLimits
+from services.inference.images.image import FORMATS, Image, ImageLimits
 from services.inference.turn import Message
 
 AT_ONCE = 2

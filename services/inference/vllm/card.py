@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.inference import vllm_environment  # noqa: F401 - it stands before vLLM's own imports
 from services.inference.fingerprint import fingerprint
 from services.inference.model_card import Capability, ModelCard
 from services.inference.parsers import Parsers
 from services.inference.settings import EngineSettings
-from services.inference.vllm_images import takes_images
+from services.inference.vllm import environment  # noqa: F401 - it stands before vLLM's own imports
+from services.inference.vllm.images import takes_images
 
 # isort: split
 from vllm import __version__ as vllm_version

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from services.inference import vllm_environment  # noqa: F401 - it stands before vLLM's own imports
 from services.inference.adapters.errors import AdapterInvalid
 from services.inference.adapters.port import Adapter
 from services.inference.errors import EngineFailed
 from services.inference.settings import EngineSettings
+from services.inference.vllm import environment  # noqa: F401 - it stands before vLLM's own imports
 
 # isort: split
 from vllm.lora.request import LoRARequest
