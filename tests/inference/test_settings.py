@@ -10,9 +10,9 @@ from typing import Any, get_args
 import pytest
 from pydantic import ValidationError
 
-from services.inference import engine_logging
 from services.inference.images.image import FORMATS, ImageLimits, ImageType
 from services.inference.settings import InferenceSettings
+from services.inference.vllm import engine_logging
 from tests.inference.replicas import Identity, settings_for
 
 
