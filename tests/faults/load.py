@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -25,6 +24,8 @@ PATIENCE_SECONDS = 120.0
 """For how long a client asks again where that is harmless."""
 PACE_SECONDS, PAUSE_SECONDS = 0.05, 0.2
 """A client's rest after a call that went well, and after a failure."""
+CONVERSATION_MESSAGES = 1000
+"""Written to one conversation: it holds no more than 4,096."""
 RESUME_WINDOW = timedelta(seconds=60)
 OK = "OK"
 HUNG = "left hanging"
@@ -64,8 +65,8 @@ class Load:
         self.delivered = 0
         """Tokens of answers that came whole."""
         self._client = client
-        self._conversation = ""
-        self._former = ""
+        self._conversations: list[str] = []
+        self._written = 0
         self._numbers = itertools.count(1)
         self._news = asyncio.Condition()
         self._kinds: Mapping[str, Callable[[], Awaitable[object]]] = {
@@ -80,7 +81,7 @@ class Load:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """All clients at work, until the block's end."""
-        self._conversation = (await self._client.conversations.create(title="load")).conversation_id
+        await self._begin()
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._repeat(kind)) for kind in self._kinds]
             yield
@@ -123,9 +124,18 @@ class Load:
         self.keys.add(made.key.key_id)
 
     async def _say(self) -> None:
+        if self._written >= CONVERSATION_MESSAGES:
+            await self._begin()
         text = f"message {next(self._numbers)}"
-        await self._client.conversations.append(self._conversation, [user_message(text)])
+        await self._client.conversations.append(self._conversations[-1], [user_message(text)])
+        self._written += 1
         self.said.append(text)
+
+    async def _begin(self) -> None:
+        """Write to another conversation from now on."""
+        begun = await self._client.conversations.create(title="load")
+        self._conversations.append(begun.conversation_id)
+        self._written = 0
 
     async def _calculate(self) -> None:
         async with self._client.execute("calculator", SUM) as events:
@@ -186,29 +196,36 @@ class Load:
         """What was acknowledged and is not there."""
         kept = {key.key_id for key in await self._client.list_keys()}
         missing = sorted(self.keys - kept)
-        heard: Counter[str] = Counter()
-        page = ListMessagesRequest(conversation_id=self._conversation, page_size=100)
+        heard = {text for each in self._conversations for text in await self._kept(each)}
+        return missing + [text for text in self.said if text not in heard]
+
+    async def _kept(self, conversation_id: str) -> list[str]:
+        """The texts of a conversation."""
+        texts: list[str] = []
+        page = ListMessagesRequest(conversation_id=conversation_id, page_size=100)
         while True:
             answer = await self._client.conversations.messages(page)
-            heard.update(part.text for each in answer.messages for part in each.message.content)
+            texts += [part.text for each in answer.messages for part in each.message.content]
             if not answer.next_page_token:
-                break
+                return texts
             page.page_token = answer.next_page_token
-        return missing + [text for text in self.said if not heard[text]]
 
     async def forget(self) -> None:
         """Take back what was written."""
         await self.forget_keys()
-        await self._client.conversations.delete(self._conversation)
+        await self._forget_conversations(but=0)
 
     async def tidy(self) -> None:
         """Take back what was written so far but lately, while the clients go on: it would only grow."""
         await self.forget_keys()
-        # Whoever writes now may do so to the one until now, so that goes the next time.
-        gone, self._former = self._former, self._conversation
-        self._conversation = (await self._client.conversations.create(title="load")).conversation_id
-        if gone:
-            await self._client.conversations.delete(gone)
+        await self._begin()
+        # Whoever writes now may do so to the one until now.
+        await self._forget_conversations(but=2)
+
+    async def _forget_conversations(self, *, but: int) -> None:
+        """Delete those that were written to, but so many of the last."""
+        while len(self._conversations) > but:
+            await self._client.conversations.delete(self._conversations.pop(0))
 
     async def forget_keys(self) -> None:
         """Take back the keys that were made so far."""
