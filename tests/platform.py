@@ -12,7 +12,7 @@ import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -82,17 +82,19 @@ class Stack:
         assert state is not None
         return psutil.Process(state.processes[name].pid)
 
-    def held(self) -> dict[str, float]:
-        """What all processes hold together."""
+    def families(self) -> dict[str, list[psutil.Process]]:
+        """Each supervised process with everything below it, as they are now."""
         state = self.home.read_state()
         assert state is not None
-        families = [family(psutil.Process(process.pid)) for process in state.processes.values()]
-        handles, memory = 0, 0
-        for member in (member for members in families for member in members):
-            with contextlib.suppress(psutil.NoSuchProcess):  # a worker that has just ended
-                handles += member.num_fds()
-                memory += member.memory_full_info().pss
-        return {"open files and connections": handles, "MiB of memory": memory // 2**20}
+        return {name: family(psutil.Process(process.pid)) for name, process in state.processes.items()}
+
+    def held(self) -> dict[str, float]:
+        """What all processes hold together."""
+        members = [member for members in self.families().values() for member in members]
+        return {
+            "open files and connections": total(members, psutil.Process.num_fds),
+            "MiB of memory": total(members, written_mib),
+        }
 
     @contextlib.contextmanager
     def stopped(self, name: str) -> Iterator[None]:
@@ -150,6 +152,25 @@ class Stack:
 def family(process: psutil.Process) -> list[psutil.Process]:
     """A process and everything below it."""
     return [process, *process.children(recursive=True)]
+
+
+def total(members: Iterable[psutil.Process], measure: Callable[[psutil.Process], float]) -> float:
+    """Of all that still live; a tool's sandbox may have gone meanwhile."""
+    found = 0.0
+    for process in members:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found += measure(process)
+    return found
+
+
+def written_mib(process: psutil.Process) -> float:
+    """Memory that a process has written to; pages of files come and go with what else runs on the machine."""
+    try:
+        told = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
+    except OSError:  # it is gone
+        return 0.0
+    sizes = dict(line.split(":", 1) for line in told.splitlines()[1:])
+    return sum(float(sizes[name].removesuffix("kB")) for name in ("Pss_Anon", "Pss_Shmem")) / 1024
 
 
 @contextlib.contextmanager

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from cli.bench.deadline import happens
 from cli.bench.load import Chunk, Round, measure
 from cli.bench.prompts import bench_question
 from cli.bench.seats import Held, held_after
 from cli.bench.streams import Ask, Load
+from cli.console import errors
 
 HELD_NUMBERS = 1_000_000
 """The questions of streams that are held are none of those that are measured."""
@@ -94,6 +96,21 @@ async def holding(side: Side, how: Hold, count: int) -> AsyncIterator[None]:
         await side.release()
 
 
+async def by_turns(
+    sides: Mapping[str, Side], streams: int, tokens: int, rounds: int
+) -> dict[str, list[Round]]:
+    """Measures sides round by round, after a warm-up. The machine drifts, so who is first changes."""
+    for side in sides.values():
+        await side.measure(streams, tokens)
+    found: dict[str, list[Round]] = {name: [] for name in sides}
+    for turn in range(rounds):
+        errors().print(f"{streams} streams, round {turn + 1} of {rounds}")
+        order = list(sides.items())
+        for name, side in order if turn % 2 == 0 else reversed(order):
+            found[name].append(await side.measure(streams, tokens))
+    return found
+
+
 @dataclass
 class _Reader:
     """A stream that is held: reads, or stops after the first text until it is told to go on."""
@@ -159,12 +176,16 @@ class Answering(ABC):
         """See `Side.hold`."""
         how = Hold(how)  # An order in JSON has its name.
         readers = [_Reader(held_ask(how, number), how is Hold.UNREAD) for number in range(count)]
-        opened = self._queued if how is Hold.QUEUED else self._spoken
         for first in range(0, count, AT_ONCE):
             some = readers[first : first + AT_ONCE]
+            reading = [asyncio.create_task(reader.read(self)) for reader in some]
             self._readers += some
-            self._reading += [asyncio.create_task(reader.read(self)) for reader in some]
-            await opened(some)
+            self._reading += reading
+            if how is Hold.QUEUED:
+                await self._queued()
+            else:
+                for reader, task in zip(some, reading, strict=True):
+                    await happens(reader.spoken, task)
 
     async def lost(self) -> int:
         """See `Side.lost`."""
@@ -183,21 +204,12 @@ class Answering(ABC):
         self._readers.clear()
         self._reading.clear()
 
-    async def _spoken(self, readers: Sequence[_Reader]) -> None:
-        await self._until(lambda: all(reader.spoken.is_set() for reader in readers))
-
-    async def _queued(self, readers: Sequence[_Reader]) -> None:
+    async def _queued(self) -> None:
         """Until the engine counts all that are held; what it counts is that of its last step."""
-        del readers
         while True:
             self._refuse_failed()
             if sum(await self.load()) >= sum(not task.done() for task in self._reading):
                 return
-            await asyncio.sleep(LOOK_SECONDS)
-
-    async def _until(self, there: Callable[[], bool]) -> None:
-        while not there():
-            self._refuse_failed()
             await asyncio.sleep(LOOK_SECONDS)
 
     def _refuse_failed(self) -> None:

@@ -12,15 +12,16 @@ from typing import Annotated
 
 import typer
 
-from cli.bench.cuts import SPOKEN, STARTED, Cut, Kind, Times, Way, cut, endless, pace_of
+from cli.bench.cuts import STARTED, Cut, Kind, Times, Way, cut, pace_of
 from cli.bench.deadline import within
 from cli.bench.load import percentile
 from cli.bench.place import JsonOption, ModelOption, Place, ServerOption, beside, show_measured
 from cli.bench.prompts import bench_question, long_questions, long_text
 from cli.bench.seats import Held
-from cli.bench.sides import WholePath
+from cli.bench.sides import TEXT, WholePath, chat_request
 from cli.bench.spans import TurnEnds, turn_ends
 from cli.bench.speakers import speaking
+from cli.bench.streams import Ask
 from cli.bench.tool_cuts import CALLED, tool_settings, tool_times
 from cli.bench.visits import EndlessTool, endless_tool
 from cli.console import errors
@@ -134,7 +135,7 @@ class Cutting:
         questions = await long_questions(self.client)
 
         def request(number: int) -> chat_pb2.ChatRequest:
-            return endless(long_text(number, questions))
+            return chat_request(Ask(long_text(number, questions)))
 
         pace = await pace_of(self.client, request)
         half = (pace.spoken - pace.started) / 2
@@ -143,7 +144,7 @@ class Cutting:
     async def answering(self) -> None:
         """While the model speaks."""
         pace = await pace_of(self.client, _short)
-        await self._all(Kind(_short, SPOKEN, 0.0, 2 * pace.spoken + 0.2))
+        await self._all(Kind(_short, TEXT, 0.0, 2 * pace.spoken + 0.2))
 
     async def _all(self, kind: Kind) -> None:
         for _ in range(self.samples):
@@ -161,7 +162,7 @@ class Cutting:
 
 
 def _short(number: int) -> chat_pb2.ChatRequest:
-    return endless(bench_question(number))
+    return chat_request(Ask(bench_question(number)))
 
 
 def figures_of(times: Mapping[tuple[str, Way], Sequence[float]], gaps: Sequence[float]) -> list[Figure]:

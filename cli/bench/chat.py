@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -11,8 +11,8 @@ from typing import Annotated, Any
 import typer
 import uvloop
 
-from cli.bench.answering import Side
-from cli.bench.load import Comparison, Round
+from cli.bench.answering import Side, by_turns
+from cli.bench.load import Comparison
 from cli.bench.place import ENGINE, SERVER, JsonOption, ModelOption, Place, ServerOption, place
 from cli.console import errors, print_json, print_table
 from cli.failures import CommandError, told
@@ -75,20 +75,12 @@ async def _compare(there: Place, workload: Workload, report: Callable[[list[dict
         }
         if SERVER in starts:
             sides["server"] = await stack.enter_async_context(starts[SERVER]())
-        report([(await _rounds(number, sides, workload)).fields() for number in workload.numbers])
-
-
-async def _rounds(number: int, sides: Mapping[str, Side], workload: Workload) -> Comparison:
-    """Measures the sides at one number of streams, after a warm-up; who is first changes."""
-    for side in sides.values():
-        await side.measure(number, workload.tokens)
-    found: dict[str, list[Round]] = {name: [] for name in sides}
-    for turn in range(workload.rounds):
-        errors().print(f"{number} streams, round {turn + 1} of {workload.rounds}")
-        order = list(sides.items())
-        for name, side in order if turn % 2 == 0 else reversed(order):
-            found[name].append(await side.measure(number, workload.tokens))
-    return Comparison(**found)
+        report(
+            [
+                Comparison(**await by_turns(sides, number, workload.tokens, workload.rounds)).fields()
+                for number in workload.numbers
+            ]
+        )
 
 
 def _show_json(results: list[dict[str, Any]]) -> None:

@@ -10,12 +10,12 @@ from enum import Enum
 
 import grpc
 
+from cli.bench.sides import TEXT
 from parley.inference.v1 import chat_pb2
-from parley_client.client import Client, question
+from parley_client.client import Client
 from parley_client.errors import ParleyError
 from parley_client.stream import EventStream
 
-SPOKEN = frozenset({"content_delta", "reasoning_delta"})
 STARTED = frozenset({"started"})
 TIMED_RUNS = 3
 
@@ -60,14 +60,6 @@ class Cut:
 
     run_id: str
     seconds: float
-
-
-def endless(text: str) -> chat_pb2.ChatRequest:
-    """A question whose answer goes on for as long as the context lasts, each token as it comes."""
-    request = question(text, all_tools=False)
-    request.sampling.ignore_eos = True
-    request.max_event_delay.FromMilliseconds(0)
-    return request
 
 
 async def cut(client: Client, kind: Kind, number: int, way: Way) -> Cut:
@@ -137,6 +129,6 @@ async def pace_of(client: Client, request: Callable[[int], chat_pb2.ChatRequest]
         async with client.chat(request(-1 - number)) as events:
             await _until(events, STARTED)
             started = time.monotonic() - began
-            await _until(events, SPOKEN)
+            await _until(events, TEXT)
         paces.append(Pace(started, time.monotonic() - began))
     return min(paces, key=lambda pace: pace.spoken)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
-from cli.bench.answering import Hold, Side, holding
+from cli.bench.answering import AT_ONCE, Hold, Side, holding
 from cli.bench.deadline import within
 from cli.bench.place import JsonOption, ModelOption, Place, ServerOption, beside, show_measured
 from cli.bench.resident import resident
@@ -24,12 +24,11 @@ from parley_client.errors import ParleyError
 
 TARGET_KIB = 60.0
 WARM_STREAMS = 64
-AT_ONCE = 32
-"""Opened and asked so many at a time: it is what stays that is measured, and not a rush."""
-
 ANSWER_SECONDS = 60.0
 SETTLE_SECONDS = 2.0
 OPEN_SECONDS = 900.0
+
+Held = TypeVar("Held")
 
 
 @told
@@ -92,31 +91,41 @@ async def idle(client: Client, pids: Mapping[str, int], workload: Workload) -> K
         pids: Its processes, by name.
         workload: How many, and how long.
     """
-    # What the first streams load and what allocators keep is not what a stream takes.
-    async with _open(client, min(WARM_STREAMS, workload.streams)):
-        pass
-    await asyncio.sleep(SETTLE_SECONDS)
-    before = resident(pids)
-    async with _open(client, workload.streams) as streams:
-        opened = resident(pids)
-        await asyncio.sleep(workload.seconds)
-        held = resident(pids)
-        alive = await _alive(streams)
-    return Kept(_kib(workload, before, (opened, held)), workload.streams - alive)
+
+    async def lost(streams: Sequence[ConversationStream]) -> int:
+        return workload.streams - await _alive(streams)
+
+    return await _kept(partial(_open, client), pids, workload, lost)
 
 
 async def waiting(side: Side, workload: Workload) -> Kept:
     """Hold requests of a side that has one seat."""
-    async with holding(side, Hold.QUEUED, min(WARM_STREAMS, workload.streams)):
+    return await _kept(partial(holding, side, Hold.QUEUED), side.pids, workload, lambda _: side.lost())
+
+
+async def _kept(
+    held: Callable[[int], AbstractAsyncContextManager[Held]],
+    pids: Mapping[str, int],
+    workload: Workload,
+    lost: Callable[[Held], Awaitable[int]],
+) -> Kept:
+    """Holds streams and looks at what they take.
+
+    Args:
+        held: Holds so many, until a block's end.
+        pids: The processes that keep them, by name.
+        workload: How many, and how long.
+        lost: Asks how many of them are no longer there.
+    """
+    # What the first streams load and what allocators keep is not what a stream takes.
+    async with held(min(WARM_STREAMS, workload.streams)):
         pass
     await asyncio.sleep(SETTLE_SECONDS)
-    before = resident(side.pids)
-    async with holding(side, Hold.QUEUED, workload.streams):
-        opened = resident(side.pids)
+    before = resident(pids)
+    async with held(workload.streams) as streams:
+        opened = resident(pids)
         await asyncio.sleep(workload.seconds)
-        held = resident(side.pids)
-        lost = await side.lost()
-    return Kept(_kib(workload, before, (opened, held)), lost)
+        return Kept(_kib(workload, before, (opened, resident(pids))), await lost(streams))
 
 
 def _kib(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import statistics
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -140,16 +140,7 @@ async def measure_path(path: WholePath, workload: Workload, found: Found) -> Non
         workload: How much.
         found: Takes what was measured, round by round.
     """
-    await _rate(path, workload)
-    for turn in range(workload.rounds):
-        errors().print(f"round {turn + 1} of {workload.rounds}")
-        alone = await _rate(path, workload)
-        async with _readers(path.client, workload.readers) as readers:
-            reading = [asyncio.create_task(_read_on(reader)) for reader in readers]
-            quick = await _rate(path, workload)
-        await asyncio.gather(*reading, return_exceptions=True)
-        slow = await _beside_slow(path, workload, found)
-        found.rates.append(Rates(alone, quick, slow))
+    await _rounds(path, workload, found, partial(_beside_slow, path, workload, found))
 
 
 async def measure_side(side: Side, workload: Workload, seconds: float) -> Found:
@@ -161,20 +152,32 @@ async def measure_side(side: Side, workload: Workload, seconds: float) -> Found:
         seconds: How long nothing is read after the others are through.
     """
     found = Found()
+    await _rounds(side, workload, found, partial(_beside_unread, side, workload, found, seconds))
+    return found
+
+
+async def _rounds(
+    side: Side, workload: Workload, found: Found, beside_slow: Callable[[], Awaitable[float]]
+) -> None:
+    """Measures the streams of a side alone, beside readers that read, and beside those that do not."""
     await _rate(side, workload)
     for turn in range(workload.rounds):
         errors().print(f"round {turn + 1} of {workload.rounds}")
         alone = await _rate(side, workload)
         async with _held(side, Hold.READ, workload):
             quick = await _rate(side, workload)
-        before = resident(side.pids)
-        async with _held(side, Hold.UNREAD, workload):
-            async with watched(side.pids, before, found.grown):
-                slow = await _rate(side, workload)
-                await asyncio.sleep(seconds)
-            found.lost += await side.lost()
-        found.rates.append(Rates(alone, quick, slow))
-    return found
+        found.rates.append(Rates(alone, quick, await beside_slow()))
+
+
+async def _beside_unread(side: Side, workload: Workload, found: Found, seconds: float) -> float:
+    """A round beside readers that read nothing until it is over."""
+    before = resident(side.pids)
+    async with _held(side, Hold.UNREAD, workload):
+        async with watched(side.pids, before, found.grown):
+            rate = await _rate(side, workload)
+            await asyncio.sleep(seconds)
+        found.lost += await side.lost()
+    return rate
 
 
 async def _beside_slow(path: WholePath, workload: Workload, found: Found) -> float:

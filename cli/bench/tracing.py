@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from cli.bench.answering import by_turns
 from cli.bench.deadline import within
 from cli.bench.place import JsonOption, ModelOption, Place, show_measured
 from cli.bench.spans import turn_ends
@@ -49,15 +50,8 @@ async def _measure(
         plain = await stack.enter_async_context(_within(place, "plain").path())
         traced = await stack.enter_async_context(_within(place, "traced").path(settings))
         await stack.enter_async_context(within(SECONDS, "rounds of both stacks"))
-        sides = {"plain": plain, "traced": traced}
-        rates: dict[str, list[float]] = {name: [] for name in sides}
-        for side in sides.values():
-            await side.measure(streams, tokens)
-        for turn in range(rounds):
-            order = list(sides.items())
-            # The machine drifts, so who is first changes.
-            for name, side in order if turn % 2 == 0 else reversed(order):
-                rates[name].append((await side.measure(streams, tokens)).tokens_per_second)
+        found = await by_turns({"plain": plain, "traced": traced}, streams, tokens, rounds)
+    rates = {name: [each.tokens_per_second for each in sides] for name, sides in found.items()}
     for figure in figures_of(streams, ratio, rates["plain"], rates["traced"]):
         yield figure
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import psutil
 from redis.asyncio import Redis
 
 from services.rpc.tasks import end_task
-from tests.platform import Stack, family
+from tests.platform import Stack, total, written_mib
 
 STORES = ("store", "cache")
 SAMPLE_SECONDS = 5.0
@@ -70,14 +70,11 @@ class Sampler:
             await asyncio.sleep(SAMPLE_SECONDS)
 
     async def _look(self) -> Sample:
-        state = self._stack.home.read_state()
-        assert state is not None
-        roots = {name: psutil.Process(process.pid) for name, process in state.processes.items()}
-        families = {name: family(root) for name, root in roots.items()}
+        families = self._stack.families()
         keys = {name: float(await store.dbsize()) for name, store in self._stores.items()}
         return Sample(
             minutes=(time.monotonic() - self._began) / 60,
-            memory=_each(families, _memory),
+            memory=_each(families, written_mib),
             handles=_each(families, psutil.Process.num_fds),
             threads=_each(families, psutil.Process.num_threads),
             processes={name: float(len(members)) for name, members in families.items()},
@@ -85,30 +82,10 @@ class Sampler:
         )
 
 
-Measure = Callable[[psutil.Process], float]
-
-
-def _each(families: dict[str, list[psutil.Process]], measure: Measure) -> dict[str, float]:
-    return {name: _sum(members, measure) for name, members in families.items()}
-
-
-def _sum(members: list[psutil.Process], measure: Measure) -> float:
-    """Of all that still live; a tool's sandbox may have gone meanwhile."""
-    total = 0.0
-    for process in members:
-        with suppress(psutil.NoSuchProcess):
-            total += measure(process)
-    return total
-
-
-def _memory(process: psutil.Process) -> float:
-    """What it has written to; pages of files come and go with what else runs on the machine."""
-    try:
-        told = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
-    except OSError:  # it is gone
-        return 0.0
-    sizes = dict(line.split(":", 1) for line in told.splitlines()[1:])
-    return sum(float(sizes[name].removesuffix("kB")) for name in ("Pss_Anon", "Pss_Shmem")) / 1024
+def _each(
+    families: dict[str, list[psutil.Process]], measure: Callable[[psutil.Process], float]
+) -> dict[str, float]:
+    return {name: total(members, measure) for name, members in families.items()}
 
 
 def _open(configuration: Path) -> Redis:
