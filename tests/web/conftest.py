@@ -136,8 +136,9 @@ def browser(chromium: Chromium) -> Browser:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def context(chromium: Chromium) -> AsyncIterator[BrowserContext]:
-    """The browser as from new but for its cache: nothing of another test's, no page, no cookie."""
+async def context(chromium: Chromium, stand: Stand) -> AsyncIterator[BrowserContext]:
+    """The browser as from new but for its cache: nothing of another test's, no page, no cookie, no call."""
+    stand.edge.forget_cancelled()
     yield chromium.context
     await chromium.within_time(_clear(chromium.context))
 

@@ -124,6 +124,11 @@ class ScriptedEdge(
             self.cancelled.put_nowait(question)
             raise
 
+    def forget_cancelled(self) -> None:
+        """Forget the calls that were cancelled so far."""
+        while not self.cancelled.empty():
+            self.cancelled.get_nowait()
+
     async def _store(self, request: chat_pb2.ChatRequest, said: Transcript) -> None:
         assert self.library is not None
         spoken = [NewMessage(message, RUN_ID, "parley-demo") for message in said.messages]

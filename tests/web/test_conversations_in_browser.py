@@ -30,6 +30,8 @@ async def talks(context: BrowserContext, stand: Stand) -> AsyncIterator[Page]:
 async def test_what_was_asked_is_opened_by_another_login_and_branched(talks: Page, stand: Stand) -> None:
     await ask(talks, "What is 17 * 23?")
     await expect(talks.locator(".c-open[aria-current] .c-title")).to_have_text("What is 17 * 23?")
+    await expect(talks.locator("#chat")).to_contain_text("17 * 23 = 391.")
+    await expect(talks.get_by_role("button", name="Send")).to_be_visible()
     await talks.get_by_role("button", name="Log out").click()
     await log_in(talks, stand)
     await talks.locator(".c-open", has_text="17 * 23").press("Enter")
