@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Runs the tests under coverage, the processes that they start included, and
-# fails below the limit. Arguments go to pytest; with some, the limit is off.
+# Runs the tests under coverage, the processes that they start included but for
+# the real engine's and those of `parley up` (docs/decisions/0293), and fails
+# below the limit. Arguments go to pytest; with some, the limit is off.
 # A worker per processor runs them, four at most; what shares a platform stays
 # on one (tests/scheduling.py). Of the whole suite, a few tests that failed are
 # run once more with nothing beside them, and named (docs/decisions/0207).
@@ -14,8 +15,6 @@ FAILED_TESTS=1 # pytest's exit status where tests failed and nothing worse happe
 whole=1 limit=(--fail-under "$LIMIT")
 if (($#)); then whole=0 limit=(); fi
 
-# `parley up` gives its processes only what they need; coverage needs this too.
-export PARLEY_PASS_VARIABLES=COVERAGE_PROCESS_CONFIG
 # Hundreds of processes start: each would compile all that it imports.
 unset PYTHONDONTWRITEBYTECODE
 # Tests cut connections by the hundred, and gRPC remarks on each.

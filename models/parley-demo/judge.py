@@ -22,8 +22,8 @@ from parley_demo.dialogue import Dialogue  # noqa: E402
 from parley_demo.rendering import messages_of  # noqa: E402
 
 from services.inference.engine import Engine  # noqa: E402
+from services.inference.reading.step import ContentDelta  # noqa: E402
 from services.inference.settings import EngineSettings  # noqa: E402
-from services.inference.step import ContentDelta  # noqa: E402
 from services.inference.turn import Message, Role, Sampling, ToolCall, ToolSpec, Turn  # noqa: E402
 
 _AT_ONCE = 24

@@ -27,32 +27,32 @@ from services.inference.adapters.servicer import AdapterServicer
 from services.inference.adapters.shelf import Shelf
 from services.inference.adapters.wishes import Wishes
 from services.inference.answering import Answering
-from services.inference.catalogue import Catalogue
+from services.inference.calling.catalogue import Catalogue
+from services.inference.calling.run_tokens import ExchangedTokens
+from services.inference.calling.tool_calls import RemoteToolbox
 from services.inference.coalescing import Coalescing
 from services.inference.conversations.continuing import Continuing
 from services.inference.conversations.servicer import ConversationServicer
 from services.inference.converse_stream import ConverseStream
-from services.inference.directory import ModelDirectory
 from services.inference.embedder import Embedder
 from services.inference.embedding import Embedding
 from services.inference.engine import Engine
-from services.inference.journal import Journal
 from services.inference.lifecycle import EngineDiedError, ModelLife
-from services.inference.mailbox import StoreMailbox
 from services.inference.models import Models
 from services.inference.openai_compat.servicer import OpenAIServicer
 from services.inference.page_key import shared_page_key
 from services.inference.preflight import StartError, check_model
-from services.inference.resumption import Resumption
+from services.inference.replicas.directory import ModelDirectory
+from services.inference.replicas.mailbox import StoreMailbox
+from services.inference.resumption.journal import Journal
+from services.inference.resumption.resumption import Resumption
 from services.inference.rollouts.room import open_rollouts
-from services.inference.run_tokens import ExchangedTokens
 from services.inference.runs import RunRegistry
-from services.inference.seated_engine import SeatedEngine
-from services.inference.seats import Door, Seats
+from services.inference.seating.seated_engine import SeatedEngine
+from services.inference.seating.seats import Door, Seats
 from services.inference.servicer import InferenceServicer
 from services.inference.settings import EngineSettings, InferenceSettings
 from services.inference.stored import stored
-from services.inference.tool_calls import RemoteToolbox
 from services.inference.turn_cache.cache import TurnCache
 from services.ledger.admission import Admission
 from services.ledger.ledger import Ledger, open_store

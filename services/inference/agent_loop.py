@@ -8,23 +8,29 @@ from dataclasses import replace
 
 import structlog
 
-from services.inference.corrections import Corrections
+from services.inference.calling.corrections import Corrections
+from services.inference.calling.tool_calls import Offer, Toolbox
+from services.inference.calling.tool_round import ToolRound
 from services.inference.engine import Prompt
 from services.inference.errors import ContextOverflow, EngineFailed
 from services.inference.events import CallResult, Finished, FinishReason, RunEvent, RunUsage, Started
 from services.inference.meter import Meter
 from services.inference.order import ChatOrder
-from services.inference.resume_errors import RunLost
+from services.inference.reading.step import StopReason, TurnEnd
+from services.inference.resumption.errors import RunLost
 from services.inference.runs import Run, RunEnded
 from services.inference.spending import Purse
-from services.inference.step import StopReason, TurnEnd
 from services.inference.takeovers.past import Past, PastTurn
-from services.inference.tool_calls import Offer, Toolbox
-from services.inference.tool_round import ToolRound
 from services.inference.transcript import RunTranscript, TurnRecord
 from services.inference.turn import Message, ToolSpec
+from services.inference.turn_rules import (
+    check_options,
+    choice_ends,
+    first_call_only,
+    max_output_tokens,
+    next_turn,
+)
 from services.inference.turn_source import CacheState, TurnSource
-from services.inference.turns import check_options, choice_ends, first_call_only, max_output_tokens, next_turn
 from services.rpc.call import current_call
 from services.rpc.errors import Internal, ServiceError
 

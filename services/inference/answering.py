@@ -10,9 +10,10 @@ from dataclasses import replace
 from ulid import ULID
 
 from parley.inference.v1 import chat_pb2
-from services.inference import translate_events
 from services.inference.adapters.adapted_engine import in_use
 from services.inference.agent_loop import AgentLoop
+from services.inference.calling.run_tokens import RunTokens
+from services.inference.calling.tool_calls import Toolbox, ToolSelection
 from services.inference.coalescing import Coalescing
 from services.inference.conversations.continuing import Continuation, Continuing
 from services.inference.engine import Engine
@@ -23,15 +24,14 @@ from services.inference.models import Models
 from services.inference.order import ChatOrder
 from services.inference.rollouts.room import Rollouts
 from services.inference.rollouts.trial import Trial
-from services.inference.run_tokens import RunTokens
 from services.inference.runs import Limit, Owner, Run, RunEnded, RunRegistry
-from services.inference.seats import Door
+from services.inference.seating.seats import Door
 from services.inference.slow_readers import PATIENCE_SECONDS, read_in_time
 from services.inference.spending import RunPurse
 from services.inference.takeovers.past import Past
 from services.inference.takeovers.rules import refuse_another
 from services.inference.takeovers.turns import TakenTurns
-from services.inference.tool_calls import Toolbox, ToolSelection
+from services.inference.translation import events as translate_events
 from services.inference.turn import Message
 from services.inference.turn_cache.cache import TurnCache
 from services.inference.turn_cache.source import SharedTurns

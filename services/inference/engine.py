@@ -13,7 +13,7 @@ from typing import Protocol
 from services.inference.adapters.port import Adapter, AdapterHost
 from services.inference.engine_status import EngineStatus
 from services.inference.model_card import ModelCard
-from services.inference.step import Step
+from services.inference.reading.step import Step
 from services.inference.turn import Turn
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from services.inference.errors import ContextOverflow
-from services.inference.logprobs import TokenLogprob
-from services.inference.token_texts import TokenTexts
+from services.inference.reading.logprobs import TokenLogprob
+from services.inference.reading.token_texts import TokenTexts
 
 
 class EngineTokens:

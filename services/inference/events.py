@@ -8,7 +8,7 @@ from enum import Enum, auto
 
 from google.rpc import status_pb2
 
-from services.inference.step import ContentDelta, ReasoningDelta, ToolCallDelta
+from services.inference.reading.step import ContentDelta, ReasoningDelta, ToolCallDelta
 from services.inference.turn import ToolCall
 from services.inference.turn_source import CacheState
 

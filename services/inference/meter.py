@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from services.inference.events import RunUsage
-from services.inference.step import TurnUsage
+from services.inference.reading.step import TurnUsage
 
 
 class Meter:

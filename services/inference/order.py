@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from services.inference.calling.tool_calls import ToolSelection
 from services.inference.options import Effort, OutputForm, RawPrompt, ToolChoice
-from services.inference.tool_calls import ToolSelection
 from services.inference.turn import Message, Sampling, ToolSpec
 
 ANSWER_SECONDS = 300.0

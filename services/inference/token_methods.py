@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from parley.inference.v1 import tokens_pb2
-from services.inference import translate, translate_messages, translate_options
 from services.inference.engine import Engine
 from services.inference.errors import TokenUnknown
 from services.inference.messages import check_order
+from services.inference.translation import messages as translate_messages
+from services.inference.translation import options as translate_options
+from services.inference.translation import requests as translate
 from services.inference.turn import Turn
-from services.inference.turns import check_images
+from services.inference.turn_rules import check_images
 
 
 async def tokenize(engine: Engine, request: tokens_pb2.TokenizeRequest) -> tokens_pb2.TokenizeResponse:

@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from services.inference.step import Step
+from services.inference.reading.step import Step
 
 _TOKEN = array("I")
 _TURN = struct.Struct("<I")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from services.inference.step import ContentDelta, ReasoningDelta, Step, StopReason, TurnEnd
+from services.inference.reading.step import ContentDelta, ReasoningDelta, Step, StopReason, TurnEnd
 from services.inference.turn import Message, Role, ToolCall
 
 

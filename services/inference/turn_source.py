@@ -8,7 +8,7 @@ from typing import Protocol
 
 from services.inference.engine import Prompt, no_ceiling
 from services.inference.model_card import ModelCard
-from services.inference.step import Step
+from services.inference.reading.step import Step
 from services.inference.turn import Turn
 
 

@@ -13,7 +13,7 @@ from opentelemetry.semconv._incubating.attributes import gen_ai_attributes as ge
 from opentelemetry.trace import Span
 
 from services.inference.engine import Prompt
-from services.inference.step import Step, TurnUsage
+from services.inference.reading.step import Step, TurnUsage
 from services.rpc.tracing import Attributes, begin_span, end_span, reason_of, span
 
 CHAT = gen_ai.GenAiOperationNameValues.CHAT.value

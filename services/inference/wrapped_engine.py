@@ -8,7 +8,7 @@ from services.inference.adapters.port import AdapterHost
 from services.inference.engine import Engine, Prompt, no_ceiling
 from services.inference.engine_status import EngineStatus
 from services.inference.model_card import ModelCard
-from services.inference.step import Step
+from services.inference.reading.step import Step
 from services.inference.turn import Turn
 
 

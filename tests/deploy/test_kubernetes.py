@@ -346,7 +346,7 @@ def test_its_process_takes_its_settings(
 @pytest.mark.parametrize("scaled", of_kind("ScaledObject"), ids=str)
 def test_it_grows_by_a_metric_that_there_is(scaled: Manifest) -> None:
     sources = "".join(
-        path.read_text(encoding="utf-8") for path in (ROOT / "services" / "inference").glob("*.py")
+        path.read_text(encoding="utf-8") for path in (ROOT / "services" / "inference").rglob("*.py")
     )
     queries = [trigger["metadata"]["query"] for trigger in scaled.content["spec"]["triggers"]]
     queries += [

@@ -14,22 +14,22 @@ from joserfc.jwk import KeySet
 
 from parley.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
 from services.inference.answering import Answering
+from services.inference.calling.run_tokens import OwnTokens
 from services.inference.conversations.continuing import Continuing
 from services.inference.conversations.library import ConversationLibrary
 from services.inference.converse_stream import ConverseStream
-from services.inference.directory import ModelDirectory
 from services.inference.embedding import Embedding
 from services.inference.engine import Prompt, no_ceiling
-from services.inference.journal import Journal
-from services.inference.mailbox import StoreMailbox
 from services.inference.model_card import ModelCard
 from services.inference.models import Models
-from services.inference.resumption import Resumption
-from services.inference.run_tokens import OwnTokens
+from services.inference.reading.step import ContentDelta, Step, StopReason, TurnEnd, TurnUsage
+from services.inference.replicas.directory import ModelDirectory
+from services.inference.replicas.mailbox import StoreMailbox
+from services.inference.resumption.journal import Journal
+from services.inference.resumption.resumption import Resumption
 from services.inference.runs import RunRegistry
-from services.inference.seats import Door, Seats
+from services.inference.seating.seats import Door, Seats
 from services.inference.servicer import InferenceServicer
-from services.inference.step import ContentDelta, Step, StopReason, TurnEnd, TurnUsage
 from services.inference.turn import Turn
 from services.ledger.admission import Admission
 from services.ledger.lease import LeaseLife

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-from services.inference.harmony import encoding
+from services.inference.reading.harmony import encoding
 from tests.inference.families import REASONING, Call, compact
 
 FIRST_SPECIAL = 199998

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from parley.tools.v1 import tool_pb2
 from services.inference.adapters.errors import AdapterInvalid
 from services.inference.adapters.port import Adapter
-from services.inference.call_errors import ToolNotOffered
-from services.inference.catalogue import ServerTool
+from services.inference.calling.catalogue import ServerTool
+from services.inference.calling.errors import ToolNotOffered
+from services.inference.calling.tool_calls import Offer, ToolSelection
 from services.inference.engine import Prompt, no_ceiling
 from services.inference.engine_status import EngineStatus
 from services.inference.events import CallResult, CallUpdate
 from services.inference.model_card import ModelCard
-from services.inference.step import (
+from services.inference.reading.step import (
     ContentDelta,
     Delta,
     ReasoningDelta,
@@ -25,7 +26,6 @@ from services.inference.step import (
     TurnEnd,
     TurnUsage,
 )
-from services.inference.tool_calls import Offer, ToolSelection
 from services.inference.turn import ToolCall, ToolSpec, Turn
 from services.inference.turn_source import CacheState
 from services.ledger.limits import Payer, Terms

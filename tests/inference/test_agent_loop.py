@@ -8,7 +8,8 @@ import pytest
 from google.rpc import code_pb2
 
 from services.inference.agent_loop import AgentLoop
-from services.inference.call_errors import ToolNotOffered
+from services.inference.calling.errors import ToolNotOffered
+from services.inference.calling.tool_calls import Offer, ToolSelection
 from services.inference.errors import ContextOverflow, EngineFailed, MessagesInvalid
 from services.inference.events import (
     CallProgress,
@@ -23,11 +24,10 @@ from services.inference.events import (
 )
 from services.inference.model_card import ModelCard
 from services.inference.order import ChatOrder, Limits
+from services.inference.reading.step import ContentDelta, StopReason, TurnEnd
 from services.inference.runs import Limit, Owner, Run, RunEnded
-from services.inference.step import ContentDelta, StopReason, TurnEnd
-from services.inference.tool_calls import Offer, ToolSelection
 from services.inference.turn import Message, Role, Sampling, ToolCall
-from services.inference.turns import max_output_tokens
+from services.inference.turn_rules import max_output_tokens
 from services.rpc.call import Call, enter_call
 from services.rpc.errors import DependencyUnavailable, error_info
 from tests.inference.scripted import FullPurse, Gate, ScriptedEngine, ScriptedToolbox, calls, says, tool

@@ -34,9 +34,9 @@ from services.inference.adapters.shelf import Shelf
 from services.inference.conversations import schema as conversations_schema
 from services.inference.conversations.library import ConversationLibrary
 from services.inference.engine import Prompt, no_ceiling
+from services.inference.reading.step import Step
 from services.inference.rollouts import schema as rollouts_schema
 from services.inference.rollouts.library import RolloutLibrary
-from services.inference.step import Step
 from services.inference.turn import Role, ToolCall
 from services.sql.database import Database, parse_url
 from tests.any_message import changed

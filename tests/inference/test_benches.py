@@ -23,9 +23,9 @@ from cli.figures import Figure
 from parley_client.client import Client
 from services.inference.engine import Prompt, no_ceiling
 from services.inference.model_card import Capability, ModelCard
-from services.inference.seats import Seats
+from services.inference.reading.step import ContentDelta, Step, StopReason, TurnEnd, TurnUsage
+from services.inference.seating.seats import Seats
 from services.inference.slow_readers import GIVEN_UP
-from services.inference.step import ContentDelta, Step, StopReason, TurnEnd, TurnUsage
 from services.inference.turn import ToolCall, Turn
 from services.rpc.trace_export import tracing
 from tests.conftest import TokenMaker

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.inference.catalogue import REMEMBERED, Catalogue
+from services.inference.calling.catalogue import REMEMBERED, Catalogue
 from services.rpc.call import Call, enter_call
 from services.rpc.errors import DependencyUnavailable
 from tests.conftest import TokenMaker

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from services.inference.call_errors import ClientToolInvalid
-from services.inference.client_tools import MAX_DEPTH, client_tool, is_object
+from services.inference.calling.client_tools import MAX_DEPTH, client_tool, is_object
+from services.inference.calling.errors import ClientToolInvalid
 
 
 def nested(levels: int) -> str:

@@ -12,10 +12,10 @@ from google.protobuf import duration_pb2
 
 from parley.inference.v1 import chat_pb2
 from services.inference.coalescing import FEW_STREAMS, MANY_STREAMS, Coalescing, Gathering, window
-from services.inference.deltas import join
 from services.inference.events import CallReady, Finished, FinishReason, RunEvent, RunUsage, Started
-from services.inference.logprobs import TokenLogprob
-from services.inference.step import (
+from services.inference.reading.deltas import join
+from services.inference.reading.logprobs import TokenLogprob
+from services.inference.reading.step import (
     ContentDelta,
     Delta,
     ReasoningDelta,

@@ -16,7 +16,7 @@ from parley.auth.v1 import key_service_pb2
 from parley.auth.v1.key_service_pb2_grpc import KeyServiceStub
 from parley.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
 from parley.tools.v1.tool_service_pb2_grpc import add_ToolServiceServicer_to_server
-from services.inference.step import ContentDelta
+from services.inference.reading.step import ContentDelta
 from services.rpc.channel import open_channel
 from services.rpc.server import RpcServer
 from services.rpc.tls import TlsFiles

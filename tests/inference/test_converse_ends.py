@@ -10,7 +10,7 @@ import grpc
 import pytest
 
 from parley.auth.v1.revocation_service_pb2 import REVOCATION_KIND_KEY
-from services.inference.step import ContentDelta
+from services.inference.reading.step import ContentDelta
 from services.inference.turn import Message, Role, ToolCall
 from services.rpc.revocations import Revocation, Revocations, Subject
 from tests.conftest import TokenMaker

@@ -12,12 +12,12 @@ import pytest
 from redis.asyncio import Redis
 
 from parley.inference.v1 import inference_service_pb2, model_pb2
-from services.inference import translate_models
-from services.inference.directory import HASH, REPLICAS_HASH, ModelDirectory
 from services.inference.errors import ModelNotFound
 from services.inference.images.image import ImageLimits
 from services.inference.models import Models, ServedModel
-from services.inference.noticeboard import LIFE_SECONDS, MOST_ENTRY_BYTES
+from services.inference.replicas.directory import HASH, REPLICAS_HASH, ModelDirectory
+from services.inference.replicas.noticeboard import LIFE_SECONDS, MOST_ENTRY_BYTES
+from services.inference.translation import models as translate_models
 from services.rpc.errors import PermissionMissing
 from services.rpc.principal import Principal
 from tests.conftest import TokenMaker

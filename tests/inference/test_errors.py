@@ -3,10 +3,12 @@ from __future__ import annotations
 from datetime import timedelta
 
 from parley.inference.v1 import error_reason_pb2
-from services.inference import call_errors, errors, resume_errors
+from services.inference import errors
 from services.inference.adapters import errors as adapter_errors
+from services.inference.calling import errors as call_errors
 from services.inference.conversations import errors as conversation_errors
 from services.inference.images import errors as image_errors
+from services.inference.resumption import errors as resume_errors
 from services.inference.rollouts import errors as rollout_errors
 
 

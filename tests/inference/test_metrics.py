@@ -9,8 +9,8 @@ from prometheus_client import REGISTRY
 from services.inference.errors import EngineFailed
 from services.inference.events import CallResult, Finished, FinishReason, RunEvent, RunUsage, Started
 from services.inference.metrics import observed
+from services.inference.reading.step import ContentDelta
 from services.inference.runs import Run
-from services.inference.step import ContentDelta
 from services.inference.turn import ToolCall
 from services.rpc.call import Call, enter_call
 from tests.inference.test_runs import OWNER, limit

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from services.inference.deltas import joined
 from services.inference.errors import OutputUnparseable
-from services.inference.harmony import StrictHarmony, encoding
-from services.inference.parsers import FAMILIES, choose
-from services.inference.portions import UNFINISHED
-from services.inference.step import ContentDelta, Delta, ReasoningDelta, ToolCallDelta
+from services.inference.reading.deltas import joined
+from services.inference.reading.harmony import StrictHarmony, encoding
+from services.inference.reading.parsers import FAMILIES, choose
+from services.inference.reading.portions import UNFINISHED
+from services.inference.reading.step import ContentDelta, Delta, ReasoningDelta, ToolCallDelta
+from services.inference.reading.turn_reader import TurnReader
 from services.inference.turn import Sampling, ToolCall, Turn
-from services.inference.turn_reader import TurnReader
 from tests.inference import families, harmony_turns
 from tests.inference.families import CONTENT, MISTRAL, ONE, REASONING, TOOLS, TWO, Call, Family
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.inference.parsers import Parsers, choose
+from services.inference.reading.parsers import Parsers, choose
 
 
 @pytest.mark.parametrize(

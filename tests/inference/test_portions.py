@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from services.inference.portions import Portion, TokenByToken, cut, whole_characters
+from services.inference.reading.portions import Portion, TokenByToken, cut, whole_characters
 
 WORDS = {1: "It", 2: " is", 3: " 391", 4: "."}
 

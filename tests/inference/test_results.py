@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.inference.results import NOTE_BYTES, cut
+from services.inference.calling.results import NOTE_BYTES, cut
 
 
 def test_what_fits_stays_as_it_is() -> None:

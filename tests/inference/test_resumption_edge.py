@@ -20,7 +20,7 @@ from deploy.envoy.settings import EdgeSettings
 from parley.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
 from parley_client.channel import open_channel
 from parley_client.client import Client
-from services.inference.step import ContentDelta
+from services.inference.reading.step import ContentDelta
 from tests.conftest import TokenMaker
 from tests.edge.conftest import edge_settings, start_mesh
 from tests.edge.front import CONFIGURATION, envoy

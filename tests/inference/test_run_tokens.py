@@ -15,7 +15,7 @@ from parley.auth.v1.token_service_pb2_grpc import TokenServiceStub
 from parley.inference.v1 import chat_pb2
 from parley.tools.v1 import tool_service_pb2
 from parley.tools.v1.tool_service_pb2_grpc import ToolServiceStub, add_ToolServiceServicer_to_server
-from services.inference.run_tokens import ExchangedTokens
+from services.inference.calling.run_tokens import ExchangedTokens
 from services.inference.turn import ToolCall
 from services.rpc.call import current_principal
 from services.rpc.channel import open_channel

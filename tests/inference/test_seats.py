@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from services.inference.seats import Seats, Share
+from services.inference.seating.seats import Seats, Share
 from services.rpc.errors import Overloaded
 from tests.conftest import TokenMaker
 

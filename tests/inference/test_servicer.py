@@ -11,7 +11,7 @@ import pytest
 from google.protobuf import duration_pb2
 
 from parley.inference.v1 import chat_pb2, inference_service_pb2, message_pb2, model_pb2
-from services.inference.step import ContentDelta
+from services.inference.reading.step import ContentDelta
 from services.inference.turn import ToolCall
 from services.rpc.errors import error_info, status_of
 from tests.conftest import TokenMaker

@@ -17,21 +17,21 @@ from cli.preflight import free_port
 from parley.inference.v1 import chat_pb2
 from parley.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
 from parley.tools.v1 import tool_pb2
-from services.inference import translate_events
+from services.inference.calling.tool_round import ToolRound
+from services.inference.calling.waiting_calls import WaitingCalls
 from services.inference.conversations.library import ConversationLibrary, is_busy
 from services.inference.conversations.messages import NewMessage, body
 from services.inference.conversations.schema import migrate
 from services.inference.engine import Prompt
-from services.inference.journal import Journal, Source
 from services.inference.order import ChatOrder
+from services.inference.reading.step import ContentDelta, Step
+from services.inference.resumption.journal import Journal, Source
+from services.inference.resumption.tape import Room, Tape
 from services.inference.runs import Owner
-from services.inference.step import ContentDelta, Step
 from services.inference.takeovers.past import PastTurn
-from services.inference.tape import Room, Tape
 from services.inference.token_trail import TokenTrail
-from services.inference.tool_round import ToolRound
+from services.inference.translation import events as translate_events
 from services.inference.turn import Role, ToolCall, Turn
-from services.inference.waiting_calls import WaitingCalls
 from services.ledger.ledger import Ledger
 from services.ledger.limits import Dimension
 from services.rpc.errors import error_info

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from services.inference.tape import EVENT_BYTES, TAPE_BYTES, BeginningGoneError, Room, Tape
+from services.inference.resumption.tape import EVENT_BYTES, TAPE_BYTES, BeginningGoneError, Room, Tape
 
 ROOM = 10 * 2**20
 SIZE = 100

@@ -12,7 +12,9 @@ from google.rpc import code_pb2, status_pb2
 
 from parley.tools.v1 import tool_pb2
 from services.inference.agent_loop import AgentLoop
-from services.inference.call_errors import ToolNameTaken, ToolNotOffered
+from services.inference.calling.errors import ToolNameTaken, ToolNotOffered
+from services.inference.calling.tool_calls import ToolSelection
+from services.inference.calling.waiting_calls import Answer, ClientResult, Decision, Outcome
 from services.inference.events import (
     ApprovalDecided,
     ApprovalNeeded,
@@ -25,11 +27,9 @@ from services.inference.events import (
     RunEvent,
 )
 from services.inference.order import ApprovalPolicy, Approvals, ClientTools, Limits
+from services.inference.reading.step import ContentDelta
 from services.inference.runs import Run
-from services.inference.step import ContentDelta
-from services.inference.tool_calls import ToolSelection
 from services.inference.turn import Message, Role, ToolCall, ToolSpec
-from services.inference.waiting_calls import Answer, ClientResult, Decision, Outcome
 from services.rpc.call import Call, current_call, enter_call
 from services.rpc.errors import error_info
 from tests.inference.scripted import FullPurse, Gate, ScriptedEngine, ScriptedToolbox, calls, says, tool

@@ -8,7 +8,7 @@ from google.rpc import status_pb2
 
 from parley.inference.v1 import answer_pb2, chat_pb2, converse_pb2, message_pb2, model_pb2
 from parley.tools.v1 import tool_pb2
-from services.inference import translate, translate_messages, translate_models
+from services.inference.calling.waiting_calls import ClientResult, Decision
 from services.inference.events import (
     ApprovalDecided,
     ApprovalNeeded,
@@ -25,10 +25,12 @@ from services.inference.events import (
 from services.inference.model_card import ModelCard
 from services.inference.models import ModelState, ServedModel
 from services.inference.order import Limits
-from services.inference.step import ContentDelta, ReasoningDelta, ToolCallDelta
-from services.inference.translate_events import chat_response
+from services.inference.reading.step import ContentDelta, ReasoningDelta, ToolCallDelta
+from services.inference.translation import messages as translate_messages
+from services.inference.translation import models as translate_models
+from services.inference.translation import requests as translate
+from services.inference.translation.events import chat_response
 from services.inference.turn import Message, Role, Sampling, ToolCall
-from services.inference.waiting_calls import ClientResult, Decision
 from tests.inference.pictures import shown
 from tests.inference.scripted import ScriptedEngine
 

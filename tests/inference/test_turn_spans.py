@@ -10,8 +10,8 @@ from opentelemetry.trace import StatusCode
 
 from services.inference.engine import Prompt
 from services.inference.errors import EngineFailed
-from services.inference.seated_engine import SeatedEngine
-from services.inference.seats import Door, Seats
+from services.inference.seating.seated_engine import SeatedEngine
+from services.inference.seating.seats import Door, Seats
 from services.inference.turn_spans import embeddings_span
 from tests.inference.scripted import ScriptedEngine, says
 from tests.rpc.spans import by_name, traced

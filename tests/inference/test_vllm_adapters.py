@@ -15,13 +15,14 @@ from services.inference.adapters.errors import AdapterInvalid
 from services.inference.adapters.port import Adapter
 from services.inference.engine import Engine
 from services.inference.errors import ModelLacks
+from services.inference.reading.step import ContentDelta
 from services.inference.settings import EngineSettings
-from services.inference.step import ContentDelta
 from services.inference.turn import Sampling
 from tests.inference.adapters.made import make_adapter
 from tests.inference.test_vllm_engine import answer, raw, text_of, user
 from tests.inference.tiny_adapter import make_twist
 from tests.inference.tiny_model import make
+from tests.unmeasured import unmeasured
 
 pytestmark = [
     pytest.mark.slow,
@@ -43,7 +44,8 @@ async def engine(model: Path) -> AsyncIterator[Engine]:
     settings = EngineSettings(
         model=str(model), name="tiny", kv_cache_bytes=64 * 2**20, max_adapters=2, max_adapter_rank=8
     )
-    engine = await asyncio.to_thread(VllmEngine.load, settings)
+    with unmeasured():
+        engine = await asyncio.to_thread(VllmEngine.load, settings)
     try:
         yield engine
     finally:

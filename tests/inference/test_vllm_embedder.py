@@ -14,6 +14,7 @@ from services.inference.errors import ContextOverflow, DimensionsNotOffered
 from services.inference.settings import EngineSettings
 from tests.inference.tiny_embedder import make
 from tests.inference.tiny_model import CONTEXT_LENGTH
+from tests.unmeasured import unmeasured
 
 pytestmark = [
     pytest.mark.slow,
@@ -33,7 +34,8 @@ async def embedder(model: Path) -> AsyncIterator[Embedder]:
     from services.inference.vllm.embedder import load_model
 
     settings = EngineSettings(model=str(model), name="tiny", kv_cache_bytes=64 * 2**20)
-    loaded = await asyncio.to_thread(load_model, settings)
+    with unmeasured():
+        loaded = await asyncio.to_thread(load_model, settings)
     assert isinstance(loaded, Embedder)
     yield loaded
     await loaded.close()

@@ -24,8 +24,7 @@ from services.inference.errors import (
 )
 from services.inference.options import CallMode, FormKind, OutputForm, RawPrompt, ToolChoice
 from services.inference.order import CacheMode
-from services.inference.settings import EngineSettings
-from services.inference.step import (
+from services.inference.reading.step import (
     ContentDelta,
     Delta,
     ReasoningDelta,
@@ -34,12 +33,14 @@ from services.inference.step import (
     ToolCallDelta,
     TurnEnd,
 )
+from services.inference.settings import EngineSettings
 from services.inference.turn import Message, Role, Sampling, ToolCall, ToolSpec, Turn
 from services.inference.turn_cache.cache import TurnCache
 from services.inference.turn_cache.source import SharedTurns
 from services.ledger.ledger import open_store
 from services.rpc.errors import InvalidRequest
 from tests.inference.tiny_model import CONTEXT_LENGTH, make
+from tests.unmeasured import unmeasured
 
 pytestmark = [
     pytest.mark.slow,
@@ -68,7 +69,8 @@ async def engine(model: Path) -> AsyncIterator[Engine]:
     from services.inference.vllm.engine import VllmEngine
 
     settings = EngineSettings(model=str(model), name="tiny", kv_cache_bytes=64 * 2**20)
-    engine = await asyncio.to_thread(VllmEngine.load, settings)
+    with unmeasured():
+        engine = await asyncio.to_thread(VllmEngine.load, settings)
     try:
         yield engine
     finally:

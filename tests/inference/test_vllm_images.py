@@ -15,11 +15,12 @@ from services.inference.engine import Engine
 from services.inference.images.errors import ImageUnreadable, TooManyImages
 from services.inference.images.image import Image, ImageLimits
 from services.inference.model_card import Capability
+from services.inference.reading.step import ContentDelta
 from services.inference.settings import EngineSettings
-from services.inference.step import ContentDelta
 from services.inference.turn import Message, Role, Sampling, Turn
 from tests.inference.pictures import BLUE, RED, picture
 from tests.inference.tiny_vision_model import AROUND, IMAGE, IMAGE_TOKENS, make
+from tests.unmeasured import unmeasured
 
 pytestmark = [
     pytest.mark.slow,
@@ -42,7 +43,8 @@ async def engine(model: Path) -> AsyncIterator[Engine]:
 
     limits = ImageLimits(count=3)
     settings = EngineSettings(model=str(model), name="tiny", kv_cache_bytes=64 * 2**20, images=limits)
-    engine = await asyncio.to_thread(VllmEngine.load, settings)
+    with unmeasured():
+        engine = await asyncio.to_thread(VllmEngine.load, settings)
     try:
         yield engine
     finally:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 
-from services.inference.waiting_calls import ClientResult, Decision, Delivery, Outcome, WaitingCalls
+from services.inference.calling.waiting_calls import ClientResult, Decision, Delivery, Outcome, WaitingCalls
 
 YES, NO = Decision(approved=True), Decision(approved=False)
 TAKEN, NOT_WAITING = Delivery(Outcome.TAKEN), Delivery(Outcome.NOT_WAITING)

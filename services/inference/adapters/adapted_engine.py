@@ -12,7 +12,7 @@ from services.inference.engine import Engine, Prompt, no_ceiling
 from services.inference.errors import ModelNotFound
 from services.inference.fingerprint import digest
 from services.inference.model_card import ModelCard
-from services.inference.step import Step
+from services.inference.reading.step import Step
 from services.inference.turn import Turn
 from services.inference.wrapped_engine import WrappedEngine
 

@@ -13,7 +13,7 @@ from services.inference.conversations.models import TITLE_LENGTH, StoredConversa
 from services.inference.conversations.records import ConversationRecords
 from services.inference.errors import ConversationFull
 from services.inference.history import MAX_BYTES, MAX_MESSAGES
-from services.inference.translate_messages import text
+from services.inference.translation.messages import text
 
 AUTOMATIC_TITLE = 60
 

@@ -9,7 +9,6 @@ from google.api import httpbody_pb2
 from parley.inference.v1 import conversation_service_pb2 as pb2
 from parley.inference.v1 import message_pb2
 from parley.inference.v1.conversation_service_pb2_grpc import ConversationServiceServicer
-from services.inference import translate_messages
 from services.inference.conversations.errors import ConversationsOff
 from services.inference.conversations.export import CONTENT_TYPES, exported
 from services.inference.conversations.library import ConversationLibrary
@@ -18,6 +17,7 @@ from services.inference.conversations.models import StoredMessage
 from services.inference.conversations.show import conversation_message, stored_message
 from services.inference.messages import check_answers
 from services.inference.runs import Owner
+from services.inference.translation import messages as translate_messages
 from services.rpc.call import current_principal
 from services.rpc.interceptors.around import Context
 from services.rpc.listing import Listing

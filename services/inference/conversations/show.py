@@ -6,7 +6,7 @@ from parley.inference.v1 import conversation_pb2
 from services.inference.conversations.library import is_busy
 from services.inference.conversations.messages import body
 from services.inference.conversations.models import StoredConversation, StoredMessage
-from services.inference.translate_events import timestamp
+from services.inference.translation.events import timestamp
 
 
 def conversation_message(stored: StoredConversation) -> conversation_pb2.Conversation:

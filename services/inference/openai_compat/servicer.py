@@ -15,10 +15,8 @@ from grpc_status import rpc_status
 
 from parley.inference.v1 import chat_pb2, openai_service_pb2
 from parley.inference.v1.openai_service_pb2_grpc import OpenAIServiceServicer
-from services.inference import translate
 from services.inference.answering import Answering
 from services.inference.call_end import cuts, ends_with
-from services.inference.directory import ModelDirectory
 from services.inference.embedding import Embedding
 from services.inference.errors import ParameterInvalid
 from services.inference.joint_answers import Told, begin_all
@@ -38,6 +36,8 @@ from services.inference.openai_compat.request_models import RequestModels
 from services.inference.openai_compat.response_requests import ResponseReader
 from services.inference.openai_compat.responses import ResponseEvents
 from services.inference.order import ChatOrder
+from services.inference.replicas.directory import ModelDirectory
+from services.inference.translation import requests as translate
 from services.rpc.call import current_principal, note
 
 MAX_NAME_CHARACTERS = 256

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from redis.asyncio import Redis
 
-from services.inference.directory import ModelDirectory
 from services.inference.models import Models
+from services.inference.replicas.directory import ModelDirectory
 from services.inference.rollouts.aliases import Aliases
 from services.inference.rollouts.book import SampleBook
 from services.inference.rollouts.counts import Counts

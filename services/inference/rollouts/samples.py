@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from google.rpc import code_pb2, status_pb2
 
 from services.inference.events import CallResult, Finished, FinishReason, RunEvent, RunUsage, Started
-from services.inference.step import Delta
+from services.inference.reading.step import Delta
 from services.inference.turn_source import CacheState
 from services.rpc.errors import ServiceError, error_info
 

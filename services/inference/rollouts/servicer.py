@@ -5,8 +5,8 @@ from __future__ import annotations
 from parley.inference.v1 import rollout_pb2
 from parley.inference.v1 import rollout_service_pb2 as pb2
 from parley.inference.v1.rollout_service_pb2_grpc import RolloutServiceServicer
-from services.inference.directory import ModelDirectory
 from services.inference.errors import RunNotFound
+from services.inference.replicas.directory import ModelDirectory
 from services.inference.rollouts.aliases import Aliases
 from services.inference.rollouts.comparing import compared
 from services.inference.rollouts.counts import Counts

@@ -15,6 +15,7 @@ from dataclasses import replace
 from ulid import ULID
 
 from services.inference.agent_loop import AgentLoop
+from services.inference.calling.tool_calls import Toolbox
 from services.inference.engine import Engine, no_ceiling
 from services.inference.events import FinishReason
 from services.inference.order import CacheMode, ChatOrder
@@ -22,7 +23,6 @@ from services.inference.rollouts.samples import Sample, sample_of, sampled
 from services.inference.rollouts.trial import Trial
 from services.inference.rollouts.variants import Variant
 from services.inference.runs import Limit, Run, RunEnded
-from services.inference.tool_calls import Toolbox
 from services.inference.turn_cache.source import SharedTurns
 from services.rpc.call import Call, current_call, enter_call
 from services.rpc.errors import ServiceError

@@ -9,7 +9,14 @@ from ulid import ULID
 
 from parley.inference.v1 import chat_pb2
 from services.inference.events import CallResult, RunUsage
-from services.inference.step import ContentDelta, Delta, ReasoningDelta, StopReason, ToolCallDelta, TurnEnd
+from services.inference.reading.step import (
+    ContentDelta,
+    Delta,
+    ReasoningDelta,
+    StopReason,
+    ToolCallDelta,
+    TurnEnd,
+)
 from services.inference.transcript import RunTranscript, TurnRecord
 from services.inference.turn import Message, ToolCall
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from services.inference.model_card import ModelCard
 from services.inference.options import CallMode
 from services.inference.order import ChatOrder
-from services.inference.resume_errors import RunLost
+from services.inference.resumption.errors import RunLost
 from services.inference.takeovers.past import Past
 
 

@@ -7,8 +7,8 @@ from contextlib import aclosing
 
 from services.inference.engine import Prompt, no_ceiling
 from services.inference.model_card import ModelCard
-from services.inference.resume_errors import RunLost
-from services.inference.step import Step, TurnUsage
+from services.inference.reading.step import Step, TurnUsage
+from services.inference.resumption.errors import RunLost
 from services.inference.takeovers.past import Past
 from services.inference.turn import Turn
 from services.inference.turn_cache.continuation import Continuation, Diverged

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
-from services.inference.step import Delta, Step, ToolCallDelta
+from services.inference.reading.step import Delta, Step, ToolCallDelta
 
 _GROWING = ("text", "arguments")
 _NOT_COMPARED = (*_GROWING, "id", "name", "logprobs")

@@ -6,7 +6,7 @@ import json
 import zlib
 from collections.abc import Sequence
 
-from services.inference.step import Step
+from services.inference.reading.step import Step
 from services.inference.turn_cache.codec import decode, encode
 
 HEADER = b"PT1"

@@ -7,7 +7,7 @@ import math
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 
-from services.inference.step import Step
+from services.inference.reading.step import Step
 from services.inference.turn_source import CacheState
 
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import contextmanager
 from enum import Enum, auto
 
-from services.inference.step import Step
+from services.inference.reading.step import Step
 from services.inference.turn_cache.flight import Flight
 from services.inference.turn_cache.holder import Holder
 from services.inference.turn_cache.inbox import Inbox

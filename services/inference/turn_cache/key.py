@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from services.inference.engine import Prompt
 from services.inference.model_card import ModelCard
 from services.inference.order import CacheMode
-from services.inference.step import Step
+from services.inference.reading.step import Step
 from services.inference.turn import Sampling, Turn
 from services.inference.turn_cache import codec
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from services.inference.step import Step
+from services.inference.reading.step import Step
 from services.inference.turn_cache import codec
 
 MAX_LETTER_BYTES = 8 * 2**20

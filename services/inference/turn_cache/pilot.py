@@ -7,7 +7,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from services.inference.errors import EngineFailed
-from services.inference.step import Step
+from services.inference.reading.step import Step
 from services.inference.turn_cache.continuation import Continuation, Diverged
 from services.inference.turn_cache.flight import Flight
 from services.inference.turn_cache.following import Ending, Following, Letterboxes

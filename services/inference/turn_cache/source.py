@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from services.inference.engine import Engine, Prompt, no_ceiling
 from services.inference.model_card import ModelCard
 from services.inference.order import CacheMode
-from services.inference.step import Step
+from services.inference.reading.step import Step
 from services.inference.turn import Turn
 from services.inference.turn_cache.cache import TurnCache
 from services.inference.turn_cache.flight import Listener

@@ -20,7 +20,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from services.inference.step import Step
+from services.inference.reading.step import Step
 from services.inference.turn_cache.entry import EntryBroken, pack, unpack
 from services.inference.turn_cache.holder import Holder
 from services.inference.turn_cache.limits import CacheLimits

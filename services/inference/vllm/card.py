@@ -6,7 +6,7 @@ from typing import Any
 
 from services.inference.fingerprint import fingerprint
 from services.inference.model_card import Capability, ModelCard
-from services.inference.parsers import Parsers
+from services.inference.reading.parsers import Parsers
 from services.inference.settings import EngineSettings
 from services.inference.vllm import environment  # noqa: F401 - it stands before vLLM's own imports
 from services.inference.vllm.images import takes_images

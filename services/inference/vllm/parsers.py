@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.inference.parsers import Parsers, choose
+from services.inference.reading.parsers import Parsers, choose
 from services.inference.settings import EngineSettings
 from services.inference.vllm import environment  # noqa: F401 - it stands before vLLM's own imports
 

@@ -10,17 +10,17 @@ from services.inference.engine import Prompt
 from services.inference.engine_tokens import EngineTokens
 from services.inference.errors import MessagesInvalid, ModelLacks
 from services.inference.fingerprint import prompt_identity
-from services.inference.forms import Forms
-from services.inference.harmony import StrictHarmony
+from services.inference.forms.forms import Forms
 from services.inference.images.marks import unmarked
 from services.inference.images.reader import ImageReader, Pixels
 from services.inference.model_card import ModelCard
 from services.inference.options import CallMode, Effort, RawPrompt
-from services.inference.parsers import Parsers
 from services.inference.preflight import StartError
+from services.inference.reading.harmony import StrictHarmony
+from services.inference.reading.parsers import Parsers
+from services.inference.reading.turn_reader import DeltaParser
 from services.inference.settings import EngineSettings
 from services.inference.turn import Turn
-from services.inference.turn_reader import DeltaParser
 from services.inference.vllm import environment  # noqa: F401 - it stands before vLLM's own imports
 from services.inference.vllm.forms import (
     constraints,

@@ -19,17 +19,17 @@ from parley.inference.v1.openai_service_pb2_grpc import add_OpenAIServiceService
 from services.inference.adapters.adapted_engine import AdaptedEngine
 from services.inference.adapters.port import Adapter
 from services.inference.answering import Answering
+from services.inference.calling.run_tokens import OwnTokens
 from services.inference.conversations.continuing import Continuing
-from services.inference.directory import HASH, ModelDirectory
 from services.inference.embedding import Embedding
-from services.inference.journal import Journal
-from services.inference.mailbox import StoreMailbox
 from services.inference.models import Models, ModelState, ServedModel
 from services.inference.openai_compat.servicer import OpenAIServicer
-from services.inference.resumption import Resumption
-from services.inference.run_tokens import OwnTokens
+from services.inference.replicas.directory import HASH, ModelDirectory
+from services.inference.replicas.mailbox import StoreMailbox
+from services.inference.resumption.journal import Journal
+from services.inference.resumption.resumption import Resumption
 from services.inference.runs import RunRegistry
-from services.inference.seats import Door, Seats
+from services.inference.seating.seats import Door, Seats
 from services.inference.servicer import InferenceServicer
 from services.ledger.admission import Admission
 from services.ledger.lease import LeaseLife

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.inference import translate
 from services.inference.openai_compat.chat_requests import ChatReader
 from services.inference.openai_compat.checking import Checker
 from services.inference.openai_compat.completion_requests import CompletionReader
 from services.inference.openai_compat.parameters import CHAT_COMPLETION, COMPLETION, RESPONSE, Served
 from services.inference.openai_compat.request_models import RequestModels
 from services.inference.openai_compat.response_requests import ResponseReader
+from services.inference.translation import requests as translate
 from services.rpc.errors import ServiceError
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]

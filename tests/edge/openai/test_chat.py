@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from openai import APIError, AsyncOpenAI
 
-from services.inference.logprobs import TokenLogprob, TopLogprob
 from services.inference.options import CallMode, FormKind, OutputForm, ToolChoice
-from services.inference.step import (
+from services.inference.reading.logprobs import TokenLogprob, TopLogprob
+from services.inference.reading.step import (
     ContentDelta,
     ReasoningDelta,
     Step,

@@ -9,8 +9,8 @@ import pytest
 from openai import APIError, AsyncOpenAI
 
 from services.inference.errors import EngineFailed
-from services.inference.logprobs import TokenLogprob, TopLogprob
-from services.inference.step import ContentDelta, Step, StopReason, TurnEnd, TurnUsage
+from services.inference.reading.logprobs import TokenLogprob, TopLogprob
+from services.inference.reading.step import ContentDelta, Step, StopReason, TurnEnd, TurnUsage
 from tests.edge.openai.conftest import MARKS, MODEL, Surface
 from tests.inference.scripted import says
 

@@ -11,7 +11,7 @@ import pytest
 from parley.inference.v1 import chat_pb2, inference_service_pb2
 from parley.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
 from services.inference.metrics import RELEASE_SECONDS
-from services.inference.step import ContentDelta
+from services.inference.reading.step import ContentDelta
 from tests.edge.openai.conftest import MARKS, MODEL, SECONDS, Surface
 from tests.edge.toys import chat_request, everything
 from tests.inference.scripted import Gate

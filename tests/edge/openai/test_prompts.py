@@ -10,8 +10,8 @@ import pytest
 from openai import APIError, AsyncOpenAI, InternalServerError, RateLimitError
 
 from services.inference.errors import EngineFailed
-from services.inference.logprobs import TokenLogprob
-from services.inference.step import ContentDelta, Step, StopReason, TurnEnd, TurnUsage
+from services.inference.reading.logprobs import TokenLogprob
+from services.inference.reading.step import ContentDelta, Step, StopReason, TurnEnd, TurnUsage
 from services.ledger.limits import Terms
 from tests.edge.openai.conftest import MARKS, MODEL, Surface
 from tests.inference.endless import terms

@@ -19,7 +19,7 @@ from openai import (
 )
 
 from services.inference.errors import EngineFailed
-from services.inference.step import ContentDelta
+from services.inference.reading.step import ContentDelta
 from services.ledger.limits import Terms
 from tests.edge.openai.conftest import MARKS, MAX_BODY_BYTES, MODEL, Surface
 from tests.inference.endless import terms

@@ -9,9 +9,9 @@ import pytest
 from openai import AsyncOpenAI, InternalServerError
 
 from services.inference.errors import EngineFailed
-from services.inference.logprobs import TokenLogprob
 from services.inference.options import CallMode, Effort, FormKind
-from services.inference.step import ContentDelta, ReasoningDelta, StopReason, TurnEnd
+from services.inference.reading.logprobs import TokenLogprob
+from services.inference.reading.step import ContentDelta, ReasoningDelta, StopReason, TurnEnd
 from services.inference.turn import Role, ToolCall
 from tests.edge.openai.conftest import MARKS, MODEL, Surface
 from tests.inference.scripted import calls, says

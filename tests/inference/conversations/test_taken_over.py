@@ -12,8 +12,8 @@ from parley.inference.v1 import chat_pb2
 from services.inference.conversations.errors import ConversationBusy
 from services.inference.conversations.library import ConversationLibrary
 from services.inference.conversations.messages import NewMessage, body
-from services.inference.journal import Journal
-from services.inference.step import ContentDelta
+from services.inference.reading.step import ContentDelta
+from services.inference.resumption.journal import Journal
 from tests.inference.conversations.conftest import assistant, make, texts, user
 from tests.inference.conversations.test_continuing import ADA, going_on
 from tests.inference.replicas import InferenceProcess, Replica

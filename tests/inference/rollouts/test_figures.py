@@ -11,13 +11,13 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from parley.inference.v1 import rollout_pb2
-from services.inference.call_errors import ApprovalDenied
+from services.inference.calling.errors import ApprovalDenied
 from services.inference.errors import EngineFailed, MessagesInvalid
 from services.inference.events import CallResult, Finished, FinishReason, RunEvent, RunUsage, Started
+from services.inference.reading.step import ContentDelta
 from services.inference.rollouts.guardrails import breach
 from services.inference.rollouts.samples import Sample, sample_of, sampled
 from services.inference.rollouts.tally import Tally, added, sums_of
-from services.inference.step import ContentDelta
 from services.inference.turn import ToolCall
 from services.inference.turn_source import CacheState
 from services.rpc.errors import DependencyUnavailable

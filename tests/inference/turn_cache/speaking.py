@@ -10,7 +10,7 @@ from dataclasses import replace
 from services.inference.engine import Prompt, no_ceiling
 from services.inference.model_card import ModelCard
 from services.inference.order import CacheMode
-from services.inference.step import (
+from services.inference.reading.step import (
     ContentDelta,
     Delta,
     ReasoningDelta,

@@ -9,7 +9,7 @@ import pytest
 from redis.asyncio import Redis
 
 from services.inference.order import CacheMode
-from services.inference.step import TurnUsage
+from services.inference.reading.step import TurnUsage
 from services.inference.turn import Sampling
 from services.inference.turn_cache.cache import TurnCache
 from services.inference.turn_cache.limits import CacheLimits

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.inference.step import (
+from services.inference.reading.step import (
     ContentDelta,
     ReasoningDelta,
     Step,

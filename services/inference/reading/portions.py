@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from services.inference.token_texts import Logprob
+from services.inference.reading.token_texts import Logprob
 
 Decode = Callable[[Sequence[int]], str]
 

@@ -9,7 +9,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from parley.tools.v1 import tool_pb2
-from services.inference.call_errors import (
+from services.inference.calling.catalogue import ServerTool
+from services.inference.calling.client_tools import is_object
+from services.inference.calling.errors import (
     ApprovalDenied,
     ApprovalLapsed,
     ApprovalRequired,
@@ -19,8 +21,9 @@ from services.inference.call_errors import (
     ToolArgumentsRejected,
     ToolNotOffered,
 )
-from services.inference.catalogue import ServerTool
-from services.inference.client_tools import is_object
+from services.inference.calling.results import cut
+from services.inference.calling.tool_calls import Toolbox, error_text
+from services.inference.calling.waiting_calls import Answer, ClientResult, Decision, WaitingCalls
 from services.inference.events import (
     ApprovalDecided,
     ApprovalNeeded,
@@ -32,11 +35,8 @@ from services.inference.events import (
 )
 from services.inference.merging import merged
 from services.inference.order import ApprovalPolicy, ChatOrder
-from services.inference.results import cut
 from services.inference.takeovers.past import PastTurn
-from services.inference.tool_calls import Toolbox, error_text
 from services.inference.turn import ToolCall
-from services.inference.waiting_calls import Answer, ClientResult, Decision, WaitingCalls
 from services.rpc.call import tell_part
 from services.rpc.errors import ServiceError
 

@@ -19,9 +19,9 @@ from redis.exceptions import RedisError
 from ulid import ULID
 
 from parley.inference.v1 import model_pb2
-from services.inference import translate_models
 from services.inference.models import Models, permission
-from services.inference.noticeboard import LIFE_SECONDS, Noticeboard
+from services.inference.replicas.noticeboard import LIFE_SECONDS, Noticeboard
+from services.inference.translation import models as translate_models
 from services.rpc.principal import Principal
 from services.rpc.tasks import end_task
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
 from typing import Protocol
 
-from services.inference.logprobs import TokenLogprob, TopLogprob
+from services.inference.reading.logprobs import TokenLogprob, TopLogprob
 
 KNOWN_TEXTS = 65_536
 # What stands for a probability of nothing: JSON has no infinity.

@@ -7,13 +7,13 @@ from dataclasses import replace
 from google.protobuf import duration_pb2
 
 from parley.inference.v1 import answer_pb2, chat_pb2, completion_pb2, converse_pb2
-from services.inference import translate_options
-from services.inference.client_tools import client_tool
+from services.inference.calling.client_tools import client_tool
+from services.inference.calling.tool_calls import ToolSelection
+from services.inference.calling.waiting_calls import Answer, ClientResult, Decision
 from services.inference.options import RawPrompt
 from services.inference.order import ApprovalPolicy, Approvals, CacheMode, ChatOrder, ClientTools, Limits
-from services.inference.tool_calls import ToolSelection
-from services.inference.translate_messages import message
-from services.inference.waiting_calls import Answer, ClientResult, Decision
+from services.inference.translation import options as translate_options
+from services.inference.translation.messages import message
 
 CACHE_MODES = {
     chat_pb2.CACHE_MODE_UNSPECIFIED: CacheMode.DETERMINISTIC,

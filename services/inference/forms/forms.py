@@ -18,7 +18,7 @@ from typing import Any, cast
 
 from cachetools import LRUCache
 
-from services.inference.client_tools import MAX_DEPTH, depth
+from services.inference.calling.client_tools import MAX_DEPTH, depth
 from services.inference.errors import StructuredOutputInvalid, StructuredOutputTooComplex
 from services.inference.options import FormKind
 from services.rpc.errors import Overloaded
@@ -107,7 +107,7 @@ class Forms:
             Overloaded: The machine is too busy to start it.
         """
         if self._worker is None or self._worker.returncode is not None:
-            command = (sys.executable, "-W", "ignore", "-m", "services.inference.form_worker")
+            command = (sys.executable, "-W", "ignore", "-m", "services.inference.forms.worker")
             self._worker = await asyncio.create_subprocess_exec(
                 *command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, limit=LINE_BYTES
             )

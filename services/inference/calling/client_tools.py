@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, NoReturn
 
-from services.inference.call_errors import ClientToolInvalid
+from services.inference.calling.errors import ClientToolInvalid
 from services.inference.turn import ToolSpec
 
 MAX_DEPTH = 32

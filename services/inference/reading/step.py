@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from services.inference.logprobs import TokenLogprob
+from services.inference.reading.logprobs import TokenLogprob
 from services.inference.turn import ToolCall
 
 

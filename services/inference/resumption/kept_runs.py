@@ -9,9 +9,9 @@ from contextlib import aclosing
 from ulid import ULID
 
 from services.inference.events import FinishReason
-from services.inference.resume_errors import EventsGone
+from services.inference.resumption.errors import EventsGone
+from services.inference.resumption.tape import BeginningGoneError, Tape
 from services.inference.runs import Owner, Run
-from services.inference.tape import BeginningGoneError, Tape
 from services.inference.token_trail import TokenTrail
 from services.rpc.errors import ServiceError
 

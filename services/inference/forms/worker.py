@@ -1,4 +1,4 @@
-"""Compiles forms of answers, in a process that may be killed: `python -m services.inference.form_worker`.
+"""Compiles forms of answers, in a process that may be killed: `python -m services.inference.forms.worker`.
 
 It reads lines of JSON and answers each with one. The first has the tokens that
 forms are compiled for, as xgrammar serializes them; every other a form. It ends

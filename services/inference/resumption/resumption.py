@@ -13,19 +13,20 @@ from prometheus_client import Counter
 from ulid import ULID
 
 from parley.inference.v1 import chat_pb2
-from services.inference import translate, translate_events
 from services.inference.answering import Answering, ChatAnswer
 from services.inference.events import Finished, FinishReason
-from services.inference.journal import Journal, Source, TakenOver
-from services.inference.kept_runs import KeptRun, Reader
-from services.inference.mailbox import Mailbox
 from services.inference.order import ChatOrder
-from services.inference.remote_runs import RemoteReader
-from services.inference.resume_errors import ResumeFull, RunLost
+from services.inference.replicas.mailbox import Mailbox
+from services.inference.resumption.errors import ResumeFull, RunLost
+from services.inference.resumption.journal import Journal, Source, TakenOver
+from services.inference.resumption.kept_runs import KeptRun, Reader
+from services.inference.resumption.remote_runs import RemoteReader
+from services.inference.resumption.tape import Bounds, Room, Tape
 from services.inference.runs import Owner, Run
 from services.inference.takeovers.past import Past, read_past
 from services.inference.takeovers.rules import can_go_on
-from services.inference.tape import Bounds, Room, Tape
+from services.inference.translation import events as translate_events
+from services.inference.translation import requests as translate
 from services.rpc.call import current_call, current_principal, enter_call
 from services.rpc.errors import DependencyUnavailable, Draining, Internal, ServiceError
 from services.rpc.revocations import Revocations

@@ -7,14 +7,14 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
 
 from parley.inference.v1 import chat_pb2
-from services.inference import translate_events
 from services.inference.errors import RunNotFound
 from services.inference.events import Finished, FinishReason
-from services.inference.journal import Journal, TakenOver
-from services.inference.kept_runs import Reader
-from services.inference.mailbox import Mailbox
-from services.inference.resume_errors import EventsGone, RunLost
+from services.inference.replicas.mailbox import Mailbox
+from services.inference.resumption.errors import EventsGone, RunLost
+from services.inference.resumption.journal import Journal, TakenOver
+from services.inference.resumption.kept_runs import Reader
 from services.inference.runs import Owner
+from services.inference.translation import events as translate_events
 from services.rpc.errors import DependencyUnavailable, Draining
 
 ATTEND_SECONDS = 2.0

@@ -14,11 +14,11 @@ from typing import Any, Protocol
 import structlog
 from ulid import ULID
 
-from services.inference.deltas import joined
 from services.inference.errors import EngineFailed, OutputUnparseable
-from services.inference.logprobs import TokenLogprob
-from services.inference.portions import Decode, RawOutput, TokenByToken
-from services.inference.step import (
+from services.inference.reading.deltas import joined
+from services.inference.reading.logprobs import TokenLogprob
+from services.inference.reading.portions import Decode, RawOutput, TokenByToken
+from services.inference.reading.step import (
     ContentDelta,
     Delta,
     ReasoningDelta,

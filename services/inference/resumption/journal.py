@@ -20,8 +20,8 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from services.inference.resumption.tape import Tape
 from services.inference.runs import Owner
-from services.inference.tape import Tape
 from services.inference.token_trail import TokenTrail, unpack
 from services.rpc.errors import DependencyUnavailable
 

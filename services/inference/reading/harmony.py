@@ -20,7 +20,7 @@ from openai_harmony import (
     load_harmony_encoding,
 )
 
-from services.inference.turn_reader import DeltaParser
+from services.inference.reading.turn_reader import DeltaParser
 
 CHANNELS = frozenset({"analysis", "commentary", "final"})
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from services.inference.portions import RawOutput
-from services.inference.step import Step
-from services.inference.turn_reader import TurnReader
+from services.inference.reading.portions import RawOutput
+from services.inference.reading.step import Step
+from services.inference.reading.turn_reader import TurnReader
 
 
 class Choices:

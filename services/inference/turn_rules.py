@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
-from services.inference.call_errors import NoToolToCall, ToolNameTaken, ToolNotOffered
+from services.inference.calling.errors import NoToolToCall, ToolNameTaken, ToolNotOffered
+from services.inference.calling.tool_calls import Offer
 from services.inference.errors import ModelLacks, TokenUnknown
 from services.inference.events import ChoiceEnd, FinishReason
 from services.inference.model_card import Capability, ModelCard
 from services.inference.options import CallMode, ToolChoice
 from services.inference.order import ChatOrder
-from services.inference.step import Step, StopReason, ToolCallDelta
-from services.inference.tool_calls import Offer
+from services.inference.reading.step import Step, StopReason, ToolCallDelta
 from services.inference.transcript import TurnRecord
 from services.inference.turn import Message, Sampling, ToolSpec, Turn
 

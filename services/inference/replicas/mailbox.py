@@ -23,9 +23,9 @@ from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
+from services.inference.calling.waiting_calls import Answer, ClientResult, Decision, Delivery, Outcome
 from services.inference.events import FinishReason
 from services.inference.runs import Owner, RunRegistry
-from services.inference.waiting_calls import Answer, ClientResult, Decision, Delivery, Outcome
 from services.rpc.errors import DependencyUnavailable
 from services.rpc.tasks import end_task
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from services.inference.step import ContentDelta, Delta, ReasoningDelta, ToolCallDelta
+from services.inference.reading.step import ContentDelta, Delta, ReasoningDelta, ToolCallDelta
 
 
 def join(before: Delta, after: Delta) -> Delta | None:

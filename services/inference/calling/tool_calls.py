@@ -13,8 +13,8 @@ import structlog
 from google.rpc import status_pb2
 
 from parley.tools.v1 import execution_pb2, tool_service_pb2
-from services.inference.call_errors import ToolNotOffered
-from services.inference.catalogue import Catalogue, ServerTool
+from services.inference.calling.catalogue import Catalogue, ServerTool
+from services.inference.calling.errors import ToolNotOffered
 from services.inference.events import CallProgress, CallResult, CallUpdate
 from services.inference.turn import ToolCall
 from services.rpc.call import onward_metadata

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from google.rpc import code_pb2
 
-from services.inference.call_errors import ToolArgumentsRejected
+from services.inference.calling.errors import ToolArgumentsRejected
 from services.inference.events import CallResult
 
 

@@ -8,9 +8,10 @@ from google.protobuf import duration_pb2, timestamp_pb2
 
 from parley.inference.v1 import chat_pb2, logprobs_pb2
 from parley.tools.v1 import tool_pb2
-from services.inference import events, step
-from services.inference.logprobs import TokenLogprob
-from services.inference.translate_messages import tool_call
+from services.inference import events
+from services.inference.reading import step
+from services.inference.reading.logprobs import TokenLogprob
+from services.inference.translation.messages import tool_call
 
 
 def chat_response(sequence: int, run_id: str, event: events.RunEvent) -> chat_pb2.ChatResponse:

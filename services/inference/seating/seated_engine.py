@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from services.inference.engine import Engine, Prompt, no_ceiling
 from services.inference.engine_status import EngineStatus
-from services.inference.seats import Door
-from services.inference.step import Step
+from services.inference.reading.step import Step
+from services.inference.seating.seats import Door
 from services.inference.turn import Turn
 from services.inference.turn_spans import traced_turn
 from services.inference.wrapped_engine import WrappedEngine

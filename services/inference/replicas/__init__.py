@@ -1,0 +1,1 @@
+"""What replicas know of each other, by way of the store."""

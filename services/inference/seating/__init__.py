@@ -1,0 +1,1 @@
+"""Who may generate now, and who is next."""
