@@ -131,6 +131,7 @@ class Link:
                 async with self._connected() as client:
                     await self._stay(client)
             except Exception as error:
+                _raise_if_cancelled(error)
                 self._settle(State.FAILED, _words(error))
                 _log.warning("an MCP server failed", server=self.name, why=self.problem)
             finally:
@@ -253,6 +254,13 @@ class Link:
             raise McpProtocolError(self.name, why, str(error.error.code)) from None
         except ValidationError:
             raise McpProtocolError(self.name, "its answer is not of the protocol's shape.") from None
+
+
+def _raise_if_cancelled(error: Exception) -> None:
+    """What fails while it is being cancelled raises the failure alone; its end was asked for all the same."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError from error
 
 
 async def _within(seconds: float, event: asyncio.Event) -> None:
