@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 # Makes the processes that are started measure what they run; see coverage's patch "subprocess".
 MEASURES = "COVERAGE_PROCESS_CONFIG"
-
-
-def unmeasured_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """These variables without the one that has a process measured."""
-    return {name: value for name, value in environment.items() if name != MEASURES}
 
 
 @contextmanager

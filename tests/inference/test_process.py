@@ -41,7 +41,7 @@ from tests.inference.replicas import Identity, settings_for
 from tests.inference.scripted_tools import ToolsProcess
 from tests.inference.tiny_adapter import make_twist
 from tests.inference.tiny_model import make
-from tests.unmeasured import unmeasured_environment
+from tests.unmeasured import MEASURES
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -165,8 +165,8 @@ def environment(
         "DRAIN_SECONDS": "0",
         "GRACE_SECONDS": "1",
     }
-    inherited = unmeasured_environment(os.environ)
-    kept = {name: value for name, value in inherited.items() if not name.startswith(("PARLEY_", "VLLM_"))}
+    ours = ("PARLEY_", "VLLM_", MEASURES)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     kept["PYTHONFAULTHANDLER"] = "1"
     return {**kept, **{f"PARLEY_INFERENCE_{name}": value for name, value in own.items()}}
 
