@@ -28,6 +28,7 @@ from pydantic import ValidationError
 
 from parley.tools.v1 import mcp_service_pb2
 from services.rpc.errors import ServiceError
+from services.rpc.tasks import end_task
 from services.tools.catalogue import LoopCall
 from services.tools.errors import quoted
 from services.tools.events import Progress
@@ -184,8 +185,7 @@ class Link:
                     raise ServerGone
                 self.found = await self._listed(client)
         finally:
-            listening.cancel()
-            await asyncio.gather(listening, return_exceptions=True)
+            await end_task(listening)
 
     async def _listed(self, client: Client) -> list[Tool]:
         """All tools that the server says it has, as many as may be."""

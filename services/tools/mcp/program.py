@@ -23,6 +23,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from mcp.shared.message import SessionMessage
 from mcp_types import jsonrpc_message_adapter
 
+from services.rpc.tasks import end_task
 from services.tools.settings import McpCommand
 
 MAX_MESSAGE_BYTES = 4 * 2**20
@@ -66,9 +67,7 @@ async def program_streams(
     finally:
         for stream in (incoming, outgoing):
             stream.close()
-        for pump in (reading, writing):
-            pump.cancel()
-        await asyncio.gather(reading, writing, return_exceptions=True)
+        await asyncio.gather(end_task(reading), end_task(writing))
         await _end(process)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import prometheus_client as prometheus
 import structlog
 
+from services.rpc.tasks import end_task
 from services.tools.catalogue import EVERYONE, Catalogue, LoopCall
 from services.tools.mcp.adapting import catalogued, tool_name
 from services.tools.mcp.link import Link, State
@@ -104,8 +105,7 @@ class McpServers:
         try:
             yield
         finally:
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
+            await end_task(following)
             await asyncio.gather(*(self._drop(place) for place in list(self._kept)))
 
     async def add(self, tenant_id: str, name: str, setting: McpServerSetting) -> Link:
@@ -226,9 +226,9 @@ class McpServers:
     async def _drop(self, place: Place) -> None:
         """End the link with a server, and take its tools away."""
         kept = self._kept.pop(place)
-        for task in (kept.running, kept.following):
-            task.cancel()
-        await asyncio.gather(kept.running, kept.following, return_exceptions=True)
+        # Asked once: a program is left two seconds to end by itself, and asking again would cut them short.
+        kept.running.cancel()
+        await asyncio.gather(kept.running, end_task(kept.following), return_exceptions=True)
         self._catalogue.bring(place[0], place[1], ())
 
     async def _bring(self, place: Place, link: Link, changed: asyncio.Event) -> None:
