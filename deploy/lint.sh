@@ -1,42 +1,50 @@
 #!/usr/bin/env bash
-# Every check that needs no running process. All of them run; any failure fails.
+# Every check that needs no running process, as many at once as there are processors. All of them run; any failure fails.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 BIN=.venv/bin
-failed=()
+AT_ONCE=$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+mkdir "$work/failed"
 
 check() {
-  local name=$1
+  while (($(jobs -rp | wc -l) >= AT_ONCE)); do wait -n; done
+  judge "$@" &
+}
+
+# What is told is told in one piece, so that the words of two checks do not mix.
+judge() {
+  local name=$1 output
   shift
-  printf '\033[1m%-18s\033[0m' "$name"
-  local output
   if output=$("$@" 2>&1); then
-    echo ok
+    printf '\033[1m%-18s\033[0mok\n' "$name"
   else
-    echo FAILED
-    printf '%s\n' "$output" | sed 's/^/    /'
-    failed+=("$name")
+    : >"$work/failed/$name"
+    printf '\033[1m%-18s\033[0mFAILED\n    %s\n' "$name" "${output//$'\n'/$'\n'    }"
   fi
 }
 
-image=$(mktemp --suffix .binpb)
-trap 'rm -f "$image"' EXIT
-
+# The longest first.
+check "mypy" "$BIN/mypy"
+if [[ -x $BIN/../checkov/bin/checkov ]]; then
+  check "checkov" deploy/scan_manifests.sh
+fi
 check "ruff check" "$BIN/ruff" check
 check "ruff format" "$BIN/ruff" format --check
-check "mypy" "$BIN/mypy"
 check "import-linter" "$BIN/lint-imports" --no-cache
 check "stubs' drift" "$BIN/python" protos/generate.py --check
 check "clients' drift" "$BIN/python" -m protos.generate_clients --check
 check "docs' drift" "$BIN/python" docs/generate.py --check
 check "dashboards' drift" "$BIN/python" -m deploy.observability.dashboards --check
-check "contract image" "$BIN/python" protos/generate.py --image "$image"
-check "buf lint" "$BIN/buf" lint "$image" --config protos/buf.yaml
-check "buf breaking" "$BIN/buf" breaking "$image" --against protos/baseline.binpb --config protos/buf.yaml
+judge "contract image" "$BIN/python" protos/generate.py --image "$work/contract.binpb"
+check "buf lint" "$BIN/buf" lint "$work/contract.binpb" --config protos/buf.yaml
+check "buf breaking" "$BIN/buf" breaking "$work/contract.binpb" --against protos/baseline.binpb --config protos/buf.yaml
 if [[ -d clients/typescript/node_modules ]]; then
   check "tsc" clients/typescript/node_modules/.bin/tsc --project clients/typescript
 fi
-check "shell syntax" bash -n deploy/setup.sh deploy/lint.sh deploy/scan_manifests.sh tests/run.sh deploy/docker/build.sh deploy/docker/engine.sh deploy/docker/lock.sh deploy/docker/stand-ins/postgres-entrypoint.sh deploy/observability/check.sh
+mapfile -t scripts < <(git ls-files '*.sh' .ci/run)
+check "shell syntax" bash -n "${scripts[@]}"
 # Bandit's low findings are ruff's S, with their exceptions at the line; here are those that ruff does not know.
 check "bandit" "$BIN/bandit" --quiet --severity-level medium --recursive services web cli deploy parley_client
 check "secrets" "$BIN/python" deploy/scan_secrets.py
@@ -45,11 +53,10 @@ mapfile -t dockerfiles < <(git ls-files '*Dockerfile*')
 if ((${#dockerfiles[@]})); then
   check "hadolint" "$BIN/hadolint" "${dockerfiles[@]}"
 fi
-if [[ -x $BIN/../checkov/bin/checkov ]]; then
-  check "checkov" deploy/scan_manifests.sh
-fi
 
-if ((${#failed[@]})); then
-  printf 'failed: %s\n' "${failed[*]}"
+wait
+failed=("$work"/failed/*)
+if [[ -e ${failed[0]} ]]; then
+  printf 'failed: %s\n' "${failed[*]##*/}"
   exit 1
 fi

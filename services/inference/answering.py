@@ -239,7 +239,7 @@ class Answering:
                 await self._run_tokens.cover(run.limit.at)
             yield answer
             if trial is not None:
-                self._rollouts.shadows.cast(trial, run, continuation.order, engine, self._toolbox)
+                self._rollouts.shadows.cast(trial, run, continuation.order, self._toolbox)
         finally:
             await turns.leave()
             await purse.close(loop.used, loop.calls)

@@ -150,6 +150,7 @@ class Options:
     rollouts: RolloutLibrary | None = None
     tracer: Tracer | None = None
     shelf: Shelf | None = None
+    serves: tuple[str, ...] = ("scripted", "another")
 
 
 class Parts:
@@ -163,12 +164,13 @@ class Parts:
         stack: AsyncExitStack,
     ) -> None:
         self._around, self._engine, self._options, self._stack = around, engine, options, stack
-        self.models, self.runs = Models("scripted", "another"), RunRegistry()
+        model = options.serves[0]
+        self.models, self.runs = Models(*options.serves), RunRegistry()
         self.directory, self.pages = ModelDirectory(self.models), PageTokens()
         self.door = Door(options.seats, WEIGHTS)
         self.mailbox = StoreMailbox(around.store, self.runs, answer_seconds=5)
         self.catalogue = Catalogue(around.tools_stub)
-        self.adapters = AdapterPool("scripted", self.models, options.shelf, Wishes(around.store, "scripted"))
+        self.adapters = AdapterPool(model, self.models, options.shelf, Wishes(around.store, model))
         self.server = RpcServer(
             settings_for(around.identity("inference")),
             options.verifier or around.tokens.verifier(),
@@ -178,7 +180,7 @@ class Parts:
         )
         if engine is not None:
             seated = engine if isinstance(engine, Embedder) else SeatedEngine(engine, self.door)
-            self.models.ready("scripted", seated)
+            self.models.ready(model, seated)
 
     async def start(self) -> InferenceProcess:
         """Put it together and let it serve."""

@@ -39,6 +39,11 @@ class Aliases:
         """The aliases, of all tenants, whose callers are shared out."""
         return [alias for alias in self._known.values() if not alias.serving]
 
+    def shadowed(self) -> set[str]:
+        """The models, of all tenants, that are asked in the shadow of others."""
+        variants = (variant for alias in self.running() for variant in alias.variants)
+        return {variant.model for variant in variants if variant.shadow_percent}
+
     def of(self, caller: Principal) -> list[tuple[str, frozenset[str]]]:
         """The aliases of a caller's tenant, with the models that they stand for."""
         return [

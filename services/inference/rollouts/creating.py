@@ -27,10 +27,9 @@ def new_rollout(asked: rollout_service_pb2.CreateRolloutRequest) -> rollout_pb2.
     stable = asked.stable_variant_name or names[0]
     if stable not in names:
         raise RolloutInvalid("stable_variant_name", f"there is no variant {stable!r}")
-    model = next(variant.model for variant in asked.variants if variant.name == stable)
     for variant in asked.variants:
-        if variant.shadow_percent and (variant.weight or variant.name == stable or variant.model != model):
-            fault = f"{variant.name!r} must have weight 0, and the stable variant's model without being it"
+        if variant.shadow_percent and (variant.weight or variant.name == stable):
+            fault = f"{variant.name!r} must have weight 0, and not be the stable variant"
             raise RolloutInvalid("variants.shadow_percent", fault)
     return rollout_pb2.Rollout(
         name=asked.name,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from redis.asyncio import Redis
 
@@ -14,6 +14,7 @@ from services.inference.rollouts.aliases import Aliases
 from services.inference.rollouts.book import SampleBook
 from services.inference.rollouts.counts import Counts
 from services.inference.rollouts.library import RolloutLibrary
+from services.inference.rollouts.questions import Questions
 from services.inference.rollouts.servicer import RolloutServicer
 from services.inference.rollouts.shadows import Shadows
 from services.inference.rollouts.trial import Trial
@@ -34,13 +35,14 @@ class Rollouts:
     """
 
     aliases: Aliases
-    book: SampleBook = field(default_factory=SampleBook)
-    shadows: Shadows = field(default_factory=Shadows)
+    book: SampleBook
+    shadows: Shadows
 
     @classmethod
     def none(cls, models: Models) -> Rollouts:
         """Where there are no aliases."""
-        return cls(Aliases(models, models.has))
+        book = SampleBook()
+        return cls(Aliases(models, models.has), book, Shadows(models, book))
 
     def model(self, name: str, caller: Principal) -> str:
         """The model that answers a caller who names a model or an alias; see `Aliases.assigned`."""
@@ -69,10 +71,12 @@ async def open_rollouts(
         models: The models of this replica.
         directory: The models of all pools.
         pages: Makes and reads page tokens.
-        store: Where samples are counted.
+        store: Where samples are counted, and where questions reach other pools.
         audit: Told of rollbacks that nobody asked for.
     """
-    rollouts = Rollouts(Aliases(models, directory.can_chat))
+    book = SampleBook()
+    shadows = Shadows(models, book, Questions(store))
+    rollouts = Rollouts(Aliases(models, directory.can_chat), book, shadows)
     directory.aliases = rollouts.aliases.of
     counts = Counts(store)
     servicer = RolloutServicer(library, rollouts.aliases, directory, pages, counts)
@@ -82,5 +86,5 @@ async def open_rollouts(
             await stack.enter_async_context(rollouts.book.keeping(counts))
             watch = GuardrailWatch(library, rollouts.aliases, counts, audit)
             await stack.enter_async_context(watch.watching())
-            await stack.enter_async_context(rollouts.shadows.casting())
+            await stack.enter_async_context(rollouts.shadows.casting(rollouts.aliases))
         yield rollouts, servicer

@@ -6,6 +6,7 @@ from parley.inference.v1 import rollout_pb2
 from parley.inference.v1 import rollout_service_pb2 as pb2
 from parley.inference.v1.rollout_service_pb2_grpc import RolloutServiceServicer
 from services.inference.errors import RunNotFound
+from services.inference.models import permission
 from services.inference.replicas.directory import ModelDirectory
 from services.inference.rollouts.aliases import Aliases
 from services.inference.rollouts.comparing import compared
@@ -67,6 +68,10 @@ class RolloutServicer(RolloutServiceServicer):
         if self._directory.knows(rollout.name):
             raise RolloutInvalid("name", f"{rollout.name!r} is a model's")
         check_models(rollout, self._directory.can_chat)
+        for variant in rollout.variants:
+            if variant.shadow_percent:
+                # Callers need no permission for it, and nobody pays: whoever begins it answers for that.
+                current_principal().require(permission(variant.model))
         begun = await library.create(_tenant(), rollout)
         await self._aliases.refresh(library)
         return pb2.CreateRolloutResponse(rollout=begun)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
@@ -40,10 +40,14 @@ class Trial:
         """The model that answers."""
         return self._variant.model
 
-    def shadows(self, run_id: str) -> list[tuple[Variant, Callable[[Sample], None]]]:
-        """The variants that are asked too what a run was asked, each with what takes what it shows."""
-        found = self._alias.shadows(run_id, self.model)
-        return [(each, partial(self._note, each.name, Part.SHADOW)) for each in found]
+    @property
+    def rollout_id(self) -> str:
+        """The rollout."""
+        return self._alias.rollout_id
+
+    def shadows(self, run_id: str) -> list[Variant]:
+        """The variants that are asked too what a run was asked."""
+        return self._alias.shadows(run_id)
 
     def applied(self, order: ChatOrder) -> ChatOrder:
         """The order as the variant answers it."""

@@ -103,16 +103,12 @@ class Alias:
         """
         return next(variant for variant in self.variants if variant.name == name)
 
-    def shadows(self, run_id: str, model: str) -> list[Variant]:
-        """The variants that are asked too what a run of a model was asked."""
+    def shadows(self, run_id: str) -> list[Variant]:
+        """The variants that are asked too what a run was asked."""
         if self.serving:
             return []
         place = _place(self.rollout_id, run_id) * WHOLE
-        return [
-            variant
-            for variant in self.variants
-            if variant.model == model and place < variant.shadow_percent * PLACES
-        ]
+        return [variant for variant in self.variants if place < variant.shadow_percent * PLACES]
 
     def given_to(self, user_id: str) -> Variant:
         """The variant of a user: the same at every replica, for as long as the weights are."""

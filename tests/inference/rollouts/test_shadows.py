@@ -14,15 +14,19 @@ from parley.inference.v1 import rollout_pb2
 from services.inference.reading.step import ContentDelta
 from services.inference.rollouts.counts import Counts
 from services.inference.rollouts.library import RolloutLibrary
+from services.inference.rollouts.questions import QUESTIONS
 from services.inference.rollouts.tally import Tally
 from services.inference.turn import Message, Role, ToolCall
+from tests.conftest import TokenMaker
 from tests.inference.replicas import Replica
 from tests.inference.rollouts.conftest import ALIAS, creation, variant
 from tests.inference.scripted import Gate, ScriptedEngine, calls, says
 from tests.inference.scripted_tools import ToolsProcess
+from tests.inference.test_directory import pool, told
 from tests.inference.test_servicer import chat, kinds, read, reason, refusal, with_tools
 
 SECONDS = 20
+SUM = ToolCall("call-1", "calculator", "{}")
 
 
 def shadowed(percent: int = 100) -> list[rollout_pb2.RolloutVariant]:
@@ -70,7 +74,7 @@ async def test_a_shadow_is_asked_the_same_and_nobody_hears_it(
 async def test_tools_that_a_shadow_calls_do_not_run(
     replica: Replica, library: RolloutLibrary, operator: Any, store: Redis, tools_process: ToolsProcess
 ) -> None:
-    engine = ScriptedEngine(says("An answer."), calls(ToolCall("call-1", "calculator", "{}")))
+    engine = ScriptedEngine(says("An answer."), calls(SUM))
     metadata = operator
     async with replica(engine, rollouts=library) as process:
         begun = await process.rollouts.CreateRollout(creation(*shadowed()), metadata=operator)
@@ -124,9 +128,8 @@ async def test_what_nobody_is_given_is_not_judged(
     [
         [variant("plain", 90), variant("shadow", 10, shadow_percent=5)],
         [variant("plain", 0, shadow_percent=5), variant("other", 100)],
-        [variant("plain", 100), variant("shadow", 0, model="large", shadow_percent=5)],
     ],
-    ids=["with weight", "stable", "of another model"],
+    ids=["with weight", "stable"],
 )
 async def test_only_what_can_be_a_shadow_is_one(
     replica: Replica, library: RolloutLibrary, operator: Any, variants: list[rollout_pb2.RolloutVariant]
@@ -135,3 +138,66 @@ async def test_only_what_can_be_a_shadow_is_one(
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await process.rollouts.CreateRollout(creation(*variants), metadata=operator)
     assert refusal(refused.value) == ("ROLLOUT_INVALID", {"field": "variants.shadow_percent"})
+
+
+def of_another_pool() -> list[rollout_pb2.RolloutVariant]:
+    return [
+        variant("plain", 100),
+        variant("shadow", 0, model="large", system_prompt="Be brief.", shadow_percent=100),
+    ]
+
+
+async def test_a_shadow_of_another_pool_is_asked_there(
+    replica: Replica, library: RolloutLibrary, operator: Any, store: Redis, tools_process: ToolsProcess
+) -> None:
+    engine, large = ScriptedEngine(says("An answer.")), ScriptedEngine(calls(SUM))
+    async with (
+        replica(engine, rollouts=library) as process,
+        replica(large, rollouts=library, serves=("large",)) as other,
+    ):
+        await told(store, process.directory, other.directory)
+        begun = await process.rollouts.CreateRollout(creation(*of_another_pool()), metadata=operator)
+        events = await read(process.stub.Chat(with_tools(model=ALIAS), metadata=operator))
+        tally = await counted(store, begun.rollout.rollout_id, 1)
+    assert (events[0].started.variant, reason(events)) == ("plain", "STOP")
+    (answered,), (shadow,) = engine.rendered, large.rendered
+    assert shadow.messages == (Message(Role.SYSTEM, "Be brief."), *answered.messages)
+    assert shadow.tools == answered.tools
+    assert not tools_process.service.calls
+    assert (tally.count("errors"), tally.count("calls")) == (0, 0)
+
+
+async def test_a_pool_without_room_leaves_what_it_is_asked_to_others(
+    replica: Replica, library: RolloutLibrary, operator: Any, store: Redis
+) -> None:
+    gate, engine = Gate(), ScriptedEngine(says("1"), says("2"), says("3"))
+    shadow = [gate, *says("A shadow.")]
+    large = ScriptedEngine(shadow, shadow, shadow)
+    async with (
+        replica(engine, rollouts=library) as process,
+        replica(large, rollouts=library, serves=("large",)) as other,
+    ):
+        await told(store, process.directory, other.directory)
+        begun = await process.rollouts.CreateRollout(creation(*of_another_pool()), metadata=operator)
+        for _ in range(3):
+            await read(process.stub.Chat(chat(model=ALIAS), metadata=operator))
+
+        async def are_asked() -> bool:
+            return large.running == 2
+
+        await until(are_asked)
+        assert await store.llen(QUESTIONS + "large") == 1
+        gate.open.set()
+        tally = await counted(store, begun.rollout.rollout_id, 3)
+    assert tally.count("errors") == 0
+
+
+async def test_a_shadow_needs_the_permission_for_its_model(
+    replica: Replica, library: RolloutLibrary, tokens: TokenMaker, store: Redis
+) -> None:
+    async with replica(ScriptedEngine(), rollouts=library) as process:
+        await told(store, pool("large"), process.directory)
+        metadata = tokens.metadata("inference.*", "models.scripted")
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await process.rollouts.CreateRollout(creation(*of_another_pool()), metadata=metadata)
+    assert refusal(refused.value) == ("PERMISSION_MISSING", {"permission": "models.large"})

@@ -23,6 +23,7 @@ from services.inference.rollouts.counts import Counts
 from services.inference.rollouts.library import RolloutLibrary
 from services.inference.rollouts.room import Rollouts
 from services.inference.rollouts.samples import Sample
+from services.inference.rollouts.shadows import Shadows
 from services.inference.rollouts.watch import METHOD, GuardrailWatch
 from services.ledger.ledger import open_store
 from services.rpc.errors import DependencyUnavailable
@@ -200,10 +201,12 @@ async def test_a_variant_whose_model_is_gone_is_passed_over_and_judged_by_it(
     bench: Bench, tokens: TokenMaker
 ) -> None:
     await bench.begin(variants=halves(model="gone"))
-    aliases = Aliases(Models("scripted"), lambda model: model != "gone")
+    models = Models("scripted")
+    aliases = Aliases(models, lambda model: model != "gone")
     await aliases.refresh(bench.library)
     users = [tokens.principal("models.*", user_id=f"user-{number}") for number in range(40)]
-    trials = [Rollouts(aliases, bench.book).trial(ALIAS, user) for user in users]
+    rollouts = Rollouts(aliases, bench.book, Shadows(models, bench.book))
+    trials = [rollouts.trial(ALIAS, user) for user in users]
     assert {trial.model for trial in trials if trial} == {"scripted"}
     assert await bench.look() == rollout_pb2.ROLLOUT_STATE_ROLLED_BACK
 

@@ -255,8 +255,9 @@ class RolloutVariant(_message.Message):
     shadow_percent: _builtins.int
     """Share, in percent, of the chats that this variant is asked too, after they
     were answered by another: nobody sees what it says, its tools do not run, and
-    nobody is charged. For a variant of weight 0 that has the stable variant's
-    model. 0 to 100. Default: 0.
+    nobody is charged. For a variant of weight 0 that is not the stable one;
+    whoever begins the rollout needs the permission for its model. 0 to 100.
+    Default: 0.
     """
     @_builtins.property
     def sampling(self) -> Global___SamplingDefaults:
