@@ -6,11 +6,11 @@ import os
 
 import typer
 
-from cli.certificates import ends_at, issue_missing, open_authority, rotate
 from cli.console import answers
 from cli.environment import command_settings
 from cli.failures import told
 from cli.home import Home
+from cli.local.certificates import ends_at, issue_missing, open_authority, rotate
 from deploy.certificates import CertificateAuthority
 
 app = typer.Typer(help="The local stack's certificates.", no_args_is_help=True)

@@ -16,15 +16,15 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from cli.certificates import RENEW_AHEAD, ends_at
 from cli.console import answers, print_json
 from cli.environment import command_settings
 from cli.failures import CommandError, ExitCode, told
 from cli.home import Home
-from cli.model import choose_model
-from cli.preflight import GIB, available_bytes, check_port, needed_bytes
-from cli.resources import KV_BYTES, runs_on_cpu
-from cli.stack import EDGE_ADDRESS, IDENTITIES
+from cli.local.certificates import RENEW_AHEAD, ends_at
+from cli.local.model import choose_model
+from cli.local.preflight import GIB, available_bytes, check_port, needed_bytes
+from cli.local.resources import KV_BYTES, runs_on_cpu
+from cli.local.stack import EDGE_ADDRESS, IDENTITIES
 
 SETUP = "Run `make setup`."
 TRY_SECONDS = 10.0

@@ -9,9 +9,9 @@ from google.protobuf.json_format import MessageToDict
 
 from cli.connection import call
 from cli.console import print_json, print_table
-from cli.control import DRAIN_SECONDS, ReloadModel
 from cli.failures import told
-from cli.model import choose_model
+from cli.local.control import DRAIN_SECONDS, ReloadModel
+from cli.local.model import choose_model
 from cli.replicas import Drain, changed, show
 from parley.inference.v1 import model_pb2
 from parley_client.client import Client

@@ -18,7 +18,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from cli.probes import Probe, local_address, page_shakes_hands, service_answers
+from cli.local.probes import Probe, local_address, page_shakes_hands, service_answers
 from deploy.envoy.admin import Admin
 from services.rpc.tls import TlsFiles
 

@@ -9,11 +9,11 @@ from typing import Annotated
 import typer
 
 from cli.console import errors, print_json, print_table
-from cli.control import DRAIN_SECONDS, AddReplicas, ListReplicas, RemoveReplica, ReplicaState, Request
-from cli.control_client import ask
 from cli.environment import command_settings
 from cli.failures import told
 from cli.home import Home
+from cli.local.control import DRAIN_SECONDS, AddReplicas, ListReplicas, RemoveReplica, ReplicaState, Request
+from cli.local.control_client import ask
 
 app = typer.Typer(help="The inference replicas of the local stack.", no_args_is_help=True)
 

@@ -11,8 +11,8 @@ from cli.connection import Deployment
 from cli.console import answers, print_json, print_table
 from cli.failures import ExitCode, told
 from cli.home import StackState
-from cli.probes import edge_health
-from cli.stack import INFERENCE, SESSIONS, TOOLS
+from cli.local.probes import edge_health
+from cli.local.stack import INFERENCE, SESSIONS, TOOLS
 
 SERVICES = {"auth": SESSIONS, "tools": TOOLS, "inference": INFERENCE}
 

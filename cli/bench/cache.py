@@ -11,13 +11,13 @@ from typing import Annotated
 import typer
 
 from cli.bench.deadline import within
+from cli.bench.figures import Figure
 from cli.bench.load import percentile
 from cli.bench.place import JsonOption, ModelOption, Place, ServerOption, beside, show_measured
 from cli.bench.prompts import bench_question
 from cli.bench.sides import TEXT, chat_request
 from cli.bench.streams import Ask
 from cli.failures import CommandError, told
-from cli.figures import Figure
 from parley.inference.v1 import chat_pb2
 from parley_client.client import Client
 

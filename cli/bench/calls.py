@@ -14,10 +14,10 @@ from pathlib import Path
 
 import psutil
 
+from cli.bench.figures import Figure
 from cli.bench.identity import Door, front_door, milliseconds
 from cli.bench.sandbox import bare
 from cli.failures import CommandError, ExitCode
-from cli.figures import Figure
 from parley.tools.v1 import execution_pb2, tool_service_pb2
 from parley.tools.v1.tool_service_pb2_grpc import ToolServiceStub
 from parley_client.errors import from_status

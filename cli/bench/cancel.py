@@ -14,6 +14,7 @@ import typer
 
 from cli.bench.cuts import STARTED, Cut, Kind, Times, Way, cut, pace_of
 from cli.bench.deadline import within
+from cli.bench.figures import Figure
 from cli.bench.load import percentile
 from cli.bench.place import JsonOption, ModelOption, Place, ServerOption, beside, show_measured
 from cli.bench.prompts import bench_question, long_questions, long_text
@@ -26,7 +27,6 @@ from cli.bench.tool_cuts import CALLED, tool_settings, tool_times
 from cli.bench.visits import EndlessTool, endless_tool
 from cli.console import errors
 from cli.failures import CommandError, told
-from cli.figures import Figure
 from parley.inference.v1 import chat_pb2
 from parley_client.client import Client
 from parley_client.errors import ParleyError

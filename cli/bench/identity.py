@@ -14,19 +14,19 @@ from pathlib import Path
 
 import grpc
 
-from cli import probes
-from cli.certificates import issue_missing, open_authority
-from cli.child import ChildSpec
-from cli.edge import render_edge
 from cli.failures import CommandError, ExitCode
-from cli.groups import guarded_groups
 from cli.home import Home
-from cli.model import ModelChoice
-from cli.pools import Pool
-from cli.preflight import free_port
-from cli.resources import CoreShare
-from cli.stack import SESSIONS, TOOLS, Stack, StackPlan
-from cli.supervisor import Supervisor
+from cli.local import probes
+from cli.local.certificates import issue_missing, open_authority
+from cli.local.child import ChildSpec
+from cli.local.edge import render_edge
+from cli.local.groups import guarded_groups
+from cli.local.model import ModelChoice
+from cli.local.pools import Pool
+from cli.local.preflight import free_port
+from cli.local.resources import CoreShare
+from cli.local.stack import SESSIONS, TOOLS, Stack, StackPlan
+from cli.local.supervisor import Supervisor
 from parley.auth.v1 import session_service_pb2
 from parley.auth.v1.session_service_pb2_grpc import SessionServiceStub
 from parley_client.channel import open_channel

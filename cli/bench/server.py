@@ -19,7 +19,7 @@ from cli.bench.process import measured_process
 from cli.bench.sides import ROUND_SECONDS, START_SECONDS, last_line
 from cli.bench.streams import Ask, Load
 from cli.failures import CommandError, ExitCode
-from cli.preflight import free_port
+from cli.local.preflight import free_port
 
 if TYPE_CHECKING:
     from aiohttp import ClientSession, StreamReader

@@ -20,7 +20,7 @@ from cli.bench.streams import Ask, Load
 from cli.credentials import local_login
 from cli.failures import CommandError, ExitCode
 from cli.home import Home
-from cli.preflight import free_port
+from cli.local.preflight import free_port
 from parley.inference.v1 import chat_pb2
 from parley_client.channel import open_channel
 from parley_client.client import Client, question

@@ -14,12 +14,12 @@ import typer
 
 from cli.bench.answering import Hold, Side, held_ask, holding
 from cli.bench.deadline import within
+from cli.bench.figures import Figure
 from cli.bench.place import JsonOption, ModelOption, Place, ServerOption, beside, show_measured
 from cli.bench.resident import PEAK_SECONDS, resident, watched
 from cli.bench.sides import TEXT, WholePath, chat_request
 from cli.console import errors
 from cli.failures import CommandError, ExitCode, told
-from cli.figures import Figure
 from parley.inference.v1 import chat_pb2
 from parley_client.client import Client
 from parley_client.errors import ParleyError

@@ -13,10 +13,10 @@ import typer
 import uvloop
 
 from cli.bench.calls import call_rows
+from cli.bench.figures import Figure
 from cli.bench.sandbox import sandbox_rows
 from cli.console import errors, print_json, print_table
 from cli.failures import CommandError, told
-from cli.figures import Figure
 
 
 @dataclass(frozen=True)

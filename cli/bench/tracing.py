@@ -13,10 +13,10 @@ import typer
 
 from cli.bench.answering import by_turns
 from cli.bench.deadline import within
+from cli.bench.figures import Figure
 from cli.bench.place import JsonOption, ModelOption, Place, show_measured
 from cli.bench.spans import turn_ends
 from cli.failures import told
-from cli.figures import Figure
 
 COST_TARGET = 3.0
 TRACED = ("EDGE", "AUTH", "TOOLS", "INFERENCE")

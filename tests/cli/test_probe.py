@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 from fastapi import FastAPI
 
-from cli.preflight import free_port
+from cli.local.preflight import free_port
 from cli.probe import main
 from services.rpc.server import RpcServer
 from services.rpc.settings import ServiceSettings

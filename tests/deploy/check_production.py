@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.processes import eventually
+from tests.cli.local.processes import eventually
 from tests.deploy.composed import PRODUCTION, Composed, composed
 from tests.deploy.questions import CHECK, Questions, answer, end_well_and_leave_nothing
 

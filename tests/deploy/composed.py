@@ -16,7 +16,7 @@ from typing import Any
 
 import grpc
 
-from cli.preflight import free_port
+from cli.local.preflight import free_port
 from deploy.credentials import make
 from parley_client.client import Client
 from parley_client.credentials import Credentials, Login, TokensInMemory

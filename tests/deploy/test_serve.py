@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from cli.preflight import free_port
+from cli.local.preflight import free_port
 from cli.probe import main as probe
 from deploy.envoy.admin import Admin
 from deploy.envoy.serve import main

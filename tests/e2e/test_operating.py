@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cli.home import Home
-from cli.preflight import free_port
+from cli.local.preflight import free_port
 from tests.e2e.guide_commands import FENCE, NOT_RUN, Command, Shell, read_commands
 from tests.platform import Stack, started
 

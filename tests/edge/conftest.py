@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from cli.preflight import free_port
+from cli.local.preflight import free_port
 from deploy.envoy.settings import EdgeSettings
 from protos.generate_clients import GO
 from services.rpc.server import RpcServer

@@ -11,7 +11,7 @@ import grpc
 import pytest
 import pytest_asyncio
 
-from cli.preflight import free_port
+from cli.local.preflight import free_port
 from parley.inference.v1 import chat_pb2
 from parley.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
 from parley_client.client import CONVERSATION_KEY, Client, user_message

@@ -14,7 +14,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from cli.preflight import free_port
+from cli.local.preflight import free_port
 from parley_client.errors import ParleyError
 from services.auth.__main__ import serving
 from services.auth.settings import AuthSettings

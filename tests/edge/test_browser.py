@@ -17,7 +17,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, async_playwright
 
-from cli.preflight import free_port
+from cli.local.preflight import free_port
 from tests.conftest import TokenMaker
 from tests.edge.conftest import Identity, Mesh, edge_settings
 from tests.edge.front import Front, front

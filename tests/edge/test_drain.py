@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from cli.preflight import free_port
+from cli.local.preflight import free_port
 from deploy.envoy.admin import Admin
 from deploy.envoy.drain import drain, main
 from parley.inference.v1.inference_service_pb2_grpc import InferenceServiceStub

@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import pytest
 
-from cli.preflight import free_port
+from cli.local.preflight import free_port
 from deploy.certificates import CertificateAuthority
 from deploy.envoy.settings import EdgeSettings
 from parley.auth.v1 import session_service_pb2

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from cli.preflight import free_port
+from cli.local.preflight import free_port
 from tests.edge.answers import refusal
 from tests.edge.conftest import Identity, Mesh, edge_settings
 from tests.edge.front import Front, eventually, front

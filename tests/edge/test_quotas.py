@@ -8,7 +8,7 @@ from typing import Any
 import grpc
 import pytest
 
-from cli.preflight import free_port
+from cli.local.preflight import free_port
 from parley.auth.v1.session_service_pb2 import LoginRequest
 from parley.auth.v1.session_service_pb2_grpc import SessionServiceStub
 from parley.inference.v1.inference_service_pb2_grpc import InferenceServiceStub

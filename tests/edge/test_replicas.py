@@ -15,19 +15,19 @@ import grpc
 import pytest
 import pytest_asyncio
 
-from cli.child import ChildSpec
-from cli.edge import EdgePools
 from cli.failures import CommandError
-from cli.groups import guarded_groups
 from cli.home import Home
-from cli.membership import Membership
-from cli.model import ModelChoice
-from cli.pools import Pool, Pools, Replica
-from cli.preflight import free_port
-from cli.probes import service_answers
-from cli.resources import CoreShare
-from cli.stack import INFERENCE
-from cli.supervisor import Change, Phase, Supervisor
+from cli.local.child import ChildSpec
+from cli.local.edge import EdgePools
+from cli.local.groups import guarded_groups
+from cli.local.membership import Membership
+from cli.local.model import ModelChoice
+from cli.local.pools import Pool, Pools, Replica
+from cli.local.preflight import free_port
+from cli.local.probes import service_answers
+from cli.local.resources import CoreShare
+from cli.local.stack import INFERENCE
+from cli.local.supervisor import Change, Phase, Supervisor
 from deploy.envoy.admin import Admin
 from deploy.envoy.endpoints import EndpointFiles
 from parley.inference.v1 import converse_pb2

@@ -21,7 +21,7 @@ from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor import MethodDescriptor
 from sqlalchemy import select
 
-from cli.preflight import free_port
+from cli.local.preflight import free_port
 from docs.generate import DOCS, GUIDE
 from parley.auth.v1 import key_service_pb2, session_service_pb2
 from parley.auth.v1.key_service_pb2_grpc import KeyServiceStub

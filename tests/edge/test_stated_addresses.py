@@ -8,7 +8,7 @@ import grpc
 import pytest
 import pytest_asyncio
 
-from cli.preflight import free_port
+from cli.local.preflight import free_port
 from deploy.certificates import CertificateAuthority
 from parley.auth.v1.session_service_pb2 import LoginRequest, WhoAmIRequest
 from parley.auth.v1.session_service_pb2_grpc import SessionServiceStub

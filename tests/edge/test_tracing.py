@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 import yaml
 
-from cli.preflight import free_port
+from cli.local.preflight import free_port
 from deploy.envoy.contract import load_contract
 from deploy.envoy.endpoints import EndpointFiles
 from deploy.envoy.filters import Scope

@@ -14,12 +14,12 @@ from cli.bench import memory, slow_readers
 from cli.bench.cancel import Workload, cancel_figures
 from cli.bench.cancel import figures_of as figures_of_cuts
 from cli.bench.cuts import Way
+from cli.bench.figures import Figure
 from cli.bench.prompts import long_questions
 from cli.bench.sides import RUNNING, WAITING, WholePath
 from cli.bench.spans import turn_ends
 from cli.bench.tool_cuts import ToolNotCalled, tool_times
 from cli.bench.visits import endless_tool
-from cli.figures import Figure
 from parley_client.client import Client
 from services.inference.engine import Prompt, no_ceiling
 from services.inference.model_card import Capability, ModelCard

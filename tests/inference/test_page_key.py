@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from redis.asyncio import Redis
 
-from cli.preflight import free_port
+from cli.local.preflight import free_port
 from services.inference.page_key import KEY_BYTES, NAME, shared_page_key
 
 

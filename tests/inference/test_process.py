@@ -19,7 +19,7 @@ import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from cli.preflight import free_port
+from cli.local.preflight import free_port
 from parley.auth.v1 import quota_service_pb2, revocation_service_pb2, session_service_pb2
 from parley.auth.v1.quota_service_pb2_grpc import QuotaServiceServicer, add_QuotaServiceServicer_to_server
 from parley.auth.v1.revocation_service_pb2_grpc import (

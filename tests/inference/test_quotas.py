@@ -18,7 +18,7 @@ from google.rpc import error_details_pb2
 from redis.asyncio import Redis
 from ulid import ULID
 
-from cli.preflight import free_port
+from cli.local.preflight import free_port
 from parley.auth.v1 import usage_pb2
 from parley.inference.v1 import chat_pb2
 from parley.inference.v1.inference_service_pb2_grpc import InferenceServiceStub

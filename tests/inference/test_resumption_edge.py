@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 import pytest
 
-from cli.preflight import free_port
+from cli.local.preflight import free_port
 from deploy.envoy.contract import load_contract
 from deploy.envoy.render import write
 from deploy.envoy.settings import EdgeSettings

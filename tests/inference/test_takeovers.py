@@ -13,7 +13,7 @@ import pytest
 from redis.asyncio import Redis
 from ulid import ULID
 
-from cli.preflight import free_port
+from cli.local.preflight import free_port
 from parley.inference.v1 import chat_pb2
 from parley.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
 from parley.tools.v1 import tool_pb2

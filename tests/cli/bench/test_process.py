@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from cli.bench.process import measured_process
-from tests.cli.processes import eventually, gone
+from tests.cli.local.processes import eventually, gone
 
 FORKS = (
     "import signal, subprocess, sys; "

@@ -17,12 +17,12 @@ from cli.bench import memory, slow_readers
 from cli.bench.answering import CHOICES, Hold, holding
 from cli.bench.cancel import held_figures
 from cli.bench.deadline import within
+from cli.bench.figures import Figure
 from cli.bench.place import beside
 from cli.bench.seats import Held
 from cli.bench.server import VllmServer
 from cli.bench.sides import EngineAlone
 from cli.failures import CommandError
-from cli.figures import Figure
 from tests.cli.bench import scripted_side
 from tests.cli.bench.scripted_side import ScriptedSide
 

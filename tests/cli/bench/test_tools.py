@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from cli.bench.calls import call_rows
+from cli.bench.figures import Figure
 from cli.bench.sandbox import KINDS, sandbox_rows
-from cli.figures import Figure
 from tests.cli.conftest import Run
 
 

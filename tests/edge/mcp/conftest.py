@@ -16,7 +16,7 @@ import pytest_asyncio
 from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
 
-from cli.preflight import free_port
+from cli.local.preflight import free_port
 from parley.auth.v1 import key_service_pb2, session_service_pb2
 from parley.auth.v1.key_service_pb2_grpc import KeyServiceStub
 from parley.auth.v1.session_service_pb2_grpc import SessionServiceStub

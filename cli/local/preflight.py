@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from cli.failures import CommandError, ExitCode
-from cli.model import ModelChoice
+from cli.local.model import ModelChoice
 
 GIB = 2**30
 SERVICES_BYTES = GIB

@@ -3,8 +3,8 @@ import signal
 import subprocess
 import sys
 
-from cli import guard
-from cli.groups import ProcessGroups, guarded_groups
+from cli.local import guard
+from cli.local.groups import ProcessGroups, guarded_groups
 
 WAITS = "import signal; print('up', flush=True); signal.pause()"
 

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from cli.certificates import issue_missing, open_authority
-from cli.child import ChildSpec
 from cli.failures import CommandError
 from cli.home import Home
-from cli.model import ModelChoice
-from cli.pools import Pool
-from cli.probes import local_address
-from cli.resources import CoreShare
-from cli.stack import Stack, StackPlan
+from cli.local.certificates import issue_missing, open_authority
+from cli.local.child import ChildSpec
+from cli.local.model import ModelChoice
+from cli.local.pools import Pool
+from cli.local.probes import local_address
+from cli.local.resources import CoreShare
+from cli.local.stack import Stack, StackPlan
 from services.rpc.addresses import Addresses
 
 

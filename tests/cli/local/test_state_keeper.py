@@ -9,10 +9,10 @@ from typing import IO
 from rich.console import Console
 
 from cli.home import Home
-from cli.progress import PlainProgress
-from cli.stack import StackPlan
-from cli.state_keeper import RETRY_SECONDS, StateKeeper
-from cli.supervisor import Change, Phase
+from cli.local.progress import PlainProgress
+from cli.local.stack import StackPlan
+from cli.local.state_keeper import RETRY_SECONDS, StateKeeper
+from cli.local.supervisor import Change, Phase
 
 
 def keeper(home: Home, told: IO[str]) -> StateKeeper:

@@ -7,10 +7,10 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from cli.home import StackState, process_state, this_process
-from cli.probes import local_address
-from cli.progress import Progress
-from cli.stack import StackPlan
-from cli.supervisor import Change, Phase, Supervisor
+from cli.local.probes import local_address
+from cli.local.progress import Progress
+from cli.local.stack import StackPlan
+from cli.local.supervisor import Change, Phase, Supervisor
 from services.rpc.tasks import end_task
 
 RETRY_SECONDS = 1.0

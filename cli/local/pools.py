@@ -9,8 +9,8 @@ from pathlib import Path
 
 from cli.failures import CommandError
 from cli.home import Home, write_private
-from cli.model import ModelChoice
-from cli.resources import CoreShare
+from cli.local.model import ModelChoice
+from cli.local.resources import CoreShare
 from deploy.envoy.endpoints import pool as cluster_of
 from services.rpc.addresses import FILE
 

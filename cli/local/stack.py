@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from cli import probes
-from cli.child import ChildSpec
 from cli.environment import inherited, overrides
 from cli.home import Home, write_private
-from cli.model import MODEL_NAME_VARIABLE, MODEL_VARIABLE, ModelChoice
-from cli.pools import Pool, Pools, Replica
-from cli.preflight import free_port, program
+from cli.local import probes
+from cli.local.child import ChildSpec
+from cli.local.model import MODEL_NAME_VARIABLE, MODEL_VARIABLE, ModelChoice
+from cli.local.pools import Pool, Pools, Replica
+from cli.local.preflight import free_port, program
 from deploy.certificates import CertificateAuthority
 from deploy.envoy.admin import Admin
 from deploy.envoy.drain import drain
@@ -30,7 +30,7 @@ IDENTITIES = ("edge", "inference", "tools", "auth", "web", "operator")
 INFERENCE = "parley.inference.v1.InferenceService"
 TOOLS = "parley.tools.v1.ToolService"
 SESSIONS = "parley.auth.v1.SessionService"
-WORKSPACE_TEMPLATE = Path(__file__).resolve().parent.parent / "deploy" / "embedded" / "workspace"
+WORKSPACE_TEMPLATE = Path(__file__).resolve().parents[2] / "deploy" / "embedded" / "workspace"
 STORES = ("store", "cache")
 STORE_MEMORY = "64mb"
 CACHE_MEMORY = "64mb"

@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cli.groups import ProcessGroups
-from cli.logs import LogFile
+from cli.local.groups import ProcessGroups
+from cli.local.logs import LogFile
 from services.rpc.leaving import LEAVE_SIGNAL
 
 PROBE_SECONDS = 0.1

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from cli.failures import CommandError, ExitCode
-from cli.preflight import program
+from cli.local.preflight import program
 from deploy.envoy.admin import Admin
 from deploy.envoy.clusters import affine
 from deploy.envoy.endpoints import EndpointFiles, pool

@@ -2,7 +2,7 @@ import json
 import stat
 from pathlib import Path
 
-from cli.logs import KEPT, LogFile
+from cli.local.logs import KEPT, LogFile
 
 
 def write(log: LogFile, *lines: str) -> None:

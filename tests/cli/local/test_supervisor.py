@@ -9,10 +9,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cli.child import ChildSpec
-from cli.groups import ProcessGroups, guarded_groups
-from cli.supervisor import Backoff, Change, Phase, StartFailed, Supervisor
-from tests.cli.processes import DEADLINE_SECONDS, eventually, gone
+from cli.local.child import ChildSpec
+from cli.local.groups import ProcessGroups, guarded_groups
+from cli.local.supervisor import Backoff, Change, Phase, StartFailed, Supervisor
+from tests.cli.local.processes import DEADLINE_SECONDS, eventually, gone
 
 QUICK = Backoff(first_seconds=0.01, limit_seconds=0.02)
 
@@ -261,9 +261,9 @@ async def test_a_later_process_that_does_not_start_leaves_nothing(tmp_path, grou
 
 SUPERVISOR_PROGRAM = """
 import asyncio, pathlib, sys
-from cli.child import ChildSpec
-from cli.groups import guarded_groups
-from cli.supervisor import Supervisor
+from cli.local.child import ChildSpec
+from cli.local.groups import guarded_groups
+from cli.local.supervisor import Supervisor
 
 async def main():
     folder = pathlib.Path(sys.argv[1])

@@ -9,7 +9,7 @@ from cryptography import x509
 
 from cli.failures import CommandError, ExitCode
 from cli.home import Home
-from cli.stack import IDENTITIES, TRUST_DOMAIN
+from cli.local.stack import IDENTITIES, TRUST_DOMAIN
 from deploy.certificates import CertificateAuthority
 
 RENEW_AHEAD = timedelta(days=30)

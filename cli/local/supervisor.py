@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 
-from cli.child import Child, ChildSpec
-from cli.groups import ProcessGroups
+from cli.local.child import Child, ChildSpec
+from cli.local.groups import ProcessGroups
 
 HEALTHY_SECONDS = 60.0
 """A process that lived this long after it was ready starts again without delay."""

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.spinner import Spinner
 from rich.table import Table
 
-from cli.supervisor import Change, Phase
+from cli.local.supervisor import Change, Phase
 
 REMIND_SECONDS = 10.0
 

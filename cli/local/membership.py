@@ -6,15 +6,15 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
-from cli.child import ChildSpec
-from cli.control import AddReplicas, ReloadModel, RemoveReplica, ReplicaState, Request
-from cli.edge import EdgePools
 from cli.failures import CommandError, ExitCode
-from cli.model import ModelChoice, choose_model
-from cli.pools import Pools, Replica, RunningPool
-from cli.preflight import available_bytes, check_memory, replica_bytes
-from cli.resources import CoreShare, further_share
-from cli.supervisor import Phase, StartFailed, Supervisor
+from cli.local.child import ChildSpec
+from cli.local.control import AddReplicas, ReloadModel, RemoveReplica, ReplicaState, Request
+from cli.local.edge import EdgePools
+from cli.local.model import ModelChoice, choose_model
+from cli.local.pools import Pools, Replica, RunningPool
+from cli.local.preflight import available_bytes, check_memory, replica_bytes
+from cli.local.resources import CoreShare, further_share
+from cli.local.supervisor import Phase, StartFailed, Supervisor
 
 SERVICES_FOLLOW_SECONDS = 2.0
 """Services look every second where the replicas are, so after this none calls one that left."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterator
 
-from cli.control import MOST_BYTES, ReplicaState, Reply, Request
 from cli.failures import CommandError, ExitCode
 from cli.home import Home
+from cli.local.control import MOST_BYTES, ReplicaState, Reply, Request
 from deploy.unix_path import short
 
 SILENCE_SECONDS = 30.0

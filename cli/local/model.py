@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cli.failures import CommandError, ExitCode
 
-DEMO = Path(__file__).resolve().parent.parent / "models" / "parley-demo"
+DEMO = Path(__file__).resolve().parents[2] / "models" / "parley-demo"
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 MODEL_VARIABLE = "PARLEY_INFERENCE_MODEL"
 MODEL_NAME_VARIABLE = "PARLEY_INFERENCE_MODEL_NAME"

@@ -2,8 +2,8 @@ import io
 
 from rich.console import Console
 
-from cli.progress import LiveProgress, PlainProgress
-from cli.supervisor import Change, Phase
+from cli.local.progress import LiveProgress, PlainProgress
+from cli.local.supervisor import Change, Phase
 
 
 def console(*, terminal: bool) -> tuple[Console, io.StringIO]:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from cli.control import MOST_BYTES, REQUEST, Failure, ListReplicas, ReplicaState, Reply, Request
 from cli.failures import CommandError, ExitCode
-from cli.membership import Tell
+from cli.local.control import MOST_BYTES, REQUEST, Failure, ListReplicas, ReplicaState, Reply, Request
+from cli.local.membership import Tell
 from deploy.unix_path import short
 from services.rpc.tasks import end_task
 

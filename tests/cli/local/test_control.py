@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from cli.control import (
+from cli.failures import CommandError, ExitCode
+from cli.home import Home
+from cli.local.control import (
     MOST_BYTES,
     AddReplicas,
     ListReplicas,
@@ -22,11 +24,9 @@ from cli.control import (
     ReplicaState,
     Request,
 )
-from cli.control_client import ask
-from cli.control_server import ControlServer
-from cli.failures import CommandError, ExitCode
-from cli.home import Home
-from cli.membership import Tell
+from cli.local.control_client import ask
+from cli.local.control_server import ControlServer
+from cli.local.membership import Tell
 from deploy.unix_path import short
 from tests.cli.conftest import Run
 

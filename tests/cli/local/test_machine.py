@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from cli.certificates import ends_at, issue_missing, open_authority
 from cli.doctor import Finding, sandbox
 from cli.failures import CommandError
 from cli.home import Home, StackState, process_state
-from cli.model import DEMO, MODEL_NAME_VARIABLE, choose_model, choose_models
-from cli.preflight import GIB, check_memory, needed_bytes, program
-from cli.resources import CoreShare, further_share, share_cores
-from cli.stack import IDENTITIES
+from cli.local.certificates import ends_at, issue_missing, open_authority
+from cli.local.model import DEMO, MODEL_NAME_VARIABLE, choose_model, choose_models
+from cli.local.preflight import GIB, check_memory, needed_bytes, program
+from cli.local.resources import CoreShare, further_share, share_cores
+from cli.local.stack import IDENTITIES
 from tests.cli.conftest import Run
 
 HUGE = str(10**15)
