@@ -14,6 +14,17 @@ class ScriptedRollouts(rollout_service_pb2_grpc.RolloutServiceServicer):
     def __init__(self, auth: ScriptedAuth) -> None:
         self._auth = auth
 
+    async def CreateRollout(self, request: Any, context: Any) -> rollout_service_pb2.CreateRolloutResponse:
+        await self._auth.enter(request, context)
+        begun = rollout_pb2.Rollout(
+            name=request.name,
+            variants=request.variants,
+            stable_variant_name=request.variants[0].name,
+            state=rollout_pb2.ROLLOUT_STATE_RUNNING,
+        )
+        self._auth.rollouts.append(rollout_service_pb2.CompareRolloutResponse(rollout=begun))
+        return rollout_service_pb2.CreateRolloutResponse(rollout=begun)
+
     async def ListRollouts(self, request: Any, context: Any) -> rollout_service_pb2.ListRolloutsResponse:
         await self._auth.enter(request, context)
         return rollout_service_pb2.ListRolloutsResponse(rollouts=[e.rollout for e in self._auth.rollouts])

@@ -8,6 +8,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, ViewportSize, expect
 
 from parley.auth.v1 import key_service_pb2, user_service_pb2
+from parley.inference.v1 import rollout_service_pb2
 from tests.web.administration_data import tenant
 from tests.web.conftest import BROWSER, WAIT_MS, Stand, log_in, shoot
 from tests.web.scripted_auth import ONE_TIME_PASSWORD, SECRET
@@ -118,6 +119,22 @@ async def test_the_status_is_looked_at_again_in_place(office: Page, stand: Stand
     stand.edge.auth.stats.queue.running = 7
     await expect(office.locator(".s-line")).to_contain_text("7 running")
     assert await same.evaluate("table => table.isConnected")
+
+
+async def test_a_rollout_is_begun(office: Page, stand: Stand) -> None:
+    await turn_to(office, "Rollouts")
+    await office.get_by_role("button", name="New rollout").press("Enter")
+    await expect(office.get_by_label("Alias").first).to_be_focused()
+    await office.keyboard.type("helper")
+    await office.get_by_label("Instructions of the candidate").fill("Answer in one sentence.")
+    await office.get_by_label("Error rate, %").fill("5")
+    assert (await shoot(office, "desktop-light-new-rollout")).stat().st_size > 0
+    await office.get_by_role("button", name="Begin").click()
+    await expect(office.locator("#rollouts-room")).to_contain_text(
+        "helper can be asked for like a model now."
+    )
+    asked = stand.edge.auth.last(rollout_service_pb2.CreateRolloutRequest)
+    assert [(each.name, each.weight) for each in asked.variants] == [("stable", 90), ("candidate", 10)]
 
 
 async def test_names_stay_text(office: Page, stand: Stand) -> None:

@@ -9,6 +9,7 @@ from parley.inference.v1.rollout_service_pb2 import CompareRolloutResponse, List
 from parley_client.rollouts import share, state, why_rolled_back
 from web.administration.fields import Fields
 from web.administration.rollout_figures import figures, plots
+from web.administration.rollout_form import BEGINNING, creation
 from web.administration.room import Action, Notice, Room
 from web.administration.visitor import Visitor
 
@@ -19,7 +20,7 @@ MINUTES = 60
 
 
 class RolloutsRoom(Room):
-    """One rollout of the tenant at a time. It is begun from the command line."""
+    """One rollout of the tenant at a time: begun, watched, ended."""
 
     name = "rollouts"
     label = "Rollouts"
@@ -32,11 +33,14 @@ class RolloutsRoom(Room):
         self._names: Sequence[str] = ()
         self._chosen = ""
         self._compared: CompareRolloutResponse | None = None
+        self._models: Sequence[str] = ()
 
     def actions(self) -> Mapping[str, Action]:
         """What can be done with a rollout."""
         return {
             "filter": self._choose,
+            "new": self._new,
+            "create": self._create,
             "promote": self._promote,
             "rollback": self._rollback,
             "delete": self._delete,
@@ -66,10 +70,21 @@ class RolloutsRoom(Room):
             "figures": figures(measured),
             "plots": plots(measured, MINUTES),
             "minutes": MINUTES,
+            "models": [(name, name) for name in self._models],
         }
 
     async def _choose(self, fields: Fields) -> None:
         self._chosen = fields.text("name")
+
+    async def _new(self, _fields: Fields) -> None:
+        models = await self._visitor.client.list_models()
+        self._models = [each.name for each in models if not (each.is_alias or each.supports_embeddings)]
+        self.open_form("create", **BEGINNING)
+
+    async def _create(self, fields: Fields) -> None:
+        rollout = await self._rollouts.create(creation(fields))
+        self._chosen = rollout.name
+        self.notice = Notice(f"{rollout.name} can be asked for like a model now.")
 
     async def _promote(self, fields: Fields) -> None:
         rollout = await self._rollouts.promote(fields.text("name"), fields.text("variant"))
