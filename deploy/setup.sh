@@ -18,6 +18,8 @@ CHECKOV=$VENV/checkov
 STAMP=$VENV/.parley-setup
 OVERRIDES=deploy/setup-overrides.txt
 TORCH_INDEX=${TORCH_INDEX:-https://download.pytorch.org/whl/cpu}
+GO=(golang-go protoc-gen-go protoc-gen-go-grpc golang-google-grpc-dev golang-google-genproto-dev
+  golang-github-golang-protobuf-1-5-dev)
 BREAKING=(torchvision torchaudio torchcodec triton)
 
 say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }
@@ -34,9 +36,10 @@ main() {
   local extra=${EXTRA:-$(detect_extra)}
   make_venv
   install_packages "$extra" "$extra,local$dev"
-  install_system bwrap bubblewrap "tools that run code stay off"
+  install_system bwrap "tools that run code stay off" bubblewrap
   if [[ -n $dev ]]; then
-    install_system chromium chromium "the page's tests are left out"
+    install_system chromium "the page's tests are left out" chromium
+    install_system protoc-gen-go-grpc "Go's client is not compiled" "${GO[@]}"
     install_checkov "\`make lint\` goes without it"
     install_prometheus "the dashboards' test and \`make rules\` are left out"
     install_javascript tests/edge/openai/javascript "the test of OpenAI's JavaScript client is left out"
@@ -157,18 +160,19 @@ remove_breaking() {
   "$VENV/bin/python" -m pip uninstall --quiet --yes "${BREAKING[@]}" 2>/dev/null || true
 }
 
-# install_system PROGRAM PACKAGE WHAT-IS-OFF-WITHOUT-IT
+# install_system PROGRAM WHAT-IS-OFF-WITHOUT-IT PACKAGE...
 install_system() {
-  local program=$1 package=$2 without=$3 root=()
+  local program=$1 without=$2 root=()
+  shift 2
   command -v "$program" >/dev/null && return
   if [[ $EUID -ne 0 ]]; then root=(sudo -n); fi
   if command -v apt-get >/dev/null && "${root[@]}" true 2>/dev/null; then
-    say "system package: $package"
-    "${root[@]}" apt-get install -qq --yes --no-install-recommends "$package" >/dev/null 2>&1 ||
-      { "${root[@]}" apt-get update -qq && "${root[@]}" apt-get install -qq --yes --no-install-recommends "$package" >/dev/null; } &&
+    say "system packages: $*"
+    "${root[@]}" apt-get install -qq --yes --no-install-recommends "$@" >/dev/null 2>&1 ||
+      { "${root[@]}" apt-get update -qq && "${root[@]}" apt-get install -qq --yes --no-install-recommends "$@" >/dev/null; } &&
       return
   fi
-  say "$program is missing and could not be installed here: $without. Install your system's package '$package'."
+  say "$program is missing and could not be installed here: $without. Install your system's packages: $*."
 }
 
 # Its programs alone, unpacked into the environment: the whole package would also start a server of the system's.

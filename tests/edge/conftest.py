@@ -36,7 +36,7 @@ Identity = Callable[[str], TlsFiles]
 # The set-up installs what they need where npm is, and says so where it is not.
 collect_ignore = [] if INSTALLED else ["test_browser.py", "test_node.py"]
 if any(shutil.which(program) is None for program in ("go", *GO.plugins)):
-    collect_ignore.append("test_go.py")  # no set-up installs them (docs/decisions/0266)
+    collect_ignore.append("test_go.py")  # Debian's packages are not there (docs/decisions/0266)
 
 
 def edge_settings(files: TlsFiles, folder: Path, **changes: Any) -> EdgeSettings:
