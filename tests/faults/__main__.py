@@ -122,7 +122,7 @@ def main() -> None:
         else:
             console.print("without a compiler: the clock is left alone")
         if options.postgresql:
-            server = stack.enter_context(running_postgresql())
+            server = stack.enter_context(running_postgresql(lasting=True))
             users, talks = (stack.enter_context(new_database(server)) for _ in range(2))
             settings |= {"PARLEY_AUTH_DATABASE_URL": users, "PARLEY_INFERENCE_DATABASE_URL": talks}
             faults += [database.crash(users), database.hang(users)]
