@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from services.inference.adapters.shelf import NAME, REVISION_CHARACTERS
+from services.inference.asking_store import asking_store
 from services.ledger.ledger import awaited
-from services.rpc.errors import DependencyUnavailable
 
 PREFIX = "parley:inference:adapters:"
-STORE_SECONDS = 2.0
 
 _REVISION = re.compile(rf"[0-9a-f]{{{REVISION_CHARACTERS}}}")
 
@@ -33,7 +29,7 @@ class Wishes:
 
     async def all(self) -> Mapping[str, str]:
         """All of them. What nobody of us can have written is passed over."""
-        async with _asking():
+        async with asking_store():
             found = await awaited(self._store.hgetall(self._key))
         told = {
             name.decode(errors="replace"): revision.decode(errors="replace")
@@ -47,19 +43,10 @@ class Wishes:
 
     async def add(self, name: str, revision: str) -> None:
         """Every replica is to have this adapter."""
-        async with _asking():
+        async with asking_store():
             await awaited(self._store.hset(self._key, name, revision))
 
     async def remove(self, name: str) -> None:
         """No replica is to have it."""
-        async with _asking():
+        async with asking_store():
             await awaited(self._store.hdel(self._key, name))
-
-
-@asynccontextmanager
-async def _asking() -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(STORE_SECONDS):
-            yield
-    except (RedisError, OSError, TimeoutError) as error:
-        raise DependencyUnavailable("store") from error

@@ -8,18 +8,16 @@ that feedback finds it.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass
 
 from prometheus_client import Counter
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
+from services.inference.asking_store import asking_store
 from services.inference.rollouts.tally import Sums, Tally, added
 from services.inference.runs import Owner
 from services.ledger.ledger import awaited
-from services.rpc.errors import DependencyUnavailable
 
 FEEDBACK = Counter(
     "parley_inference_feedback_total", "Thumbs that were given, by their kind: up or down.", ["kind"]
@@ -55,7 +53,7 @@ class Counts:
 
     async def add(self, additions: Additions, runs: Iterable[CountedRun] = ()) -> None:
         """Add to the counts of this minute and of all time, and remember runs; all or nothing."""
-        async with _available():
+        async with asking_store(None):
             minute = await self._minute()
             pipeline = self._store.pipeline(transaction=True)
             for rollout_id, variants in additions.items():
@@ -80,7 +78,7 @@ class Counts:
 
     async def by_minute(self, rollout_id: str, minutes: int) -> list[tuple[int, dict[str, Tally]]]:
         """The counts of each of the last minutes by variant; the minutes since 1970, oldest first."""
-        async with _available():
+        async with asking_store(None):
             last = await self._minute()
             wanted = range(last - minutes + 1, last + 1)
             pipeline = self._store.pipeline(transaction=False)
@@ -91,19 +89,19 @@ class Counts:
 
     async def total(self, rollout_id: str) -> dict[str, Tally]:
         """The counts of all time by variant."""
-        async with _available():
+        async with asking_store(None):
             return _tallies(await awaited(self._store.hgetall(_total_key(rollout_id))))
 
     async def run(self, run_id: str, owner: Owner) -> CountedRun | None:
         """A run of an owner that a variant answers; None where there is none, or it is too long ago."""
-        async with _available():
+        async with asking_store(None):
             kept = await self._store.get(_run_key(run_id))
         run = CountedRun(*json.loads(kept)) if kept is not None else None
         return run if run is not None and Owner(run.tenant_id, run.user_id) == owner else None
 
     async def give_feedback(self, run: CountedRun, verdict: str) -> None:
         """Count `up` or `down` for a run, in place of what was said of it before."""
-        async with _available():
+        async with asking_store(None):
             key = f"{_run_key(run.run_id)}:verdict"
             before = await self._store.set(key, verdict, ex=RUN_LIFE_SECONDS, get=True)
         before = before.decode() if isinstance(before, bytes) else before
@@ -138,12 +136,3 @@ def _total_key(rollout_id: str) -> str:
 
 def _run_key(run_id: str) -> str:
     return f"{PREFIX}run:{run_id}"
-
-
-@asynccontextmanager
-async def _available() -> AsyncIterator[None]:
-    """Turn a store that does not answer into the error that callers may see."""
-    try:
-        yield
-    except (RedisError, OSError, TimeoutError) as error:
-        raise DependencyUnavailable("store") from error

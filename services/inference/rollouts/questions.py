@@ -7,23 +7,20 @@ another release: it is held against the types, and passed over where it does not
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable
-from typing import Any, cast
+from typing import Any
 
 import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
+from services.inference.asking_store import asking_store
 from services.inference.calling.catalogue import ServerTool
 from services.inference.order import ChatOrder
-from services.rpc.errors import DependencyUnavailable
+from services.ledger.ledger import awaited
 
 QUESTIONS = "parley:inference:shadows:"
 MOST_WAITING = 8
 WAIT_SECONDS = 30
-STORE_SECONDS = 2.0
 MAX_BYTES = 2**20
 
 _log = structlog.get_logger("parley.inference")
@@ -72,7 +69,8 @@ class Questions:
             pipeline.rpush(place, body)
             pipeline.ltrim(place, -MOST_WAITING, -1)
             pipeline.expire(place, WAIT_SECONDS)
-            await _answered(pipeline.execute())
+            async with asking_store():
+                await pipeline.execute()
 
     async def take(self, model: str) -> Question | None:
         """The question that waits longest for a model; None where none does.
@@ -80,7 +78,7 @@ class Questions:
         Raises:
             DependencyUnavailable: The store does not answer.
         """
-        while (body := await _answered(self._store.lpop(QUESTIONS + model))) is not None:
+        while (body := await self._oldest(model)) is not None:
             try:
                 question = Question.model_validate_json(body)
             except ValidationError:
@@ -90,15 +88,6 @@ class Questions:
                 return question
         return None
 
-
-async def _answered(asked: object) -> Any:
-    """What the store says.
-
-    Raises:
-        DependencyUnavailable: It says nothing.
-    """
-    try:
-        async with asyncio.timeout(STORE_SECONDS):
-            return await cast("Awaitable[Any]", asked)
-    except (RedisError, OSError, TimeoutError) as error:
-        raise DependencyUnavailable("store") from error
+    async def _oldest(self, model: str) -> Any:
+        async with asking_store():
+            return await awaited(self._store.lpop(QUESTIONS + model))

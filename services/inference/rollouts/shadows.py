@@ -30,6 +30,7 @@ from services.inference.rollouts.variants import Variant
 from services.inference.runs import Run
 from services.rpc.call import current_call
 from services.rpc.errors import ServiceError
+from services.rpc.tasks import end_task
 
 MOST_AT_ONCE = 2
 MOST_LEAVING = 8
@@ -66,10 +67,7 @@ class Shadows:
             ):
                 yield
         finally:
-            tasks = self._asked | self._leaving
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*map(end_task, self._asked | self._leaving))
 
     def cast(self, trial: Trial, run: Run, order: ChatOrder, toolbox: Toolbox) -> None:
         """Ask the shadows of a trial what a run was asked, where there is room for them.
@@ -86,7 +84,8 @@ class Shadows:
             asking = partial(_question, trial.rollout_id, variant, run.owner.tenant_id, order, toolbox)
             engine = self._models.running(variant.model)
             if engine is not None:
-                self._begin(engine, asking)
+                if self._has_room(engine):
+                    _keep(self._asked, self._make_out(engine, asking))
             elif self._questions is not None and len(self._leaving) < MOST_LEAVING:
                 _keep(self._leaving, _leave(self._questions, asking))
 
@@ -104,21 +103,20 @@ class Shadows:
                 question = await self._questions.take(model)
                 if question is None:
                     break
-                self._begin(engine, partial(_itself, question))
-
-    def _begin(self, engine: Engine, asking: Asking) -> None:
-        if self._has_room(engine):
-            _keep(self._asked, self._ask(engine, asking))
+                _keep(self._asked, self._ask(engine, question))
 
     def _has_room(self, engine: Engine) -> bool:
         """Whether callers come first all the same."""
         return len(self._asked) < MOST_AT_ONCE and (engine.running + 1) * SPARE <= engine.slots
 
-    async def _ask(self, engine: Engine, asking: Asking) -> None:
-        """Ask a shadow, and note what it shows."""
+    async def _make_out(self, engine: Engine, asking: Asking) -> None:
+        """Make out what a shadow is asked, and ask it here."""
         with suppress(ServiceError):
-            question = await asking()
-            await ask(engine, question, partial(self._note, question))
+            await self._ask(engine, await asking())
+
+    async def _ask(self, engine: Engine, question: Question) -> None:
+        """Ask a shadow, and note what it shows."""
+        await ask(engine, question, partial(self._note, question))
 
     def _note(self, question: Question, sample: Sample) -> None:
         count(Part.SHADOW, sample)
@@ -134,10 +132,6 @@ def _keep(tasks: set[asyncio.Task[None]], work: Coroutine[None, None, None]) -> 
     task = asyncio.create_task(work, name="shadow")
     tasks.add(task)
     task.add_done_callback(tasks.discard)
-
-
-async def _itself(question: Question) -> Question:
-    return question
 
 
 async def _question(
