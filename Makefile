@@ -4,7 +4,7 @@ BIN := .venv/bin
 QUESTION ?= What is 1234 * 56?
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-fast generated faults soak families gen lint rules client images test-images
+.PHONY: help setup run test test-fast generated faults soak families gen lint rules client images test-images test-pods
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -54,3 +54,6 @@ images: ## build the container images and show their sizes (needs a container en
 
 test-images: ## build the images and bring Compose's profiles up, without a GPU (long; deploy/docker/engine.sh brings an engine)
 	@$(BIN)/python -m pytest -q -s tests/deploy/check_images.py tests/deploy/check_production.py
+
+test-pods: ## build the images and play the pods of deploy/kubernetes, without a GPU (long; deploy/docker/engine.sh brings an engine)
+	@$(BIN)/python -m pytest -q -s tests/deploy/check_pods.py

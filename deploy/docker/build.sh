@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Builds the images and says how large they are, compressed as a registry would keep them.
 #
-# Usage: deploy/docker/build.sh [IMAGE...]    default: all but inference-gpu, whose base has 10 GB
+# Usage: deploy/docker/build.sh [--no-sizes] [IMAGE...]
+#   IMAGE        default: all but inference-gpu, whose base has 10 GB
+#   --no-sizes   without saying how large they are, which takes minutes
 #
 # Environment:
 #   DOCKER      the engine's command; default docker
@@ -14,6 +16,11 @@ REGISTRY=${REGISTRY:-parley}
 VERSION=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 REVISION=$(git rev-parse HEAD)
 
+sizes=yes
+if [[ ${1:-} == --no-sizes ]]; then
+  sizes=no
+  shift
+fi
 images=("$@")
 if ((!$#)); then images=(store auth tools web edge inference-cpu); fi
 for image in "${images[@]}"; do
@@ -21,5 +28,6 @@ for image in "${images[@]}"; do
   # shellcheck disable=SC2086 # several arguments in one variable
   "$DOCKER" build --quiet --file "deploy/docker/$image.Dockerfile" --tag "$name" \
     --build-arg "VERSION=$VERSION" --build-arg "REVISION=$REVISION" ${BUILD_ARGS:-} . >/dev/null
+  if [[ $sizes == no ]]; then continue; fi
   printf '%-32s %5d MiB compressed\n' "$name" "$(($("$DOCKER" save "$name" | gzip -6 | wc -c) / 1048576))"
 done

@@ -5,7 +5,7 @@
 #
 # Usage: deploy/docker/engine.sh up              fetch what is missing, start the engine, make the base
 #        deploy/docker/engine.sh run COMMAND...  run a command beside it, as `make images` or `docker ps`
-#        deploy/docker/engine.sh stand-ins       make what stands in for the images of other makers in compose.yaml
+#        deploy/docker/engine.sh stand-ins       make what stands in for the images of other makers in compose.yaml and in the checks
 #        deploy/docker/engine.sh down            stop the engine and all its containers, and remove the folder
 #
 # As root. Packages come from where apt and pip of the machine are set to find them.
@@ -29,6 +29,7 @@ PROGRAMS=(docker.io docker-cli containerd docker-buildx docker-compose)
 OWN=(runc tini iptables libip6tc2 libip4tc2 libxtables12 libnftnl11 libnetfilter-conntrack3 libnfnetlink0 libmnl0
   slirp4netns libslirp0 mmdebstrap)
 STAND_INS=$SOURCES/deploy/docker/stand-ins
+NAMED=("$SOURCES/deploy/compose.yaml" "$SOURCES/tests/deploy/node.yaml") # what names the images that are stood in for
 INSIDE_BASE=ca-certificates,python3,python3-pip,python3-venv,python-is-python3
 WAIT_SECONDS=60
 
@@ -178,7 +179,7 @@ bring_in() {
   rm -rf "$FOLDER/base"
 }
 
-# Debian's servers under the names of the images that compose.yaml takes from their makers. Grafana is not in Debian.
+# Debian's programs under the names of the images that are taken from their makers. Grafana is not in Debian.
 stand_ins() {
   is_up || fail "it is not up: deploy/docker/engine.sh up"
   local debian file name
@@ -190,7 +191,7 @@ stand_ins() {
   fi
   for file in "$STAND_INS"/*.Dockerfile; do
     name=$(basename "$file" .Dockerfile)
-    name=$(sed -n "s|^ *image: \(\([^ /]*/\)\{0,1\}$name:[^ ]*\)$|\1|p" "$SOURCES/deploy/compose.yaml" | sort -u)
+    name=$(sed -n "s|^ *image: \([^ ]*\b$name\b[^ ]*\)$|\1|p" "${NAMED[@]}" | sort -u)
     say "in the place of $name: Debian's own"
     docker build --quiet --file "$file" --tag "$name" "$STAND_INS" >/dev/null
   done

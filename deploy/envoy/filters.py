@@ -61,7 +61,7 @@ def http_filters(scope: Scope) -> list[Tree]:
     """The chain, each filter with the reason it stands where it does."""
     settings = scope.settings
     return [
-        liveness(settings),  # first: a probe carries no origin and no credentials
+        *probes(settings),  # first: a probe carries no origin and no credentials
         gate(
             settings
         ),  # before CORS, which only keeps a foreign page from reading; this keeps it from acting
@@ -101,15 +101,23 @@ def strip_identity(trusted_hops: int, more: Sequence[str] = ()) -> list[Tree]:
     ]
 
 
-def liveness(settings: EdgeSettings) -> Tree:
-    """Answers /healthz by itself: whether a chat can be answered."""
+def probes(settings: EdgeSettings) -> list[Tree]:
+    """Answers by itself whether a chat can be answered (/healthz), and whether to call this edge (/readyz).
+
+    Both turn to 503 when it drains. What stands behind it decides the first alone: an edge that can reach nobody
+    still says so, with a reason, to whoever calls.
+    """
     needed = ("auth", "tools", pool(settings.default_pool))
+    return [_probe("/healthz", {name: {"value": 1} for name in needed}), _probe("/readyz", {})]
+
+
+def _probe(path: str, needed: Tree) -> Tree:
     return extension(
-        "envoy.filters.http.health_check",
+        f"envoy.filters.http.health_check{path.replace('/', '.')}",
         f"{HTTP_FILTERS}.health_check.v3.HealthCheck",
         pass_through_mode=False,
-        headers=[{"name": ":path", "string_match": {"exact": "/healthz"}}],
-        cluster_min_healthy_percentages={name: {"value": 1} for name in needed},
+        headers=[{"name": ":path", "string_match": {"exact": path}}],
+        cluster_min_healthy_percentages=needed,
     )
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests.deploy.composed import EMBEDDED, Composed, composed
 from tests.deploy.conftest import SIZES_MIB
-from tests.deploy.questions import CHECK, Questions, answer, end_well_and_leave_nothing
+from tests.deploy.questions import CHECK, ComposedQuestions, answer, end_well_and_leave_nothing
 
 pytestmark = CHECK
 
@@ -39,7 +39,7 @@ async def test_the_first_answer_comes_in_time(platform: Composed) -> None:
     assert seconds <= FIRST_ANSWER_SECONDS
 
 
-class TestEmbedded(Questions):
+class TestEmbedded(ComposedQuestions):
     """The same as of every variant."""
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from tests.cli.local.processes import eventually
 from tests.deploy.composed import PRODUCTION, Composed, composed
-from tests.deploy.questions import CHECK, Questions, answer, end_well_and_leave_nothing
+from tests.deploy.questions import CHECK, ComposedQuestions, answer, end_well_and_leave_nothing
 
 pytestmark = CHECK
 
@@ -29,7 +29,7 @@ SCRAPED_SECONDS = 90
 
 
 @pytest.fixture(scope="module")
-def platform(sizes: dict[str, int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composed]:
+def platform(images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composed]:
     with composed(PRODUCTION, tmp_path_factory.mktemp("composed")) as running:
         yield running
 
@@ -47,7 +47,7 @@ async def test_a_question_is_answered(platform: Composed) -> None:
     assert "391" in text
 
 
-class TestProduction(Questions):
+class TestProduction(ComposedQuestions):
     """The same as of every variant."""
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import ssl
 import subprocess
 import time
 from collections.abc import Iterator
@@ -14,25 +13,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import grpc
-
 from cli.local.preflight import free_port
 from deploy.credentials import make
-from parley_client.client import Client
-from parley_client.credentials import Credentials, Login, TokensInMemory
 from tests.deploy.imports import ROOT
+from tests.deploy.reached import OWN_USER, Reached
 
 DOCKER = os.environ.get("DOCKER", "docker")
 READY_SECONDS = 600
-OWN_USER = "10001:10001"
-PASSWORD_FILE = "/var/lib/parley/auth/admin-password"
 
 
-def engine(*arguments: str, timeout_seconds: float = 120, **environment: str) -> str:
-    """What the container engine says to a command."""
+def engine(*arguments: str, told: str | None = None, timeout_seconds: float = 120, **environment: str) -> str:
+    """What the container engine says to a command; `told` is what the command reads."""
     result = subprocess.run(
         [DOCKER, *arguments],
         env={**os.environ, **environment},
+        input=told,
         capture_output=True,
         text=True,
         timeout=timeout_seconds,
@@ -87,7 +82,7 @@ PRODUCTION = Variant(
 
 
 @dataclass(frozen=True)
-class Composed:
+class Composed(Reached):
     """A platform in containers."""
 
     variant: Variant
@@ -95,21 +90,22 @@ class Composed:
     project: str
     address: str
     began: float
+    model = "parley-demo"
+
+    @property
+    def auth(self) -> str:
+        return self.variant.auth
+
+    @property
+    def own(self) -> list[str]:
+        return self.variant.own
 
     @property
     def seconds(self) -> float:
         """How long ago it was begun."""
         return time.monotonic() - self.began
 
-    @property
-    def authority(self) -> bytes:
-        return (self.folder / "secrets" / "authority.pem").read_bytes()
-
-    @property
-    def trust(self) -> ssl.SSLContext:
-        return ssl.create_default_context(cadata=self.authority.decode())
-
-    def compose(self, *arguments: str, timeout_seconds: float = 120) -> str:
+    def compose(self, *arguments: str, told: str | None = None, timeout_seconds: float = 120) -> str:
         """Runs a command of Compose on it. Its secrets lie beside the checkout's own, not among them."""
         command = ["compose"]
         for file in self.variant.files:
@@ -117,7 +113,7 @@ class Composed:
         for profile in self.variant.profiles:
             command += ["--profile", profile]
         command += ["--project-directory", str(self.folder), "--project-name", self.project]
-        return engine(*command, *arguments, timeout_seconds=timeout_seconds, PUBLISH=self.address)
+        return engine(*command, *arguments, told=told, timeout_seconds=timeout_seconds, PUBLISH=self.address)
 
     def up(self) -> None:
         """Starts all of it, and says what did not become healthy."""
@@ -145,19 +141,6 @@ class Composed:
         label = ["--filter", f"label=com.docker.compose.project={self.project}", "--quiet"]
         kinds = (["ps", "--all"], ["network", "ls"], ["volume", "ls"])
         return [name for kind in kinds for name in engine(*kind, *label).split()]
-
-    def client(self, credentials: Credentials | None = None) -> Client:
-        """A client through the edge."""
-        trust = grpc.ssl_channel_credentials(self.authority)
-        return Client(grpc.aio.secure_channel(self.address, trust), credentials)
-
-    async def admin(self) -> Client:
-        """A client that logged in as the administrator."""
-        client = self.client()
-        password = self.inside(self.variant.auth, "cat", PASSWORD_FILE).strip()
-        tokens = await client.login("admin", password)
-        client.credentials = Login(TokensInMemory(tokens), client.refresh)
-        return client
 
 
 @contextmanager

@@ -17,9 +17,6 @@ MODULES = {
 }
 """The package that describes a group's kinds."""
 
-UNDESCRIBED = {"LeaderWorkerSet"}
-"""Kinds that no package describes; what of pods is in them is checked."""
-
 NODE = shutil.which("node")
 INSTALLED = (KINDS / "node_modules").is_dir() and NODE is not None
 """The set-up installs the packages where npm is, and says so where it is not."""

@@ -1,4 +1,4 @@
-"""What each variant of Compose is asked through its edge, and how its containers have to stand and end.
+"""What each platform in containers is asked, and how those of Compose have to stand and end.
 
 A check inherits the class, and gives the platform by its fixture.
 """
@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 
 import httpx
 import pytest
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
 from parley_client.client import Client, question
+from tests.chromium import log_in_and_be_answered
 from tests.deploy.composed import DOCKER, Composed, engine_answers
+from tests.deploy.reached import Reached
 
 CHECK = [
     pytest.mark.slow,
@@ -35,7 +38,58 @@ async def answer(client: Client) -> str:
 
 
 class Questions:
-    """Asked of a platform that is up."""
+    """Asked of a platform that is up, from within and through its edge."""
+
+    def test_what_they_are_denied_is_denied(self, platform: Reached) -> None:
+        """As seen from inside: who one is, what one may, and what may be written."""
+        script = (
+            "import os, re\n"
+            "status = open('/proc/self/status').read()\n"
+            "print(os.getuid(), int(re.search(r'CapEff:\\s*(\\w+)', status)[1], 16), os.access('/', os.W_OK),"
+            " os.access('/opt', os.W_OK), os.statvfs('/').f_flag & os.ST_RDONLY)"
+        )
+        for service in platform.own:
+            seen = platform.inside(service, "python", "-c", script)
+            assert seen.split() == ["10001", "0", "False", "False", "1"], service
+
+    async def test_openais_client_is_answered_with_a_key(self, platform: Reached) -> None:
+        async with await platform.admin() as admin:
+            key = await admin.create_key("images")
+        http = DefaultAsyncHttpxClient(verify=platform.trust)
+        base = f"https://{platform.address}/v1"
+        async with AsyncOpenAI(base_url=base, api_key=key.secret, http_client=http, max_retries=0) as client:
+            assert [model.id async for model in client.models.list()] == [platform.model]
+            completion = await client.chat.completions.create(
+                model=platform.model,
+                messages=[{"role": "user", "content": QUESTION}],
+                temperature=0,
+                extra_body={"parley": {"server_tools": {"names": ["calculator"]}}},
+            )
+        assert "391" in (completion.choices[0].message.content or "")
+        assert completion.choices[0].finish_reason == "stop"
+
+    async def test_the_page_and_health_are_served(self, platform: Reached) -> None:
+        base = f"https://{platform.address}"
+        async with httpx.AsyncClient(verify=platform.trust, base_url=base) as http:
+            page, health = await http.get("/", follow_redirects=True), await http.get("/healthz")
+        assert (page.status_code, "Parley" in page.text, health.status_code) == (200, True, 200)
+
+    async def test_a_person_is_answered_on_the_page(self, platform: Reached, tmp_path: Path) -> None:
+        picture = tmp_path / "page.png"
+        await log_in_and_be_answered(
+            platform.page, platform.password, picture, platform.model, platform.browser_flags
+        )
+        assert picture.stat().st_size > 0
+
+    async def test_code_runs_in_its_sandbox(self, platform: Reached) -> None:
+        """Landlock, as bubblewrap cannot work under the engine's own filter of system calls."""
+        async with await platform.admin() as admin:
+            [tool] = [each for each in await admin.list_tools() if each.name == "python_run"]
+        assert tool.unavailable == ""
+
+
+class ComposedQuestions(Questions):
+    """Asked also of what Compose brought up."""
 
     def test_each_runs_as_nobody_read_only_without_capabilities(self, platform: Composed) -> None:
         containers = platform.containers()
@@ -49,52 +103,12 @@ class Questions:
             )
             assert container["RestartCount"] == 0, name
 
-    def test_what_they_are_denied_is_denied(self, platform: Composed) -> None:
-        """As seen from inside: who one is, what one may, and what may be written."""
-        script = (
-            "import os, re\n"
-            "status = open('/proc/self/status').read()\n"
-            "print(os.getuid(), int(re.search(r'CapEff:\\s*(\\w+)', status)[1], 16), os.access('/', os.W_OK),"
-            " os.access('/opt', os.W_OK), os.statvfs('/').f_flag & os.ST_RDONLY)"
-        )
-        for service in platform.variant.own:
-            seen = platform.inside(service, "python", "-c", script)
-            assert seen.split() == ["10001", "0", "False", "False", "1"], service
-
     def test_only_the_edge_is_published(self, platform: Composed) -> None:
         published = {
             name: sorted(port for port, hosts in container["NetworkSettings"]["Ports"].items() if hosts)
             for name, container in platform.containers().items()
         }
         assert {name: ports for name, ports in published.items() if ports} == {"edge": ["8443/tcp"]}
-
-    async def test_openais_client_is_answered_with_a_key(self, platform: Composed) -> None:
-        async with await platform.admin() as admin:
-            key = await admin.create_key("images")
-        http = DefaultAsyncHttpxClient(verify=platform.trust)
-        base = f"https://{platform.address}/v1"
-        async with AsyncOpenAI(base_url=base, api_key=key.secret, http_client=http, max_retries=0) as client:
-            assert [model.id async for model in client.models.list()] == ["parley-demo"]
-            completion = await client.chat.completions.create(
-                model="parley-demo",
-                messages=[{"role": "user", "content": QUESTION}],
-                temperature=0,
-                extra_body={"parley": {"server_tools": {"names": ["calculator"]}}},
-            )
-        assert "391" in (completion.choices[0].message.content or "")
-        assert completion.choices[0].finish_reason == "stop"
-
-    async def test_the_page_and_health_are_served(self, platform: Composed) -> None:
-        base = f"https://{platform.address}"
-        async with httpx.AsyncClient(verify=platform.trust, base_url=base) as http:
-            page, health = await http.get("/", follow_redirects=True), await http.get("/healthz")
-        assert (page.status_code, "Parley" in page.text, health.status_code) == (200, True, 200)
-
-    async def test_code_runs_in_its_sandbox(self, platform: Composed) -> None:
-        """Landlock, as bubblewrap cannot work under the engine's own filter of system calls."""
-        async with await platform.admin() as admin:
-            [tool] = [each for each in await admin.list_tools() if each.name == "python_run"]
-        assert tool.unavailable == ""
 
 
 def end_well_and_leave_nothing(platform: Composed) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -158,11 +159,15 @@ def test_the_database_takes_nobody_from_the_network_without_tls_and_password() -
 
 
 def test_each_image_of_other_makers_has_a_stand_in_but_grafana() -> None:
-    """Where no registry is reached, `engine.sh stand-ins` gives Debian's server the image's name."""
-    named = {service["image"] for service in SERVICES.values() if "${" not in service["image"]}
-    makers = {image.rpartition("/")[2].partition(":")[0] for image in named}
+    """Where no registry is reached, `engine.sh stand-ins` gives Debian's program the image's name."""
+    node = yaml.safe_load((ROOT / "tests" / "deploy" / "node.yaml").read_text(encoding="utf-8"))
+    services = [*SERVICES.values(), *node["services"].values()]
+    named = {service["image"] for service in services if "${" not in service["image"]}
     files = (ROOT / "deploy" / "docker" / "stand-ins").glob("*.Dockerfile")
-    assert makers - {"grafana"} == {file.name.removesuffix(".Dockerfile") for file in files}
+    programs = {file.name.removesuffix(".Dockerfile") for file in files}
+    found = {image: [name for name in programs if re.search(rf"\b{name}\b", image)] for image in named}
+    assert [image for image, names in found.items() if not names] == ["grafana/grafana:12.1.1"]
+    assert sorted(chain.from_iterable(found.values())) == sorted(programs)
 
 
 def test_the_secrets_that_are_mounted_are_those_that_are_made_and_stay(made: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ import pytest
 
 from cli.environment import PROCESS_SETTINGS
 from services.rpc.settings import load
-from tests.deploy.foreign import INSTALLED, UNDESCRIBED, faults, is_described
+from tests.deploy.foreign import INSTALLED, faults, is_described
 from tests.deploy.imports import ROOT
+from tests.deploy.leader_worker_set import faults_of_group
 from tests.deploy.manifests import (
     FOLDER,
     KUBECTL,
@@ -64,7 +66,9 @@ def selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
 
 
 def check(content: dict[str, Any], versions: tuple[str, ...] = VERSIONS) -> None:
-    if not is_described(content) and content["kind"] not in UNDESCRIBED:
+    if content["kind"] == "LeaderWorkerSet":
+        assert faults_of_group(content) == []
+    elif not is_described(content):
         for version in versions:
             kubernetes_validate.validate(content, version, strict=True)
 
@@ -83,6 +87,25 @@ def test_a_manifest_with_a_slip_would_be_found() -> None:
     service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "x"}, "spec": {"selektor": {}}}
     with pytest.raises(kubernetes_validate.ValidationError):
         check(service)
+
+
+@pytest.mark.parametrize(
+    ("where", "wrong", "told"),
+    [
+        ("", {"replica": 1}, "'replica' was unexpected"),
+        ("", {"startupPolicy": "LeaderFirst"}, "'LeaderFirst' is not one of"),
+        ("", {"networkConfig": {}}, "'subdomainPolicy' is a required property"),
+        ("leaderWorkerTemplate", {"size": "2"}, "'2' is not of type 'integer'"),
+        ("leaderWorkerTemplate", {"restartPolicy": "Always"}, "'Always' is not one of"),
+        ("rolloutStrategy", {"rollingUpdateConfiguration": {"maxSurge": "half"}}, "'half' is not valid"),
+    ],
+)
+def test_a_group_with_a_slip_would_be_found(where: str, wrong: dict[str, Any], told: str) -> None:
+    [group] = of_kind("LeaderWorkerSet")
+    content = deepcopy(group.content)
+    (content["spec"][where] if where else content["spec"]).update(wrong)
+    [fault] = faults_of_group(content)
+    assert told in fault
 
 
 @needs_kubectl

@@ -18,6 +18,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, async_playwright
 
 from cli.local.preflight import free_port
+from tests.chromium import CHROMIUM, FLAGS
 from tests.conftest import TokenMaker
 from tests.edge.conftest import Identity, Mesh, edge_settings
 from tests.edge.front import Front, front
@@ -26,8 +27,6 @@ from tests.edge.typescript import TYPESCRIPT, bundle
 from web.server import tls_context
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
-
-CHROMIUM = "/usr/bin/chromium"
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
@@ -89,10 +88,7 @@ async def paged_edge(
 async def browser() -> AsyncIterator[Browser]:
     async with AsyncExitStack() as stack:
         playwright = await stack.enter_async_context(async_playwright())
-        chromium = await playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-        )
+        chromium = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         stack.push_async_callback(chromium.close)
         yield chromium
 

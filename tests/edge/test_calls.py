@@ -183,9 +183,10 @@ async def test_health_is_open_and_reflection_is_not(edge: Front, tokens: TokenMa
     assert told.reason == "TOKEN_MISSING"
 
 
-async def test_healthz_answers_from_the_clusters_health(edge: Front) -> None:
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+async def test_a_probe_is_answered_without_a_token(path: str, edge: Front) -> None:
     async with edge.http() as client:
-        answer = await client.get("/healthz")
+        answer = await client.get(path)
     assert answer.status_code == 200
 
 

@@ -39,7 +39,8 @@ async def test_an_idle_edge_is_drained_at_once(drained_edge: Front) -> None:
     admin = Admin(drained_edge.settings.admin_address)
     assert await asyncio.to_thread(drain, admin, 10) == 0
     async with drained_edge.http() as client:
-        assert (await client.get("/healthz")).status_code == 503
+        probes = [(await client.get(path)).status_code for path in ("/healthz", "/readyz")]
+    assert probes == [503, 503]
 
 
 async def test_a_running_stream_is_waited_for_and_not_cut(

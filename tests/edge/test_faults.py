@@ -78,11 +78,11 @@ async def test_a_service_that_is_down_is_a_typed_unavailable(
             told = await refused(stub.ListTools(request, metadata=tokens.metadata("*"), timeout=10))
         async with edge.http() as client:
             answer = await client.get("/api/v1/tools", headers=dict(tokens.metadata("*")))
-            health = await client.get("/healthz")
+            health, ready = await client.get("/healthz"), await client.get("/readyz")
     assert (told.code, told.reason) == (14, "DEPENDENCY_UNAVAILABLE")
     assert "tools" in told.message
     assert (answer.status_code, refusal(answer)) == (503, told)
-    assert health.status_code == 503
+    assert (health.status_code, ready.status_code) == (503, 200)
 
 
 async def test_without_auth_tokens_go_on_and_keys_do_not(

@@ -21,6 +21,7 @@ from services.inference.conversations.library import ConversationLibrary
 from services.inference.conversations.schema import migrate
 from services.rpc.tls import TlsFiles
 from services.sql.database import Database, parse_url
+from tests.chromium import CHROMIUM, FLAGS
 from tests.postgresql import sqlite_url
 from tests.web.scripted_edge import PASSWORD, ScriptedEdge, serve
 from tests.web.scripts import MODELS, SCRIPTS, TOOL_SCRIPTS, TOOLS
@@ -31,8 +32,6 @@ from web.server import PageServer
 from web.session import SessionStore
 from web.settings import WebSettings
 
-CHROMIUM = "/usr/bin/chromium"
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 BUILD_PATH = Path(__file__).parents[2] / "build" / "web"
 WAIT_MS = 30_000
 CLOSE_SECONDS = 30
