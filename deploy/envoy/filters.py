@@ -104,8 +104,8 @@ def strip_identity(trusted_hops: int, more: Sequence[str] = ()) -> list[Tree]:
 def probes(settings: EdgeSettings) -> list[Tree]:
     """Answers by itself whether a chat can be answered (/healthz), and whether to call this edge (/readyz).
 
-    Both turn to 503 when it drains. What stands behind it decides the first alone: an edge that can reach nobody
-    still says so, with a reason, to whoever calls.
+    Both turn to 503 when it drains. What stands behind it decides the first alone: an edge that reaches
+    nobody still tells that, with a reason, to whoever calls.
     """
     needed = ("auth", "tools", pool(settings.default_pool))
     return [_probe("/healthz", {name: {"value": 1} for name in needed}), _probe("/readyz", {})]
