@@ -106,12 +106,12 @@ class ExternalLoginOff(AuthError):
 
 
 class LoginThrottled(AuthError):
-    """Too many logins failed for this user or from this address."""
+    """Too many logins failed, or were tried at once, for this user or from this address."""
 
     reason = error_reason_pb2.ERROR_REASON_LOGIN_THROTTLED
 
     def __init__(self, retry_after: timedelta) -> None:
-        super().__init__("Too many logins failed: wait before the next.", retry_after=retry_after)
+        super().__init__("Too many logins failed, or were tried at once: wait before the next.", retry_after=retry_after)
 
 
 class UserNotFound(AuthError):

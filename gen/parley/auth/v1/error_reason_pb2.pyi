@@ -43,7 +43,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 6
     """A request id was used before with another request. Metadata: `request_id`."""
     ERROR_REASON_LOGIN_THROTTLED: _ErrorReason.ValueType  # 7
-    """Too many logins failed. Wait as `google.rpc.RetryInfo` says."""
+    """Too many logins failed, or were tried at once. Wait as `google.rpc.RetryInfo` says."""
     ERROR_REASON_USER_NOT_FOUND: _ErrorReason.ValueType  # 8
     """The caller's tenant has no user with this id. Metadata: `user_id`."""
     ERROR_REASON_TENANT_NOT_FOUND: _ErrorReason.ValueType  # 9
@@ -133,7 +133,7 @@ first one beyond.
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 6
 """A request id was used before with another request. Metadata: `request_id`."""
 ERROR_REASON_LOGIN_THROTTLED: ErrorReason.ValueType  # 7
-"""Too many logins failed. Wait as `google.rpc.RetryInfo` says."""
+"""Too many logins failed, or were tried at once. Wait as `google.rpc.RetryInfo` says."""
 ERROR_REASON_USER_NOT_FOUND: ErrorReason.ValueType  # 8
 """The caller's tenant has no user with this id. Metadata: `user_id`."""
 ERROR_REASON_TENANT_NOT_FOUND: ErrorReason.ValueType  # 9

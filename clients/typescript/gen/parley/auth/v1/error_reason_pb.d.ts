@@ -68,7 +68,7 @@ export enum ErrorReason {
   REQUEST_ID_REUSED = 6,
 
   /**
-   * Too many logins failed. Wait as `google.rpc.RetryInfo` says.
+   * Too many logins failed, or were tried at once. Wait as `google.rpc.RetryInfo` says.
    *
    * @generated from enum value: ERROR_REASON_LOGIN_THROTTLED = 7;
    */
