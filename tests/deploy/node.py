@@ -58,20 +58,20 @@ class Node(Reached):
     model: str
 
     @property
-    def folder(self) -> Path:  # type: ignore[override]
+    def folder(self) -> Path:
         return self.outside.folder
 
     @property
-    def address(self) -> str:  # type: ignore[override]
+    def address(self) -> str:
         return self.outside.address
 
     @property
-    def own(self) -> list[str]:  # type: ignore[override]
+    def own(self) -> list[str]:
         """The first pod of each workload."""
         return [pod.name for pod in self.pods if pod.name.endswith("-0")]
 
     @property
-    def auth(self) -> str:  # type: ignore[override]
+    def auth(self) -> str:
         return "auth-0"
 
     @property
@@ -79,7 +79,7 @@ class Node(Reached):
         return f"https://{HOST}/"
 
     @property
-    def browser_flags(self) -> tuple[str, ...]:  # type: ignore[override]
+    def browser_flags(self) -> tuple[str, ...]:
         return (f"--host-resolver-rules=MAP {HOST}:443 {self.address}",)
 
     def podman(self, *arguments: str, told: str | None = None, timeout_seconds: float = 120) -> str:
@@ -116,7 +116,7 @@ class Node(Reached):
     def start(self, pods: list[Pod]) -> None:
         """Starts pods, all at once."""
         for pod in pods:
-            network = ":".join([NETWORK, ",".join(f"alias={name}" for name in pod.services)])
+            network = f"{NETWORK}:{','.join(f'alias={name}' for name in pod.services)}"
             told = yaml.safe_dump(pod.manifest)
             self.podman("kube", "play", "--start=false", "--network", network, "-", told=told)
             self._give_to_its_group(pod)

@@ -16,9 +16,7 @@ from typing import Any
 from deploy.certificates import LOOPBACK, CertificateAuthority
 from tests.deploy.manifests import Tree
 
-SETTINGS = {"DATABASE_URL": "production-database-url"} | {
-    f"{name.upper()}_URL": f"production-{name}-url" for name in ("store", "cache")
-}
+SETTINGS = {f"{name.upper()}_URL": f"production-{name}-url" for name in ("database", "store", "cache")}
 """What a secret's entries end with, by the file of `deploy.credentials` that has it."""
 
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 - of a container
