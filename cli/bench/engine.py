@@ -15,10 +15,10 @@ from cli.bench.load import Chunk, Round
 from cli.bench.orders import run
 from cli.bench.prompts import bench_question
 from cli.bench.streams import Ask, Load
-from services.inference.engine import Prompt
-from services.inference.engine_status import EngineReadings
+from services.inference.engine.port import Prompt
+from services.inference.engine.status import EngineReadings
+from services.inference.engine.turn import Message, Role, Sampling, Turn
 from services.inference.settings import EngineSettings
-from services.inference.turn import Message, Role, Sampling, Turn
 from services.inference.vllm.engine import VllmEngine
 from services.inference.vllm.rendering import Rendered
 from services.inference.vllm.start import build_llm

@@ -21,10 +21,10 @@ from parley_demo import judging  # noqa: E402 - after the path
 from parley_demo.dialogue import Dialogue  # noqa: E402
 from parley_demo.rendering import messages_of  # noqa: E402
 
-from services.inference.engine import Engine  # noqa: E402
+from services.inference.engine.port import Engine  # noqa: E402
+from services.inference.engine.turn import Message, Role, Sampling, ToolCall, ToolSpec, Turn  # noqa: E402
 from services.inference.reading.step import ContentDelta  # noqa: E402
 from services.inference.settings import EngineSettings  # noqa: E402
-from services.inference.turn import Message, Role, Sampling, ToolCall, ToolSpec, Turn  # noqa: E402
 
 _AT_ONCE = 24
 _LONGEST_ANSWER = 400

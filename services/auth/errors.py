@@ -111,7 +111,9 @@ class LoginThrottled(AuthError):
     reason = error_reason_pb2.ERROR_REASON_LOGIN_THROTTLED
 
     def __init__(self, retry_after: timedelta) -> None:
-        super().__init__("Too many logins failed, or were tried at once: wait before the next.", retry_after=retry_after)
+        super().__init__(
+            "Too many logins failed, or were tried at once: wait before the next.", retry_after=retry_after
+        )
 
 
 class UserNotFound(AuthError):

@@ -12,18 +12,18 @@ from datetime import UTC, datetime
 import structlog
 
 from parley.inference.v1 import chat_pb2, converse_pb2
-from services.inference.answering import Answering, last_moment
 from services.inference.calling.errors import CallNotWaiting
 from services.inference.calling.waiting_calls import Answer, Outcome
+from services.inference.engine.turn import Message, Role
 from services.inference.errors import ReaderTooSlow, TurnQueueFull
-from services.inference.events import FinishReason
 from services.inference.history import History, StoredHistory
 from services.inference.messages import check_order
-from services.inference.order import ChatOrder
-from services.inference.runs import Run
+from services.inference.runs.answering import Answering, last_moment
+from services.inference.runs.events import FinishReason
+from services.inference.runs.order import ChatOrder
+from services.inference.runs.registry import Run
 from services.inference.translation import messages as translate_messages
 from services.inference.translation import requests as translate
-from services.inference.turn import Message, Role
 from services.rpc.call import current_call, current_principal, tell_part
 from services.rpc.errors import (
     Cancelled,

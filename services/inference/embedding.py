@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from ulid import ULID
 
 from parley.inference.v1 import embed_pb2
-from services.inference.embedder import Embedder, Form, Text
+from services.inference.engine.embedder import Embedder, Form, Text
+from services.inference.engine.turn_spans import embeddings_span
 from services.inference.errors import TokenUnknown
 from services.inference.models import Models
-from services.inference.turn_spans import embeddings_span
 from services.ledger.admission import Admission, Spent
 from services.ledger.limits import Payer
 from services.rpc.call import current_principal

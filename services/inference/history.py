@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from services.inference.engine.turn import Message
 from services.inference.errors import ConversationFull
-from services.inference.turn import Message
 
 MAX_MESSAGES = 4096
 MAX_BYTES = 8 * 2**20

@@ -9,12 +9,12 @@ from contextlib import aclosing
 
 import structlog
 
-from services.inference.embedder import Embedder, Form
-from services.inference.engine import Engine
+from services.inference.engine.embedder import Embedder, Form
+from services.inference.engine.port import Engine
+from services.inference.engine.turn import Message, Role, Turn
 from services.inference.models import Models
 from services.inference.preflight import StartError
-from services.inference.runs import RunRegistry
-from services.inference.turn import Message, Role, Turn
+from services.inference.runs.registry import RunRegistry
 from services.rpc.errors import ServiceError
 
 # Time in which the runs of a dead engine tell their clients.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from services.inference.engine.turn import Message, Role
 from services.inference.errors import MessagesInvalid
-from services.inference.turn import Message, Role
 
 
 def check_order(messages: Sequence[Message]) -> None:

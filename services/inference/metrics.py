@@ -8,9 +8,9 @@ from contextlib import aclosing
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from services.inference.events import Finished, FinishReason, RunEvent, RunUsage
 from services.inference.reading.step import Delta
 from services.inference.rollouts.samples import ENDED_FROM_OUTSIDE, Sample, Watch
+from services.inference.runs.events import Finished, FinishReason, RunEvent, RunUsage
 from services.rpc.call import current_tenant_class
 
 FIRST_TOKEN_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from services.inference.embedder import Embedder
-from services.inference.engine import Engine
+from services.inference.engine.embedder import Embedder
+from services.inference.engine.model_card import ModelCard
+from services.inference.engine.port import Engine
 from services.inference.errors import ModelNotFound, ModelNotReady, ModelOfOtherKind
-from services.inference.model_card import ModelCard
 from services.rpc.principal import Principal
 
 

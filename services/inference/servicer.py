@@ -19,23 +19,23 @@ from parley.inference.v1 import (
 )
 from parley.inference.v1.inference_service_pb2_grpc import InferenceServiceServicer
 from services.inference import token_methods
-from services.inference.answering import Answering
-from services.inference.call_end import at_the_end, cuts, ends_with
 from services.inference.calling.errors import CallNotWaiting
 from services.inference.calling.waiting_calls import Answer, Outcome
 from services.inference.converse_stream import ConverseStream
 from services.inference.embedding import Embedding
 from services.inference.errors import ReaderTooSlow, RunNotFound
-from services.inference.events import FinishReason
 from services.inference.models import Models
-from services.inference.order import ChatOrder
 from services.inference.replicas.directory import ModelDirectory
 from services.inference.replicas.mailbox import Mailbox
 from services.inference.resumption.kept_runs import Reader
 from services.inference.resumption.remote_runs import RemoteReader
 from services.inference.resumption.resumption import Resumption, without_window
-from services.inference.runs import Owner, RunRegistry
-from services.inference.slow_readers import read_in_time
+from services.inference.runs.answering import Answering
+from services.inference.runs.call_end import at_the_end, cuts, ends_with
+from services.inference.runs.events import FinishReason
+from services.inference.runs.order import ChatOrder
+from services.inference.runs.registry import Owner, RunRegistry
+from services.inference.runs.slow_readers import read_in_time
 from services.inference.translation import models as translate_models
 from services.inference.translation import requests as translate
 from services.inference.turn_cache.cache import TurnCache

@@ -7,10 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import DirectoryPath, Field, SecretStr, field_validator
 
-from services.inference.coalescing import Gathering
 from services.inference.images.image import ImageLimits, ImageType
 from services.inference.resumption.tape import Bounds
-from services.inference.slow_readers import PATIENCE_SECONDS
+from services.inference.runs.coalescing import Gathering
+from services.inference.runs.slow_readers import PATIENCE_SECONDS
 from services.inference.turn_cache.limits import CacheLimits
 from services.ledger.lease import LeaseLife
 from services.rpc.settings import ServiceSettings, settings_config

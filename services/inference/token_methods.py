@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from parley.inference.v1 import tokens_pb2
-from services.inference.engine import Engine
+from services.inference.engine.port import Engine
+from services.inference.engine.turn import Turn
 from services.inference.errors import TokenUnknown
 from services.inference.messages import check_order
+from services.inference.runs.turn_rules import check_images
 from services.inference.translation import messages as translate_messages
 from services.inference.translation import options as translate_options
 from services.inference.translation import requests as translate
-from services.inference.turn import Turn
-from services.inference.turn_rules import check_images
 
 
 async def tokenize(engine: Engine, request: tokens_pb2.TokenizeRequest) -> tokens_pb2.TokenizeResponse:

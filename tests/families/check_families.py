@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from services.inference.engine import Engine
+from services.inference.engine.port import Engine
+from services.inference.engine.turn import Message, Role, Sampling, Turn
 from services.inference.reading.parsers import choose
 from services.inference.reading.step import ReasoningDelta
 from services.inference.settings import EngineSettings
-from services.inference.turn import Message, Role, Sampling, Turn
 from tests.families.models import CONTEXT_LENGTH, MODELS, FamilyModel
 from tests.inference.families import TOOLS
 

@@ -13,8 +13,8 @@ from parley.tools.v1.tool_service_pb2_grpc import (
     ToolServiceStub,
     add_ToolServiceServicer_to_server,
 )
-from services.inference.embedder import Embedder
-from services.inference.engine import Engine
+from services.inference.engine.embedder import Embedder
+from services.inference.engine.port import Engine
 from services.ledger.ledger import open_store
 from services.ledger.remote_limits import LimitSource
 from services.rpc.channel import open_channel

@@ -13,24 +13,24 @@ from pathlib import Path
 from joserfc.jwk import KeySet
 
 from parley.inference.v1.inference_service_pb2_grpc import add_InferenceServiceServicer_to_server
-from services.inference.answering import Answering
 from services.inference.calling.run_tokens import OwnTokens
 from services.inference.conversations.continuing import Continuing
 from services.inference.conversations.library import ConversationLibrary
 from services.inference.converse_stream import ConverseStream
 from services.inference.embedding import Embedding
-from services.inference.engine import Prompt, no_ceiling
-from services.inference.model_card import ModelCard
+from services.inference.engine.model_card import ModelCard
+from services.inference.engine.port import Prompt, no_ceiling
+from services.inference.engine.turn import Turn
 from services.inference.models import Models
 from services.inference.reading.step import ContentDelta, Step, StopReason, TurnEnd, TurnUsage
 from services.inference.replicas.directory import ModelDirectory
 from services.inference.replicas.mailbox import StoreMailbox
 from services.inference.resumption.journal import Journal
 from services.inference.resumption.resumption import Resumption
-from services.inference.runs import RunRegistry
+from services.inference.runs.answering import Answering
+from services.inference.runs.registry import RunRegistry
 from services.inference.seating.seats import Door, Seats
 from services.inference.servicer import InferenceServicer
-from services.inference.turn import Turn
 from services.ledger.admission import Admission
 from services.ledger.lease import LeaseLife
 from services.ledger.ledger import Ledger, open_store

@@ -16,7 +16,7 @@ from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-from services.inference.turn import ToolSpec
+from services.inference.engine.turn import ToolSpec
 
 NESTED = {"text": 'café "x" \\ {東}', "deep": {"list": [{"brace": "}\n]"}]}}
 REASONING = "I need it.\nNaïve 東"

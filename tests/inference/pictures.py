@@ -12,11 +12,11 @@ from typing import Any
 from PIL import Image as Pillow
 
 from parley.inference.v1 import message_pb2
-from services.inference.engine import Prompt
+from services.inference.engine.model_card import Capability
+from services.inference.engine.port import Prompt
+from services.inference.engine.turn import Turn
 from services.inference.images.image import ImageLimits
 from services.inference.images.reader import ImageReader
-from services.inference.model_card import Capability
-from services.inference.turn import Turn
 from tests.inference.scripted import CARD, Line, ScriptedEngine
 
 RED, BLUE = (220, 20, 20), (20, 20, 220)

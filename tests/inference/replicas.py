@@ -32,18 +32,16 @@ from services.inference.adapters.pool import AdapterPool
 from services.inference.adapters.servicer import AdapterServicer
 from services.inference.adapters.shelf import Shelf
 from services.inference.adapters.wishes import Wishes
-from services.inference.answering import Answering
 from services.inference.calling.catalogue import Catalogue
 from services.inference.calling.run_tokens import OwnTokens, RunTokens
 from services.inference.calling.tool_calls import RemoteToolbox
-from services.inference.coalescing import Coalescing
 from services.inference.conversations.continuing import Continuing
 from services.inference.conversations.library import ConversationLibrary
 from services.inference.conversations.servicer import ConversationServicer
 from services.inference.converse_stream import ConverseStream
-from services.inference.embedder import Embedder
 from services.inference.embedding import Embedding
-from services.inference.engine import Engine
+from services.inference.engine.embedder import Embedder
+from services.inference.engine.port import Engine
 from services.inference.models import Models
 from services.inference.replicas.directory import ModelDirectory
 from services.inference.replicas.mailbox import StoreMailbox
@@ -52,7 +50,9 @@ from services.inference.resumption.resumption import Resumption
 from services.inference.resumption.tape import Bounds
 from services.inference.rollouts.library import RolloutLibrary
 from services.inference.rollouts.room import open_rollouts
-from services.inference.runs import RunRegistry
+from services.inference.runs.answering import Answering
+from services.inference.runs.coalescing import Coalescing
+from services.inference.runs.registry import RunRegistry
 from services.inference.seating.seated_engine import SeatedEngine
 from services.inference.seating.seats import Door, Seats
 from services.inference.servicer import InferenceServicer

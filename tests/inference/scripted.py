@@ -12,10 +12,10 @@ from services.inference.adapters.port import Adapter
 from services.inference.calling.catalogue import ServerTool
 from services.inference.calling.errors import ToolNotOffered
 from services.inference.calling.tool_calls import Offer, ToolSelection
-from services.inference.engine import Prompt, no_ceiling
-from services.inference.engine_status import EngineStatus
-from services.inference.events import CallResult, CallUpdate
-from services.inference.model_card import ModelCard
+from services.inference.engine.model_card import ModelCard
+from services.inference.engine.port import Prompt, no_ceiling
+from services.inference.engine.status import EngineStatus
+from services.inference.engine.turn import ToolCall, ToolSpec, Turn
 from services.inference.reading.step import (
     ContentDelta,
     Delta,
@@ -26,8 +26,8 @@ from services.inference.reading.step import (
     TurnEnd,
     TurnUsage,
 )
-from services.inference.turn import ToolCall, ToolSpec, Turn
-from services.inference.turn_source import CacheState
+from services.inference.runs.events import CallResult, CallUpdate
+from services.inference.runs.turn_source import CacheState
 from services.ledger.limits import Payer, Terms
 
 # The scripted model's tokens are bytes, and one more that begins a text.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from services.inference.embedder import Form, Text
+from services.inference.engine.embedder import Form, Text
+from services.inference.engine.model_card import ModelCard
 from services.inference.errors import ContextOverflow, DimensionsNotOffered
-from services.inference.model_card import ModelCard
 from tests.inference.scripted import Gate
 
 DIMENSIONS = 4

@@ -10,7 +10,7 @@ import pytest
 from google.protobuf import duration_pb2
 
 from parley.inference.v1 import answer_pb2, chat_pb2, inference_service_pb2
-from services.inference.turn import Role, ToolCall
+from services.inference.engine.turn import Role, ToolCall
 from services.rpc.errors import error_info
 from tests.conftest import TokenMaker
 from tests.inference.replicas import Replica

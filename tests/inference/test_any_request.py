@@ -33,11 +33,11 @@ from parley_client.errors import ParleyError, from_rpc_error, from_status
 from services.inference.adapters.shelf import Shelf
 from services.inference.conversations import schema as conversations_schema
 from services.inference.conversations.library import ConversationLibrary
-from services.inference.engine import Prompt, no_ceiling
+from services.inference.engine.port import Prompt, no_ceiling
+from services.inference.engine.turn import Role, ToolCall
 from services.inference.reading.step import Step
 from services.inference.rollouts import schema as rollouts_schema
 from services.inference.rollouts.library import RolloutLibrary
-from services.inference.turn import Role, ToolCall
 from services.sql.database import Database, parse_url
 from tests.any_message import changed
 from tests.conftest import TokenMaker

@@ -21,12 +21,12 @@ from cli.bench.spans import turn_ends
 from cli.bench.tool_cuts import ToolNotCalled, tool_times
 from cli.bench.visits import endless_tool
 from parley_client.client import Client
-from services.inference.engine import Prompt, no_ceiling
-from services.inference.model_card import Capability, ModelCard
+from services.inference.engine.model_card import Capability, ModelCard
+from services.inference.engine.port import Prompt, no_ceiling
+from services.inference.engine.turn import ToolCall, Turn
 from services.inference.reading.step import ContentDelta, Step, StopReason, TurnEnd, TurnUsage
+from services.inference.runs.slow_readers import GIVEN_UP
 from services.inference.seating.seats import Seats
-from services.inference.slow_readers import GIVEN_UP
-from services.inference.turn import ToolCall, Turn
 from services.rpc.trace_export import tracing
 from tests.conftest import TokenMaker
 from tests.inference.replicas import Identity, InferenceProcess, Replica, as_edge, settings_for

@@ -9,8 +9,8 @@ import pytest
 
 from parley.inference.v1 import inference_service_pb2
 from services.inference.converse_stream import MAX_WAITING_TURNS
+from services.inference.engine.turn import ToolCall
 from services.inference.reading.step import ContentDelta
-from services.inference.turn import ToolCall
 from tests.conftest import TokenMaker
 from tests.inference.replicas import Replica
 from tests.inference.scripted import Gate, ScriptedEngine, calls, says

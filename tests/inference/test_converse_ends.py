@@ -10,8 +10,8 @@ import grpc
 import pytest
 
 from parley.auth.v1.revocation_service_pb2 import REVOCATION_KIND_KEY
+from services.inference.engine.turn import Message, Role, ToolCall
 from services.inference.reading.step import ContentDelta
-from services.inference.turn import Message, Role, ToolCall
 from services.rpc.revocations import Revocation, Revocations, Subject
 from tests.conftest import TokenMaker
 from tests.inference.replicas import Replica

@@ -12,12 +12,12 @@ from ulid import ULID
 
 from parley.auth.v1 import usage_pb2
 from parley.inference.v1 import embed_pb2, inference_service_pb2
-from services.inference.embedder import Form
-from services.inference.engine import Engine
+from services.inference.engine.embedder import Form
+from services.inference.engine.port import Engine
 from services.inference.errors import EngineFailed
 from services.inference.lifecycle import ModelLife
 from services.inference.models import Models
-from services.inference.runs import RunRegistry
+from services.inference.runs.registry import RunRegistry
 from services.ledger.ledger import USAGE, Ledger
 from services.ledger.limits import Dimension
 from tests.conftest import TokenMaker

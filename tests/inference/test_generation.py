@@ -17,11 +17,11 @@ from parley.inference.v1 import (
     tokens_pb2,
     tool_choice_pb2,
 )
-from services.inference.model_card import Capability, ModelCard
-from services.inference.options import CallMode, FormKind, OutputForm, RawPrompt, ToolChoice
+from services.inference.engine.model_card import Capability, ModelCard
+from services.inference.engine.options import CallMode, FormKind, OutputForm, RawPrompt, ToolChoice
+from services.inference.engine.turn import ToolCall
 from services.inference.reading.logprobs import TokenLogprob, TopLogprob
 from services.inference.reading.step import ContentDelta, Step, StopReason, TurnEnd, TurnUsage
-from services.inference.turn import ToolCall
 from services.ledger.ledger import Ledger
 from tests.inference.endless import FixedLimits, terms
 from tests.inference.replicas import Replica

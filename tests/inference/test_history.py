@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from services.inference.engine.turn import Message, Role, ToolCall
 from services.inference.errors import ConversationFull
 from services.inference.history import History
-from services.inference.turn import Message, Role, ToolCall
 
 HELLO = Message(Role.USER, "Hello")
 ANSWER = Message(Role.ASSISTANT, "Hi.", "Be short.")

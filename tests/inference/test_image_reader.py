@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image as Pillow
 
+from services.inference.engine.turn import Message, Role
 from services.inference.images.errors import (
     ImageFormatRefused,
     ImagePlace,
@@ -18,7 +19,6 @@ from services.inference.images.errors import (
 )
 from services.inference.images.image import FORMATS, Image, ImageLimits, parts
 from services.inference.images.reader import AT_ONCE, ImageReader, read
-from services.inference.turn import Message, Role
 from tests.inference.pictures import BLUE, RED, giant, moving, picture
 
 PLACE = ImagePlace(2, 1)

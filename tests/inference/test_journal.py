@@ -18,8 +18,8 @@ from cli.local.preflight import free_port
 from services.inference.reading.step import Step, TurnUsage
 from services.inference.resumption.journal import LIVE_SECONDS, MOST_TAKEOVERS, Journal, Source, TakenOver
 from services.inference.resumption.tape import EVENT_BYTES, Room, Tape
-from services.inference.runs import Owner
-from services.inference.token_trail import TokenTrail
+from services.inference.runs.registry import Owner
+from services.inference.runs.token_trail import TokenTrail
 from services.ledger.ledger import open_store
 from services.rpc.errors import DependencyUnavailable
 

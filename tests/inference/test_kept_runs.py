@@ -5,10 +5,10 @@ import asyncio
 import pytest
 
 from services.inference.errors import ModelNotFound
-from services.inference.events import FinishReason
 from services.inference.resumption.kept_runs import ATTENDANCE_SECONDS, KeptRun
 from services.inference.resumption.tape import Bounds, Room, Tape
-from services.inference.runs import Limit, Owner, Run, RunEnded
+from services.inference.runs.events import FinishReason
+from services.inference.runs.registry import Limit, Owner, Run, RunEnded
 
 OWNER = Owner("tenant-1", "user-1")
 

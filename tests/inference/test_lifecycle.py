@@ -4,13 +4,13 @@ import asyncio
 
 import pytest
 
-from services.inference.engine import Engine
+from services.inference.engine.port import Engine
 from services.inference.errors import EngineFailed, ModelNotReady
-from services.inference.events import FinishReason
 from services.inference.lifecycle import EngineDiedError, Load, ModelLife
 from services.inference.models import Models
 from services.inference.preflight import StartError
-from services.inference.runs import Limit, Owner, RunRegistry
+from services.inference.runs.events import FinishReason
+from services.inference.runs.registry import Limit, Owner, RunRegistry
 from tests.conftest import TokenMaker
 from tests.inference.scripted import Gate, ScriptedEngine
 

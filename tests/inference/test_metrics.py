@@ -6,14 +6,14 @@ from contextlib import aclosing
 import pytest
 from prometheus_client import REGISTRY
 
+from services.inference.engine.turn import ToolCall
 from services.inference.errors import EngineFailed
-from services.inference.events import CallResult, Finished, FinishReason, RunEvent, RunUsage, Started
 from services.inference.metrics import observed
 from services.inference.reading.step import ContentDelta
-from services.inference.runs import Run
-from services.inference.turn import ToolCall
+from services.inference.runs.events import CallResult, Finished, FinishReason, RunEvent, RunUsage, Started
+from services.inference.runs.registry import Run
 from services.rpc.call import Call, enter_call
-from tests.inference.test_runs import OWNER, limit
+from tests.inference.runs.test_runs import OWNER, limit
 
 ANSWER: tuple[RunEvent, ...] = (
     Started("m", 7),

@@ -19,8 +19,8 @@ from parley.auth.v1.token_service_pb2_grpc import TokenServiceStub
 from parley.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
 from parley.tools.v1 import execution_pb2, tool_service_pb2
 from parley.tools.v1.tool_service_pb2_grpc import ToolServiceStub, add_ToolServiceServicer_to_server
+from services.inference.engine.turn import ToolCall
 from services.inference.errors import EngineFailed
-from services.inference.turn import ToolCall
 from services.ledger.ledger import Ledger
 from services.ledger.limits import Dimension
 from services.ledger.remote_limits import LimitSource, RemoteLimits

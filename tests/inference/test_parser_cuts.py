@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from services.inference.engine.turn import Sampling, ToolCall, Turn
 from services.inference.errors import OutputUnparseable
 from services.inference.reading.deltas import joined
 from services.inference.reading.harmony import StrictHarmony, encoding
@@ -18,7 +19,6 @@ from services.inference.reading.parsers import FAMILIES, choose
 from services.inference.reading.portions import UNFINISHED
 from services.inference.reading.step import ContentDelta, Delta, ReasoningDelta, ToolCallDelta
 from services.inference.reading.turn_reader import TurnReader
-from services.inference.turn import Sampling, ToolCall, Turn
 from tests.inference import families, harmony_turns
 from tests.inference.families import CONTENT, MISTRAL, ONE, REASONING, TOOLS, TWO, Call, Family
 

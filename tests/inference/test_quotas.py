@@ -22,7 +22,7 @@ from cli.local.preflight import free_port
 from parley.auth.v1 import usage_pb2
 from parley.inference.v1 import chat_pb2
 from parley.inference.v1.inference_service_pb2_grpc import InferenceServiceStub
-from services.inference.turn import ToolCall
+from services.inference.engine.turn import ToolCall
 from services.ledger.ledger import USAGE, Ledger
 from services.ledger.limits import Dimension
 from services.rpc.channel import open_channel

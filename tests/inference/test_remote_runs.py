@@ -10,13 +10,13 @@ from redis.asyncio import Redis
 from ulid import ULID
 
 from parley.inference.v1 import chat_pb2
-from services.inference.events import Finished, FinishReason
 from services.inference.reading.step import ContentDelta
 from services.inference.replicas.mailbox import StoreMailbox
 from services.inference.resumption.journal import Journal
 from services.inference.resumption.remote_runs import RemoteReader
 from services.inference.resumption.tape import Room, Tape
-from services.inference.runs import Limit, Owner, RunRegistry
+from services.inference.runs.events import Finished, FinishReason
+from services.inference.runs.registry import Limit, Owner, RunRegistry
 from services.inference.translation import events as translate_events
 from tests.inference.test_journal import of
 

@@ -14,9 +14,9 @@ from ulid import ULID
 
 from parley.auth.v1.revocation_service_pb2 import REVOCATION_KIND_KEY
 from parley.inference.v1 import chat_pb2, inference_service_pb2
+from services.inference.engine.turn import ToolCall
 from services.inference.reading.step import ContentDelta
 from services.inference.resumption.tape import EVENT_BYTES, TAPE_BYTES, Bounds
-from services.inference.turn import ToolCall
 from services.rpc.errors import error_info
 from services.rpc.revocations import Revocation, Revocations, Subject
 from tests.conftest import TokenMaker

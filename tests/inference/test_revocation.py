@@ -14,8 +14,8 @@ import grpc
 import pytest
 
 from parley.auth.v1.revocation_service_pb2 import REVOCATION_KIND_KEY
+from services.inference.engine.turn import ToolCall
 from services.inference.reading.step import ContentDelta, StopReason, TurnEnd
-from services.inference.turn import ToolCall
 from services.rpc.channel import open_channel
 from services.rpc.revocation_feed import HEALTH_NAME, RevocationFeed
 from services.rpc.revocations import Revocation, Revocations, Subject

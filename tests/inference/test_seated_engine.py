@@ -10,9 +10,9 @@ import pytest
 from google.rpc.error_details_pb2 import RetryInfo
 
 from parley.inference.v1 import inference_service_pb2
+from services.inference.engine.turn import ToolCall
 from services.inference.reading.step import ContentDelta
 from services.inference.seating.seats import Seats
-from services.inference.turn import ToolCall
 from services.rpc.errors import status_of
 from tests.conftest import TokenMaker
 from tests.inference.replicas import Replica

@@ -11,8 +11,8 @@ import pytest
 from google.protobuf import duration_pb2
 
 from parley.inference.v1 import chat_pb2, inference_service_pb2, message_pb2, model_pb2
+from services.inference.engine.turn import ToolCall
 from services.inference.reading.step import ContentDelta
-from services.inference.turn import ToolCall
 from services.rpc.errors import error_info, status_of
 from tests.conftest import TokenMaker
 from tests.inference.replicas import Replica

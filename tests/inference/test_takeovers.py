@@ -22,16 +22,16 @@ from services.inference.calling.waiting_calls import WaitingCalls
 from services.inference.conversations.library import ConversationLibrary, is_busy
 from services.inference.conversations.messages import NewMessage, body
 from services.inference.conversations.schema import migrate
-from services.inference.engine import Prompt
-from services.inference.order import ChatOrder
+from services.inference.engine.port import Prompt
+from services.inference.engine.turn import Role, ToolCall, Turn
 from services.inference.reading.step import ContentDelta, Step
 from services.inference.resumption.journal import Journal, Source
 from services.inference.resumption.tape import Room, Tape
-from services.inference.runs import Owner
+from services.inference.runs.order import ChatOrder
+from services.inference.runs.registry import Owner
+from services.inference.runs.token_trail import TokenTrail
 from services.inference.takeovers.past import PastTurn
-from services.inference.token_trail import TokenTrail
 from services.inference.translation import events as translate_events
-from services.inference.turn import Role, ToolCall, Turn
 from services.ledger.ledger import Ledger
 from services.ledger.limits import Dimension
 from services.rpc.errors import error_info

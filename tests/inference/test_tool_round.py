@@ -11,11 +11,13 @@ import pytest
 from google.rpc import code_pb2, status_pb2
 
 from parley.tools.v1 import tool_pb2
-from services.inference.agent_loop import AgentLoop
 from services.inference.calling.errors import ToolNameTaken, ToolNotOffered
 from services.inference.calling.tool_calls import ToolSelection
 from services.inference.calling.waiting_calls import Answer, ClientResult, Decision, Outcome
-from services.inference.events import (
+from services.inference.engine.turn import Message, Role, ToolCall, ToolSpec
+from services.inference.reading.step import ContentDelta
+from services.inference.runs.agent_loop import AgentLoop
+from services.inference.runs.events import (
     ApprovalDecided,
     ApprovalNeeded,
     ApprovalOutcome,
@@ -26,14 +28,12 @@ from services.inference.events import (
     FinishReason,
     RunEvent,
 )
-from services.inference.order import ApprovalPolicy, Approvals, ClientTools, Limits
-from services.inference.reading.step import ContentDelta
-from services.inference.runs import Run
-from services.inference.turn import Message, Role, ToolCall, ToolSpec
+from services.inference.runs.order import ApprovalPolicy, Approvals, ClientTools, Limits
+from services.inference.runs.registry import Run
 from services.rpc.call import Call, current_call, enter_call
 from services.rpc.errors import error_info
+from tests.inference.runs.test_agent_loop import new_run, order
 from tests.inference.scripted import FullPurse, Gate, ScriptedEngine, ScriptedToolbox, calls, says, tool
-from tests.inference.test_agent_loop import new_run, order
 
 DANGEROUS = tool_pb2.SAFETY_LEVEL_DANGEROUS
 TOOLS = (tool("calculator"), tool("python_run", DANGEROUS))

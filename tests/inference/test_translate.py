@@ -9,7 +9,11 @@ from google.rpc import status_pb2
 from parley.inference.v1 import answer_pb2, chat_pb2, converse_pb2, message_pb2, model_pb2
 from parley.tools.v1 import tool_pb2
 from services.inference.calling.waiting_calls import ClientResult, Decision
-from services.inference.events import (
+from services.inference.engine.model_card import ModelCard
+from services.inference.engine.turn import Message, Role, Sampling, ToolCall
+from services.inference.models import ModelState, ServedModel
+from services.inference.reading.step import ContentDelta, ReasoningDelta, ToolCallDelta
+from services.inference.runs.events import (
     ApprovalDecided,
     ApprovalNeeded,
     ApprovalOutcome,
@@ -22,15 +26,11 @@ from services.inference.events import (
     RunUsage,
     Started,
 )
-from services.inference.model_card import ModelCard
-from services.inference.models import ModelState, ServedModel
-from services.inference.order import Limits
-from services.inference.reading.step import ContentDelta, ReasoningDelta, ToolCallDelta
+from services.inference.runs.order import Limits
 from services.inference.translation import messages as translate_messages
 from services.inference.translation import models as translate_models
 from services.inference.translation import requests as translate
 from services.inference.translation.events import chat_response
-from services.inference.turn import Message, Role, Sampling, ToolCall
 from tests.inference.pictures import shown
 from tests.inference.scripted import ScriptedEngine
 

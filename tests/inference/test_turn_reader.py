@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from services.inference.engine.turn import ToolCall
 from services.inference.errors import EngineFailed, OutputUnparseable
 from services.inference.reading.step import ContentDelta, ReasoningDelta, Step, StopReason, ToolCallDelta
 from services.inference.reading.turn_reader import TurnReader
-from services.inference.turn import ToolCall
 
 WITH_TOOLS = SimpleNamespace(tools=["calculator"])
 WITHOUT_TOOLS = SimpleNamespace(tools=None)

@@ -13,11 +13,11 @@ import pytest_asyncio
 from services.inference.adapters.adapted_engine import AdaptedEngine
 from services.inference.adapters.errors import AdapterInvalid
 from services.inference.adapters.port import Adapter
-from services.inference.engine import Engine
+from services.inference.engine.port import Engine
+from services.inference.engine.turn import Sampling
 from services.inference.errors import ModelLacks
 from services.inference.reading.step import ContentDelta
 from services.inference.settings import EngineSettings
-from services.inference.turn import Sampling
 from tests.inference.adapters.made import make_adapter
 from tests.inference.test_vllm_engine import answer, raw, text_of, user
 from tests.inference.tiny_adapter import make_twist

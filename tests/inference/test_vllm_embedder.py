@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from services.inference.embedder import Embedder, Form
+from services.inference.engine.embedder import Embedder, Form
 from services.inference.errors import ContextOverflow, DimensionsNotOffered
 from services.inference.settings import EngineSettings
 from tests.inference.tiny_embedder import make

@@ -15,15 +15,15 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from services.inference.engine import Engine
+from services.inference.engine.options import CallMode, FormKind, OutputForm, RawPrompt, ToolChoice
+from services.inference.engine.port import Engine
+from services.inference.engine.turn import Message, Role, Sampling, ToolCall, ToolSpec, Turn
 from services.inference.errors import (
     ContextOverflow,
     EngineFailed,
     MessagesInvalid,
     StructuredOutputInvalid,
 )
-from services.inference.options import CallMode, FormKind, OutputForm, RawPrompt, ToolChoice
-from services.inference.order import CacheMode
 from services.inference.reading.step import (
     ContentDelta,
     Delta,
@@ -33,8 +33,8 @@ from services.inference.reading.step import (
     ToolCallDelta,
     TurnEnd,
 )
+from services.inference.runs.order import CacheMode
 from services.inference.settings import EngineSettings
-from services.inference.turn import Message, Role, Sampling, ToolCall, ToolSpec, Turn
 from services.inference.turn_cache.cache import TurnCache
 from services.inference.turn_cache.source import SharedTurns
 from services.ledger.ledger import open_store

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from services.inference.engine import Engine
+from services.inference.engine.model_card import Capability
+from services.inference.engine.port import Engine
+from services.inference.engine.turn import Message, Role, Sampling, Turn
 from services.inference.images.errors import ImageUnreadable, TooManyImages
 from services.inference.images.image import Image, ImageLimits
-from services.inference.model_card import Capability
 from services.inference.reading.step import ContentDelta
 from services.inference.settings import EngineSettings
-from services.inference.turn import Message, Role, Sampling, Turn
 from tests.inference.pictures import BLUE, RED, picture
 from tests.inference.tiny_vision_model import AROUND, IMAGE, IMAGE_TOKENS, make
 from tests.unmeasured import unmeasured

@@ -31,7 +31,7 @@ from parley_client.transcript import Transcript
 from services.inference.conversations.library import ConversationLibrary
 from services.inference.conversations.messages import NewMessage
 from services.inference.conversations.servicer import ConversationServicer
-from services.inference.runs import Owner
+from services.inference.runs.registry import Owner
 from services.rpc.call import Call, enter_call
 from services.rpc.pages import PageTokens
 from services.rpc.principal import Principal

@@ -8,13 +8,13 @@ from contextlib import AbstractContextManager, aclosing, contextmanager, nullcon
 from dataclasses import replace
 
 from services.inference.adapters.port import Adapter
-from services.inference.engine import Engine, Prompt, no_ceiling
+from services.inference.engine.fingerprint import digest
+from services.inference.engine.model_card import ModelCard
+from services.inference.engine.port import Engine, Prompt, no_ceiling
+from services.inference.engine.turn import Turn
+from services.inference.engine.wrapped import WrappedEngine
 from services.inference.errors import ModelNotFound
-from services.inference.fingerprint import digest
-from services.inference.model_card import ModelCard
 from services.inference.reading.step import Step
-from services.inference.turn import Turn
-from services.inference.wrapped_engine import WrappedEngine
 
 
 class AdaptedEngine(WrappedEngine):

@@ -16,7 +16,7 @@ from services.inference.adapters.port import Adapter, AdapterHost
 from services.inference.adapters.shelf import AdapterFiles, Shelf
 from services.inference.adapters.wishes import Wishes
 from services.inference.beat import beating
-from services.inference.engine import Engine
+from services.inference.engine.port import Engine
 from services.inference.errors import ModelNotReady
 from services.inference.models import Models, ModelState, ServedModel
 from services.rpc.errors import ServiceError

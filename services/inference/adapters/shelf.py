@@ -12,7 +12,7 @@ from typing import Any
 
 from services.inference.adapters.errors import AdapterInvalid, AdapterNotFound
 from services.inference.adapters.weights import Shapes, Unfit, adapter_rank, shapes
-from services.inference.fingerprint import file_digest
+from services.inference.engine.fingerprint import file_digest
 
 NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}")
 CONFIG = "adapter_config.json"

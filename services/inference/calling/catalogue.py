@@ -17,7 +17,7 @@ import grpc
 import structlog
 
 from parley.tools.v1 import tool_pb2, tool_service_pb2
-from services.inference.turn import ToolSpec
+from services.inference.engine.turn import ToolSpec
 from services.rpc.call import current_principal, onward_metadata
 from services.rpc.errors import DependencyUnavailable
 from services.rpc.principal import Principal

@@ -6,7 +6,7 @@ import json
 from typing import Any, NoReturn
 
 from services.inference.calling.errors import ClientToolInvalid
-from services.inference.turn import ToolSpec
+from services.inference.engine.turn import ToolSpec
 
 MAX_DEPTH = 32
 

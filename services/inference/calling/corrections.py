@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from google.rpc import code_pb2
 
 from services.inference.calling.errors import ToolArgumentsRejected
-from services.inference.events import CallResult
+from services.inference.runs.events import CallResult
 
 
 class Corrections:

@@ -15,8 +15,8 @@ from google.rpc import status_pb2
 from parley.tools.v1 import execution_pb2, tool_service_pb2
 from services.inference.calling.catalogue import Catalogue, ServerTool
 from services.inference.calling.errors import ToolNotOffered
-from services.inference.events import CallProgress, CallResult, CallUpdate
-from services.inference.turn import ToolCall
+from services.inference.engine.turn import ToolCall
+from services.inference.runs.events import CallProgress, CallResult, CallUpdate
 from services.rpc.call import onward_metadata
 from services.rpc.errors import DependencyUnavailable, error_info, status_of
 

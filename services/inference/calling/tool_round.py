@@ -24,7 +24,9 @@ from services.inference.calling.errors import (
 from services.inference.calling.results import cut
 from services.inference.calling.tool_calls import Toolbox, error_text
 from services.inference.calling.waiting_calls import Answer, ClientResult, Decision, WaitingCalls
-from services.inference.events import (
+from services.inference.engine.turn import ToolCall
+from services.inference.merging import merged
+from services.inference.runs.events import (
     ApprovalDecided,
     ApprovalNeeded,
     ApprovalOutcome,
@@ -33,10 +35,8 @@ from services.inference.events import (
     CallUpdate,
     RunEvent,
 )
-from services.inference.merging import merged
-from services.inference.order import ApprovalPolicy, ChatOrder
+from services.inference.runs.order import ApprovalPolicy, ChatOrder
 from services.inference.takeovers.past import PastTurn
-from services.inference.turn import ToolCall
 from services.rpc.call import tell_part
 from services.rpc.errors import ServiceError
 

@@ -12,14 +12,14 @@ from google.rpc import status_pb2
 from services.inference.conversations.errors import ConversationsOff
 from services.inference.conversations.library import ConversationLibrary, Hold
 from services.inference.conversations.messages import NewMessage
+from services.inference.engine.turn import Message
 from services.inference.errors import ConversationFull
 from services.inference.history import MAX_BYTES, MAX_MESSAGES
-from services.inference.order import ChatOrder
 from services.inference.resumption.errors import RunLost
-from services.inference.runs import Owner
+from services.inference.runs.order import ChatOrder
+from services.inference.runs.registry import Owner
 from services.inference.takeovers.past import Past
 from services.inference.translation import messages as translate_messages
-from services.inference.turn import Message
 from services.rpc.call import current_principal
 from services.rpc.errors import ServiceError
 

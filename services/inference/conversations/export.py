@@ -14,7 +14,7 @@ from services.inference.conversations.library import ConversationLibrary
 from services.inference.conversations.models import StoredConversation
 from services.inference.conversations.show import conversation_message, stored_message
 from services.inference.history import MAX_MESSAGES
-from services.inference.runs import Owner
+from services.inference.runs.registry import Owner
 
 CONTENT_TYPES = {
     pb2.EXPORT_FORMAT_UNSPECIFIED: "application/jsonl; charset=utf-8",

@@ -21,7 +21,7 @@ from services.inference.conversations.errors import (
 from services.inference.conversations.messages import NewMessage, add, body, copied, folded
 from services.inference.conversations.models import StoredConversation, StoredMessage
 from services.inference.conversations.records import ConversationRecords
-from services.inference.runs import Owner
+from services.inference.runs.registry import Owner
 from services.sql.database import Database
 
 MAX_CONVERSATIONS = 10_000

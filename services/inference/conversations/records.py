@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.inference.conversations.models import StoredConversation, StoredMessage
-from services.inference.runs import Owner
+from services.inference.runs.registry import Owner
 
 
 class ConversationRecords:

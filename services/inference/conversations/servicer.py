@@ -16,7 +16,7 @@ from services.inference.conversations.messages import NewMessage, body, folded
 from services.inference.conversations.models import StoredMessage
 from services.inference.conversations.show import conversation_message, stored_message
 from services.inference.messages import check_answers
-from services.inference.runs import Owner
+from services.inference.runs.registry import Owner
 from services.inference.translation import messages as translate_messages
 from services.rpc.call import current_principal
 from services.rpc.interceptors.around import Context

@@ -19,8 +19,8 @@ from typing import Any, cast
 from cachetools import LRUCache
 
 from services.inference.calling.client_tools import MAX_DEPTH, depth
+from services.inference.engine.options import FormKind
 from services.inference.errors import StructuredOutputInvalid, StructuredOutputTooComplex
-from services.inference.options import FormKind
 from services.rpc.errors import Overloaded
 from services.rpc.tasks import end_task
 

@@ -12,6 +12,7 @@ from typing import Any
 from PIL import Image as Pillow
 from PIL import ImageFile, ImageOps
 
+from services.inference.engine.turn import Message
 from services.inference.images.errors import (
     ImageFormatRefused,
     ImagePlace,
@@ -20,7 +21,6 @@ from services.inference.images.errors import (
     TooManyImages,
 )
 from services.inference.images.image import FORMATS, Image, ImageLimits
-from services.inference.turn import Message
 
 AT_ONCE = 2
 """Prompts whose images are in memory as pixels at the same time."""

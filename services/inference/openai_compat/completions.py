@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from parley.inference.v1 import chat_pb2
-from services.inference.joint_answers import Told
 from services.inference.openai_compat.bodies import DONE, event
 from services.inference.openai_compat.completion_requests import CompletionAsked
 from services.inference.openai_compat.endings import ending, finish_reason, usage
 from services.inference.openai_compat.failures import cut_short, error_object
 from services.inference.openai_compat.gathering import Gathered, gather_all
 from services.inference.openai_compat.logprobs import TextLogprobs
+from services.inference.runs.joint_answers import Told
 
 
 async def completion(asked: CompletionAsked, run_id: str, told: Told) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from parley.inference.v1 import chat_pb2, logprobs_pb2, message_pb2
-from services.inference.joint_answers import Told
 from services.inference.openai_compat.failures import RunFailed, cut_short
+from services.inference.runs.joint_answers import Told
 
 Responses = AsyncIterator[chat_pb2.ChatResponse]
 

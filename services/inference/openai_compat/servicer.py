@@ -15,11 +15,8 @@ from grpc_status import rpc_status
 
 from parley.inference.v1 import chat_pb2, openai_service_pb2
 from parley.inference.v1.openai_service_pb2_grpc import OpenAIServiceServicer
-from services.inference.answering import Answering
-from services.inference.call_end import cuts, ends_with
 from services.inference.embedding import Embedding
 from services.inference.errors import ParameterInvalid
-from services.inference.joint_answers import Told, begin_all
 from services.inference.models import Models
 from services.inference.openai_compat.bodies import piece, read_object, whole
 from services.inference.openai_compat.chat_chunks import ChatChunks
@@ -35,8 +32,11 @@ from services.inference.openai_compat.model_cards import model_card, model_list
 from services.inference.openai_compat.request_models import RequestModels
 from services.inference.openai_compat.response_requests import ResponseReader
 from services.inference.openai_compat.responses import ResponseEvents
-from services.inference.order import ChatOrder
 from services.inference.replicas.directory import ModelDirectory
+from services.inference.runs.answering import Answering
+from services.inference.runs.call_end import cuts, ends_with
+from services.inference.runs.joint_answers import Told, begin_all
+from services.inference.runs.order import ChatOrder
 from services.inference.translation import requests as translate
 from services.rpc.call import current_principal, note
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from services.inference.engine.turn import ToolCall
 from services.inference.reading.logprobs import TokenLogprob
-from services.inference.turn import ToolCall
 
 
 @dataclass(frozen=True, slots=True)

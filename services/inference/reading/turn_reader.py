@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import structlog
 from ulid import ULID
 
+from services.inference.engine.turn import ToolCall
 from services.inference.errors import EngineFailed, OutputUnparseable
 from services.inference.reading.deltas import joined
 from services.inference.reading.logprobs import TokenLogprob
@@ -28,7 +29,6 @@ from services.inference.reading.step import (
     TurnEnd,
     TurnUsage,
 )
-from services.inference.turn import ToolCall
 
 STOP_REASONS = {"stop": StopReason.STOP, "length": StopReason.LENGTH, "repetition": StopReason.STOP}
 

@@ -24,8 +24,8 @@ from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
 from services.inference.calling.waiting_calls import Answer, ClientResult, Decision, Delivery, Outcome
-from services.inference.events import FinishReason
-from services.inference.runs import Owner, RunRegistry
+from services.inference.runs.events import FinishReason
+from services.inference.runs.registry import Owner, RunRegistry
 from services.rpc.errors import DependencyUnavailable
 from services.rpc.tasks import end_task
 

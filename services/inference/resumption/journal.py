@@ -21,8 +21,8 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from services.inference.resumption.tape import Tape
-from services.inference.runs import Owner
-from services.inference.token_trail import TokenTrail, unpack
+from services.inference.runs.registry import Owner
+from services.inference.runs.token_trail import TokenTrail, unpack
 from services.rpc.errors import DependencyUnavailable
 
 STORE_SECONDS = 2.0

@@ -8,11 +8,11 @@ from contextlib import aclosing
 
 from ulid import ULID
 
-from services.inference.events import FinishReason
 from services.inference.resumption.errors import EventsGone
 from services.inference.resumption.tape import BeginningGoneError, Tape
-from services.inference.runs import Owner, Run
-from services.inference.token_trail import TokenTrail
+from services.inference.runs.events import FinishReason
+from services.inference.runs.registry import Owner, Run
+from services.inference.runs.token_trail import TokenTrail
 from services.rpc.errors import ServiceError
 
 ATTENDANCE_SECONDS = 6.0

@@ -8,12 +8,12 @@ from contextlib import aclosing, suppress
 
 from parley.inference.v1 import chat_pb2
 from services.inference.errors import RunNotFound
-from services.inference.events import Finished, FinishReason
 from services.inference.replicas.mailbox import Mailbox
 from services.inference.resumption.errors import EventsGone, RunLost
 from services.inference.resumption.journal import Journal, TakenOver
 from services.inference.resumption.kept_runs import Reader
-from services.inference.runs import Owner
+from services.inference.runs.events import Finished, FinishReason
+from services.inference.runs.registry import Owner
 from services.inference.translation import events as translate_events
 from services.rpc.errors import DependencyUnavailable, Draining
 

@@ -13,16 +13,16 @@ from prometheus_client import Counter
 from ulid import ULID
 
 from parley.inference.v1 import chat_pb2
-from services.inference.answering import Answering, ChatAnswer
-from services.inference.events import Finished, FinishReason
-from services.inference.order import ChatOrder
 from services.inference.replicas.mailbox import Mailbox
 from services.inference.resumption.errors import ResumeFull, RunLost
 from services.inference.resumption.journal import Journal, Source, TakenOver
 from services.inference.resumption.kept_runs import KeptRun, Reader
 from services.inference.resumption.remote_runs import RemoteReader
 from services.inference.resumption.tape import Bounds, Room, Tape
-from services.inference.runs import Owner, Run
+from services.inference.runs.answering import Answering, ChatAnswer
+from services.inference.runs.events import Finished, FinishReason
+from services.inference.runs.order import ChatOrder
+from services.inference.runs.registry import Owner, Run
 from services.inference.takeovers.past import Past, read_past
 from services.inference.takeovers.rules import can_go_on
 from services.inference.translation import events as translate_events

@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 
 from services.inference.asking_store import asking_store
 from services.inference.rollouts.tally import Sums, Tally, added
-from services.inference.runs import Owner
+from services.inference.runs.registry import Owner
 from services.ledger.ledger import awaited
 
 FEEDBACK = Counter(

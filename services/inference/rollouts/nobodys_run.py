@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from ulid import ULID
 
 from services.inference.adapters.adapted_engine import in_use
-from services.inference.agent_loop import AgentLoop
 from services.inference.calling.catalogue import ServerTool
 from services.inference.calling.tool_calls import Offer, ToolSelection
-from services.inference.engine import Engine, no_ceiling
-from services.inference.events import CallUpdate, FinishReason
-from services.inference.order import CacheMode
+from services.inference.engine.port import Engine, no_ceiling
+from services.inference.engine.turn import ToolCall
 from services.inference.rollouts.questions import Question
 from services.inference.rollouts.samples import Sample, sample_of, sampled
-from services.inference.runs import Limit, Owner, Run, RunEnded
-from services.inference.turn import ToolCall
+from services.inference.runs.agent_loop import AgentLoop
+from services.inference.runs.events import CallUpdate, FinishReason
+from services.inference.runs.order import CacheMode
+from services.inference.runs.registry import Limit, Owner, Run, RunEnded
 from services.inference.turn_cache.source import SharedTurns
 from services.rpc.call import Call, enter_call
 from services.rpc.errors import DependencyUnavailable, ServiceError

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 
 from services.inference.asking_store import asking_store
 from services.inference.calling.catalogue import ServerTool
-from services.inference.order import ChatOrder
+from services.inference.runs.order import ChatOrder
 from services.ledger.ledger import awaited
 
 QUESTIONS = "parley:inference:shadows:"

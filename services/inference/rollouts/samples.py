@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from google.rpc import code_pb2, status_pb2
 
-from services.inference.events import CallResult, Finished, FinishReason, RunEvent, RunUsage, Started
 from services.inference.reading.step import Delta
-from services.inference.turn_source import CacheState
+from services.inference.runs.events import CallResult, Finished, FinishReason, RunEvent, RunUsage, Started
+from services.inference.runs.turn_source import CacheState
 from services.rpc.errors import ServiceError, error_info
 
 # An answer of fewer says little of how fast a model speaks.

@@ -14,7 +14,7 @@ from services.inference.rollouts.counts import Counts
 from services.inference.rollouts.creating import check_models, chosen, new_rollout
 from services.inference.rollouts.errors import RolloutInvalid, RolloutsOff
 from services.inference.rollouts.library import RolloutLibrary
-from services.inference.runs import Owner
+from services.inference.runs.registry import Owner
 from services.rpc.call import current_principal
 from services.rpc.interceptors.around import Context
 from services.rpc.listing import Listing

@@ -16,9 +16,8 @@ from functools import partial
 
 from services.inference.beat import beating
 from services.inference.calling.tool_calls import Toolbox
-from services.inference.engine import Engine
+from services.inference.engine.port import Engine
 from services.inference.models import Models
-from services.inference.order import ChatOrder
 from services.inference.rollouts.aliases import Aliases
 from services.inference.rollouts.book import SampleBook
 from services.inference.rollouts.metrics import Part, count
@@ -27,7 +26,8 @@ from services.inference.rollouts.questions import Question, Questions
 from services.inference.rollouts.samples import Sample
 from services.inference.rollouts.trial import Trial
 from services.inference.rollouts.variants import Variant
-from services.inference.runs import Run
+from services.inference.runs.order import ChatOrder
+from services.inference.runs.registry import Run
 from services.rpc.call import current_call
 from services.rpc.errors import ServiceError
 from services.rpc.tasks import end_task

@@ -7,14 +7,14 @@ from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 
-from services.inference.events import RunEvent, Started
-from services.inference.order import ChatOrder
 from services.inference.rollouts.book import SampleBook
 from services.inference.rollouts.counts import CountedRun
 from services.inference.rollouts.metrics import Part, count
 from services.inference.rollouts.samples import FAILED, Sample, sample_of, sampled
 from services.inference.rollouts.variants import Assignment, Variant
-from services.inference.runs import Run
+from services.inference.runs.events import RunEvent, Started
+from services.inference.runs.order import ChatOrder
+from services.inference.runs.registry import Run
 from services.rpc.errors import ServiceError
 
 

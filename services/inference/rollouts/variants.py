@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from parley.inference.v1 import rollout_pb2
-from services.inference.order import ChatOrder
-from services.inference.turn import Message, Role, Sampling
+from services.inference.engine.turn import Message, Role, Sampling
+from services.inference.runs.order import ChatOrder
 
 # Of all weights together; they are percents.
 WHOLE = 100

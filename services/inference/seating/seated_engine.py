@@ -6,13 +6,13 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
-from services.inference.engine import Engine, Prompt, no_ceiling
-from services.inference.engine_status import EngineStatus
+from services.inference.engine.port import Engine, Prompt, no_ceiling
+from services.inference.engine.status import EngineStatus
+from services.inference.engine.turn import Turn
+from services.inference.engine.turn_spans import traced_turn
+from services.inference.engine.wrapped import WrappedEngine
 from services.inference.reading.step import Step
 from services.inference.seating.seats import Door
-from services.inference.turn import Turn
-from services.inference.turn_spans import traced_turn
-from services.inference.wrapped_engine import WrappedEngine
 
 
 class SeatedEngine(WrappedEngine):

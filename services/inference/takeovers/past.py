@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from ulid import ULID
 
 from parley.inference.v1 import chat_pb2
-from services.inference.events import CallResult, RunUsage
+from services.inference.engine.turn import Message, ToolCall
 from services.inference.reading.step import (
     ContentDelta,
     Delta,
@@ -17,8 +17,8 @@ from services.inference.reading.step import (
     ToolCallDelta,
     TurnEnd,
 )
-from services.inference.transcript import RunTranscript, TurnRecord
-from services.inference.turn import Message, ToolCall
+from services.inference.runs.events import CallResult, RunUsage
+from services.inference.runs.transcript import RunTranscript, TurnRecord
 
 
 @dataclass(slots=True)

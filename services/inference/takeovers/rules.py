@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from services.inference.model_card import ModelCard
-from services.inference.options import CallMode
-from services.inference.order import ChatOrder
+from services.inference.engine.model_card import ModelCard
+from services.inference.engine.options import CallMode
 from services.inference.resumption.errors import RunLost
+from services.inference.runs.order import ChatOrder
 from services.inference.takeovers.past import Past
 
 

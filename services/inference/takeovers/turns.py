@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
-from services.inference.engine import Prompt, no_ceiling
-from services.inference.model_card import ModelCard
+from services.inference.engine.model_card import ModelCard
+from services.inference.engine.port import Prompt, no_ceiling
+from services.inference.engine.turn import Turn
 from services.inference.reading.step import Step, TurnUsage
 from services.inference.resumption.errors import RunLost
+from services.inference.runs.turn_source import CacheState, TurnSource
 from services.inference.takeovers.past import Past
-from services.inference.turn import Turn
 from services.inference.turn_cache.continuation import Continuation, Diverged
-from services.inference.turn_source import CacheState, TurnSource
 
 
 class TakenTurns:

@@ -8,9 +8,9 @@ from google.protobuf import duration_pb2, timestamp_pb2
 
 from parley.inference.v1 import chat_pb2, logprobs_pb2
 from parley.tools.v1 import tool_pb2
-from services.inference import events
 from services.inference.reading import step
 from services.inference.reading.logprobs import TokenLogprob
+from services.inference.runs import events
 from services.inference.translation.messages import tool_call
 
 

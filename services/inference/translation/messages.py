@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from parley.inference.v1 import converse_pb2, message_pb2
-from services.inference import turn
+from services.inference.engine import turn
 from services.inference.images.image import Image, parts
 
 ROLES = {

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from parley.inference.v1 import model_pb2
-from services.inference.engine import Engine
+from services.inference.engine.model_card import ModelCard
+from services.inference.engine.port import Engine
 from services.inference.images.image import ImageLimits
-from services.inference.model_card import ModelCard
 from services.inference.models import ModelState, ServedModel
 
 _STATES = {

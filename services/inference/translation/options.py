@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from parley.inference.v1 import chat_pb2, structured_output_pb2, tool_choice_pb2
-from services.inference.options import CallMode, Effort, FormKind, OutputForm, ToolChoice
-from services.inference.turn import Sampling
+from services.inference.engine.options import CallMode, Effort, FormKind, OutputForm, ToolChoice
+from services.inference.engine.turn import Sampling
 
 
 def sampling(given: chat_pb2.SamplingOptions) -> Sampling:

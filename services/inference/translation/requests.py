@@ -10,8 +10,8 @@ from parley.inference.v1 import answer_pb2, chat_pb2, completion_pb2, converse_p
 from services.inference.calling.client_tools import client_tool
 from services.inference.calling.tool_calls import ToolSelection
 from services.inference.calling.waiting_calls import Answer, ClientResult, Decision
-from services.inference.options import RawPrompt
-from services.inference.order import ApprovalPolicy, Approvals, CacheMode, ChatOrder, ClientTools, Limits
+from services.inference.engine.options import RawPrompt
+from services.inference.runs.order import ApprovalPolicy, Approvals, CacheMode, ChatOrder, ClientTools, Limits
 from services.inference.translation import options as translate_options
 from services.inference.translation.messages import message
 

@@ -10,7 +10,7 @@ from functools import partial
 from cachetools import TTLCache
 from redis.asyncio import Redis
 
-from services.inference.engine import Engine
+from services.inference.engine.port import Engine
 from services.inference.turn_cache.flight import Flight, Listener
 from services.inference.turn_cache.following import Letterboxes
 from services.inference.turn_cache.inbox import Inbox

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import replace
 
 from services.inference.reading.step import Step
-from services.inference.turn_source import CacheState
+from services.inference.runs.turn_source import CacheState
 
 
 class Flight:

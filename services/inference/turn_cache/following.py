@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from enum import Enum, auto
 
 from services.inference.reading.step import Step
+from services.inference.runs.turn_source import CacheState
 from services.inference.turn_cache.flight import Flight
 from services.inference.turn_cache.holder import Holder
 from services.inference.turn_cache.inbox import Inbox
 from services.inference.turn_cache.letters import Follow, Gone, Leave, Steps
 from services.inference.turn_cache.pace import Pace
-from services.inference.turn_source import CacheState
 
 MOST_LETTERS = 1024
 """What a follower has not read; more is dropped, and asked for again."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from services.inference.engine import Prompt
-from services.inference.model_card import ModelCard
-from services.inference.order import CacheMode
+from services.inference.engine.model_card import ModelCard
+from services.inference.engine.port import Prompt
+from services.inference.engine.turn import Sampling, Turn
 from services.inference.reading.step import Step
-from services.inference.turn import Sampling, Turn
+from services.inference.runs.order import CacheMode
 from services.inference.turn_cache import codec
 
 _SHAPE = codec.shape(Step).encode()

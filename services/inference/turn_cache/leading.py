@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 
-from services.inference.engine import Engine, Prompt
+from services.inference.engine.port import Engine, Prompt
 from services.inference.errors import EngineFailed
 from services.inference.turn_cache.continuation import Continuation
 from services.inference.turn_cache.flight import Flight

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from services.inference.errors import EngineFailed
 from services.inference.reading.step import Step
+from services.inference.runs.turn_source import CacheState
 from services.inference.turn_cache.continuation import Continuation, Diverged
 from services.inference.turn_cache.flight import Flight
 from services.inference.turn_cache.following import Ending, Following, Letterboxes
@@ -18,7 +19,6 @@ from services.inference.turn_cache.letters import Gone
 from services.inference.turn_cache.metrics import TAKEOVERS
 from services.inference.turn_cache.pace import Pace
 from services.inference.turn_cache.store import Claim, Place, StoreAway, TurnStore
-from services.inference.turn_source import CacheState
 
 
 @dataclass(frozen=True, slots=True)

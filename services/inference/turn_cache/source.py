@@ -5,16 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 
-from services.inference.engine import Engine, Prompt, no_ceiling
-from services.inference.model_card import ModelCard
-from services.inference.order import CacheMode
+from services.inference.engine.model_card import ModelCard
+from services.inference.engine.port import Engine, Prompt, no_ceiling
+from services.inference.engine.turn import Turn
 from services.inference.reading.step import Step
-from services.inference.turn import Turn
+from services.inference.runs.order import CacheMode
+from services.inference.runs.turn_source import CacheState
 from services.inference.turn_cache.cache import TurnCache
 from services.inference.turn_cache.flight import Listener
 from services.inference.turn_cache.key import TurnRequest, may_share
 from services.inference.turn_cache.metrics import LOOK_UP_SECONDS, TURNS
-from services.inference.turn_source import CacheState
 
 
 class SharedTurns:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.inference.fingerprint import fingerprint
-from services.inference.model_card import Capability, ModelCard
+from services.inference.engine.fingerprint import fingerprint
+from services.inference.engine.model_card import Capability, ModelCard
 from services.inference.reading.parsers import Parsers
 from services.inference.settings import EngineSettings
 from services.inference.vllm import environment  # noqa: F401 - it stands before vLLM's own imports

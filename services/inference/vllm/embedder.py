@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Any
 
-from services.inference.embedder import Embedder, Form, Text
-from services.inference.engine import Engine
-from services.inference.engine_status import EngineReadings
+from services.inference.engine.embedder import Embedder, Form, Text
+from services.inference.engine.model_card import ModelCard
+from services.inference.engine.port import Engine
+from services.inference.engine.status import EngineReadings
 from services.inference.errors import ContextOverflow, DimensionsNotOffered, EngineFailed
-from services.inference.model_card import ModelCard
 
 # First, as it sets what vLLM reads from the environment.
 from services.inference.vllm.engine import CLOSE_SECONDS, VllmEngine  # isort: skip

@@ -15,17 +15,17 @@ from functools import partial
 from typing import Any, cast
 
 from services.inference.adapters.port import AdapterHost
-from services.inference.engine import Prompt, no_ceiling
-from services.inference.engine_status import EngineReadings, EngineStatus
-from services.inference.engine_tokens import EngineTokens
+from services.inference.engine.model_card import ModelCard
+from services.inference.engine.port import Prompt, no_ceiling
+from services.inference.engine.status import EngineReadings, EngineStatus
+from services.inference.engine.tokens import EngineTokens
+from services.inference.engine.turn import Turn
 from services.inference.errors import EngineFailed
-from services.inference.model_card import ModelCard
 from services.inference.reading.choices import Choices
 from services.inference.reading.portions import Decode, Portion, RawOutput, cut, whole_characters
 from services.inference.reading.step import ContentDelta, Step, StopReason, TurnEnd, TurnUsage
 from services.inference.reading.turn_reader import TurnReader
 from services.inference.settings import EngineSettings
-from services.inference.turn import Turn
 from services.inference.vllm import environment  # noqa: F401 - it stands before vLLM's own imports
 from services.inference.vllm.adapters import VllmAdapters, lora_request
 from services.inference.vllm.card import model_card

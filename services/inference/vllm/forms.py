@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from services.inference.engine.options import CallMode, FormKind, OutputForm
+from services.inference.engine.turn import Turn
 from services.inference.errors import StructuredOutputInvalid
 from services.inference.forms.forms import FIELD, SCHEMA_FIELD, check_schema
-from services.inference.options import CallMode, FormKind, OutputForm
-from services.inference.turn import Turn
 from services.inference.vllm import environment  # noqa: F401 - it stands before vLLM's own imports
 
 # isort: split

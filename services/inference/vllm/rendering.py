@@ -6,21 +6,21 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from services.inference.engine import Prompt
-from services.inference.engine_tokens import EngineTokens
+from services.inference.engine.fingerprint import prompt_identity
+from services.inference.engine.model_card import ModelCard
+from services.inference.engine.options import CallMode, Effort, RawPrompt
+from services.inference.engine.port import Prompt
+from services.inference.engine.tokens import EngineTokens
+from services.inference.engine.turn import Turn
 from services.inference.errors import MessagesInvalid, ModelLacks
-from services.inference.fingerprint import prompt_identity
 from services.inference.forms.forms import Forms
 from services.inference.images.marks import unmarked
 from services.inference.images.reader import ImageReader, Pixels
-from services.inference.model_card import ModelCard
-from services.inference.options import CallMode, Effort, RawPrompt
 from services.inference.preflight import StartError
 from services.inference.reading.harmony import StrictHarmony
 from services.inference.reading.parsers import Parsers
 from services.inference.reading.turn_reader import DeltaParser
 from services.inference.settings import EngineSettings
-from services.inference.turn import Turn
 from services.inference.vllm import environment  # noqa: F401 - it stands before vLLM's own imports
 from services.inference.vllm.forms import (
     constraints,

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from zmq import ZMQError
 
-from services.inference.engine_status import EngineReadings
+from services.inference.engine.status import EngineReadings
 from services.inference.preflight import StartError, check_memory, check_model
 from services.inference.settings import EngineSettings
 from services.inference.vllm import environment  # noqa: F401 - it stands before vLLM's own imports

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.inference.engine_status import EngineReadings
+from services.inference.engine.status import EngineReadings
 from services.inference.vllm import environment  # noqa: F401 - it stands before vLLM's own imports
 
 # isort: split

@@ -6,11 +6,11 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+from services.inference.engine.options import CallMode, Effort, FormKind, OutputForm, ToolChoice
+from services.inference.engine.turn import Message, Sampling, ToolSpec, Turn
 from services.inference.images.image import parts
 from services.inference.images.marks import Write
 from services.inference.images.reader import Pixels
-from services.inference.options import CallMode, Effort, FormKind, OutputForm, ToolChoice
-from services.inference.turn import Message, Sampling, ToolSpec, Turn
 from services.inference.vllm import environment  # noqa: F401 - it stands before vLLM's own imports
 from services.rpc.errors import FieldViolation, InvalidRequest
 

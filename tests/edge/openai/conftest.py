@@ -18,7 +18,6 @@ from parley.inference.v1.inference_service_pb2_grpc import add_InferenceServiceS
 from parley.inference.v1.openai_service_pb2_grpc import add_OpenAIServiceServicer_to_server
 from services.inference.adapters.adapted_engine import AdaptedEngine
 from services.inference.adapters.port import Adapter
-from services.inference.answering import Answering
 from services.inference.calling.run_tokens import OwnTokens
 from services.inference.conversations.continuing import Continuing
 from services.inference.embedding import Embedding
@@ -28,7 +27,8 @@ from services.inference.replicas.directory import HASH, ModelDirectory
 from services.inference.replicas.mailbox import StoreMailbox
 from services.inference.resumption.journal import Journal
 from services.inference.resumption.resumption import Resumption
-from services.inference.runs import RunRegistry
+from services.inference.runs.answering import Answering
+from services.inference.runs.registry import RunRegistry
 from services.inference.seating.seats import Door, Seats
 from services.inference.servicer import InferenceServicer
 from services.ledger.admission import Admission

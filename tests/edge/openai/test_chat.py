@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from openai import APIError, AsyncOpenAI
 
-from services.inference.options import CallMode, FormKind, OutputForm, ToolChoice
+from services.inference.engine.options import CallMode, FormKind, OutputForm, ToolChoice
+from services.inference.engine.turn import Role, ToolCall
 from services.inference.reading.logprobs import TokenLogprob, TopLogprob
 from services.inference.reading.step import (
     ContentDelta,
@@ -20,7 +21,6 @@ from services.inference.reading.step import (
     TurnEnd,
     TurnUsage,
 )
-from services.inference.turn import Role, ToolCall
 from tests.edge.front import eventually
 from tests.edge.openai.conftest import MARKS, MODEL, SECONDS, Surface
 from tests.inference.scripted import Gate, ScriptedEngine, calls, says

@@ -7,11 +7,11 @@ import json
 from asyncio.subprocess import PIPE
 from typing import Any
 
+from services.inference.engine.options import FormKind
+from services.inference.engine.turn import ToolCall
 from services.inference.errors import EngineFailed
-from services.inference.options import FormKind
 from services.inference.reading.logprobs import TokenLogprob, TopLogprob
 from services.inference.reading.step import ContentDelta, Step, StopReason, TurnEnd, TurnUsage
-from services.inference.turn import ToolCall
 from tests.edge.openai.conftest import ADAPTED, EMBEDDER, JAVASCRIPT, LARGE, MARKS, MODEL, SECONDS, Surface
 from tests.edge.toys import GOOD_KEY
 from tests.inference.scripted import calls, says

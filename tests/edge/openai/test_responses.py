@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from openai import AsyncOpenAI, InternalServerError
 
+from services.inference.engine.options import CallMode, Effort, FormKind
+from services.inference.engine.turn import Role, ToolCall
 from services.inference.errors import EngineFailed
-from services.inference.options import CallMode, Effort, FormKind
 from services.inference.reading.logprobs import TokenLogprob
 from services.inference.reading.step import ContentDelta, ReasoningDelta, StopReason, TurnEnd
-from services.inference.turn import Role, ToolCall
 from tests.edge.openai.conftest import MARKS, MODEL, Surface
 from tests.inference.scripted import calls, says
 

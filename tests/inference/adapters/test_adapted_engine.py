@@ -10,9 +10,9 @@ import pytest
 
 from services.inference.adapters.adapted_engine import AdaptedEngine, in_use
 from services.inference.adapters.port import Adapter
-from services.inference.engine import Engine, Prompt
+from services.inference.engine.port import Engine, Prompt
+from services.inference.engine.turn import Message, Role, Sampling, Turn
 from services.inference.errors import ModelNotFound
-from services.inference.turn import Message, Role, Sampling, Turn
 from services.inference.turn_cache.key import TurnRequest
 from tests.inference.adapters.conftest import taking
 from tests.inference.scripted import CARD, ScriptedEngine

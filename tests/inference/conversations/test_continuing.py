@@ -12,10 +12,10 @@ from ulid import ULID
 from parley.inference.v1 import chat_pb2, message_pb2
 from parley.inference.v1 import conversation_service_pb2 as pb2
 from services.inference.conversations.library import ConversationLibrary
+from services.inference.engine.turn import Role, ToolCall
 from services.inference.errors import EngineFailed
 from services.inference.reading.step import ContentDelta
-from services.inference.runs import Owner
-from services.inference.turn import Role, ToolCall
+from services.inference.runs.registry import Owner
 from tests.inference.conversations.conftest import assistant, make, texts, user
 from tests.inference.replicas import Replica
 from tests.inference.scripted import Gate, ScriptedEngine, calls, says

@@ -12,14 +12,14 @@ from google.protobuf.duration_pb2 import Duration
 
 from parley.inference.v1 import rollout_pb2
 from services.inference.calling.errors import ApprovalDenied
+from services.inference.engine.turn import ToolCall
 from services.inference.errors import EngineFailed, MessagesInvalid
-from services.inference.events import CallResult, Finished, FinishReason, RunEvent, RunUsage, Started
 from services.inference.reading.step import ContentDelta
 from services.inference.rollouts.guardrails import breach
 from services.inference.rollouts.samples import Sample, sample_of, sampled
 from services.inference.rollouts.tally import Tally, added, sums_of
-from services.inference.turn import ToolCall
-from services.inference.turn_source import CacheState
+from services.inference.runs.events import CallResult, Finished, FinishReason, RunEvent, RunUsage, Started
+from services.inference.runs.turn_source import CacheState
 from services.rpc.errors import DependencyUnavailable
 
 STARTED = Started("scripted", 10)

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
+from services.inference.engine.turn import ToolCall
 from services.inference.rollouts.library import RolloutLibrary
 from services.inference.rollouts.metrics import Part, count
 from services.inference.rollouts.samples import Sample
-from services.inference.turn import ToolCall
 from tests.conftest import TokenMaker
 from tests.inference.conftest import Replica, ToolsProcess
 from tests.inference.rollouts.conftest import ALIAS, creation, variant

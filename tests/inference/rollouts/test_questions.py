@@ -9,9 +9,9 @@ import pytest
 from redis.asyncio import Redis
 
 from services.inference.calling.catalogue import ServerTool
+from services.inference.engine.options import FormKind, OutputForm
+from services.inference.engine.turn import Message, Role, Sampling, ToolSpec
 from services.inference.images.image import Image
-from services.inference.options import FormKind, OutputForm
-from services.inference.order import Approvals, ChatOrder
 from services.inference.rollouts.questions import (
     MAX_BYTES,
     MOST_WAITING,
@@ -20,7 +20,7 @@ from services.inference.rollouts.questions import (
     Question,
     Questions,
 )
-from services.inference.turn import Message, Role, Sampling, ToolSpec
+from services.inference.runs.order import Approvals, ChatOrder
 from services.ledger.ledger import open_store
 from services.rpc.errors import DependencyUnavailable
 

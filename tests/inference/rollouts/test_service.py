@@ -21,8 +21,8 @@ from parley.inference.v1 import (
 from parley.inference.v1 import rollout_service_pb2 as pb2
 from services.inference.conversations import schema as conversations_schema
 from services.inference.conversations.library import ConversationLibrary
+from services.inference.engine.turn import Message, Role
 from services.inference.rollouts.library import RolloutLibrary
-from services.inference.turn import Message, Role
 from services.sql.database import Database, parse_url
 from tests.conftest import TokenMaker
 from tests.inference.replicas import Replica

@@ -11,12 +11,12 @@ import pytest
 from redis.asyncio import Redis
 
 from parley.inference.v1 import rollout_pb2
+from services.inference.engine.turn import Message, Role, ToolCall
 from services.inference.reading.step import ContentDelta
 from services.inference.rollouts.counts import Counts
 from services.inference.rollouts.library import RolloutLibrary
 from services.inference.rollouts.questions import QUESTIONS
 from services.inference.rollouts.tally import Tally
-from services.inference.turn import Message, Role, ToolCall
 from tests.conftest import TokenMaker
 from tests.inference.replicas import Replica
 from tests.inference.rollouts.conftest import ALIAS, creation, variant

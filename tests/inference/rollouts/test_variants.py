@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from services.inference.order import ChatOrder
+from services.inference.engine.turn import Message, Role, Sampling
 from services.inference.rollouts.variants import Alias, Variant
-from services.inference.turn import Message, Role, Sampling
+from services.inference.runs.order import ChatOrder
 
 USERS = [f"user-{number}" for number in range(4000)]
 SHARES = (80, 15, 5)

@@ -7,9 +7,9 @@ import hashlib
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import replace
 
-from services.inference.engine import Prompt, no_ceiling
-from services.inference.model_card import ModelCard
-from services.inference.order import CacheMode
+from services.inference.engine.model_card import ModelCard
+from services.inference.engine.port import Prompt, no_ceiling
+from services.inference.engine.turn import Message, Role, Sampling, ToolCall, Turn
 from services.inference.reading.step import (
     ContentDelta,
     Delta,
@@ -20,7 +20,7 @@ from services.inference.reading.step import (
     TurnEnd,
     TurnUsage,
 )
-from services.inference.turn import Message, Role, Sampling, ToolCall, Turn
+from services.inference.runs.order import CacheMode
 from services.inference.turn_cache.cache import TurnCache
 from services.inference.turn_cache.source import SharedTurns
 

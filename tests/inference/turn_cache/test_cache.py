@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 from redis.asyncio import Redis
 
-from services.inference.order import CacheMode
+from services.inference.engine.turn import Sampling
 from services.inference.reading.step import TurnUsage
-from services.inference.turn import Sampling
+from services.inference.runs.order import CacheMode
 from services.inference.turn_cache.cache import TurnCache
 from services.inference.turn_cache.limits import CacheLimits
 from services.ledger.ledger import open_store

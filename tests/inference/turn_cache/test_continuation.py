@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.inference.engine.turn import ToolCall
 from services.inference.reading.step import (
     ContentDelta,
     Delta,
@@ -18,7 +19,6 @@ from services.inference.reading.step import (
     TurnEnd,
     TurnUsage,
 )
-from services.inference.turn import ToolCall
 from services.inference.turn_cache.continuation import Continuation, Diverged
 
 TEXTS = (

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.inference.engine.turn import ToolCall
 from services.inference.reading.step import (
     ContentDelta,
     ReasoningDelta,
@@ -20,7 +21,6 @@ from services.inference.reading.step import (
     TurnEnd,
     TurnUsage,
 )
-from services.inference.turn import ToolCall
 from services.inference.turn_cache import codec, letters
 from services.inference.turn_cache.entry import HEADER, EntryBroken, pack, unpack
 from services.inference.turn_cache.holder import Holder

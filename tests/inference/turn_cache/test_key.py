@@ -10,11 +10,11 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from services.inference.engine import Prompt
+from services.inference.engine.model_card import ModelCard
+from services.inference.engine.port import Prompt
+from services.inference.engine.turn import Message, Role, Sampling, ToolCall, ToolSpec, Turn
 from services.inference.images.image import Image
-from services.inference.model_card import ModelCard
-from services.inference.order import CacheMode
-from services.inference.turn import Message, Role, Sampling, ToolCall, ToolSpec, Turn
+from services.inference.runs.order import CacheMode
 from services.inference.turn_cache.key import TurnRequest, may_share
 
 PICTURE = Image.of(b"a file", "image/png", 1)

@@ -7,8 +7,8 @@ import asyncio
 import gradio as gr
 
 from parley.inference.v1 import conversation_service_pb2, message_pb2
+from services.inference.engine.turn import ToolCall
 from services.inference.reading.step import ContentDelta
-from services.inference.turn import ToolCall
 from tests.inference.scripted import Gate, ScriptedEngine, calls, says
 from tests.web.conversations.conftest import PERMISSIONS, Login, words
 from tests.web.scripts import HOSTILE

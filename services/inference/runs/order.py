@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from services.inference.calling.tool_calls import ToolSelection
-from services.inference.options import Effort, OutputForm, RawPrompt, ToolChoice
-from services.inference.turn import Message, Sampling, ToolSpec
+from services.inference.engine.options import Effort, OutputForm, RawPrompt, ToolChoice
+from services.inference.engine.turn import Message, Sampling, ToolSpec
 
 ANSWER_SECONDS = 300.0
 MAX_RESULT_BYTES = 32_768

@@ -11,26 +11,26 @@ import structlog
 from services.inference.calling.corrections import Corrections
 from services.inference.calling.tool_calls import Offer, Toolbox
 from services.inference.calling.tool_round import ToolRound
-from services.inference.engine import Prompt
+from services.inference.engine.port import Prompt
+from services.inference.engine.turn import Message, ToolSpec
 from services.inference.errors import ContextOverflow, EngineFailed
-from services.inference.events import CallResult, Finished, FinishReason, RunEvent, RunUsage, Started
-from services.inference.meter import Meter
-from services.inference.order import ChatOrder
 from services.inference.reading.step import StopReason, TurnEnd
 from services.inference.resumption.errors import RunLost
-from services.inference.runs import Run, RunEnded
-from services.inference.spending import Purse
-from services.inference.takeovers.past import Past, PastTurn
-from services.inference.transcript import RunTranscript, TurnRecord
-from services.inference.turn import Message, ToolSpec
-from services.inference.turn_rules import (
+from services.inference.runs.events import CallResult, Finished, FinishReason, RunEvent, RunUsage, Started
+from services.inference.runs.meter import Meter
+from services.inference.runs.order import ChatOrder
+from services.inference.runs.registry import Run, RunEnded
+from services.inference.runs.spending import Purse
+from services.inference.runs.transcript import RunTranscript, TurnRecord
+from services.inference.runs.turn_rules import (
     check_options,
     choice_ends,
     first_call_only,
     max_output_tokens,
     next_turn,
 )
-from services.inference.turn_source import CacheState, TurnSource
+from services.inference.runs.turn_source import CacheState, TurnSource
+from services.inference.takeovers.past import Past, PastTurn
 from services.rpc.call import current_call
 from services.rpc.errors import Internal, ServiceError
 

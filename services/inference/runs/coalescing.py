@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from services.inference.clock import Clock
-from services.inference.events import RunEvent
 from services.inference.metrics import GATHERED, SPEAKING
 from services.inference.reading.deltas import join
 from services.inference.reading.step import Delta, ToolCallDelta
+from services.inference.runs.events import RunEvent
 from services.rpc.tasks import end_task
 
 FEW_STREAMS = 8

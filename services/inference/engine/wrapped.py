@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Sequence
 
 from services.inference.adapters.port import AdapterHost
-from services.inference.engine import Engine, Prompt, no_ceiling
-from services.inference.engine_status import EngineStatus
-from services.inference.model_card import ModelCard
+from services.inference.engine.model_card import ModelCard
+from services.inference.engine.port import Engine, Prompt, no_ceiling
+from services.inference.engine.status import EngineStatus
+from services.inference.engine.turn import Turn
 from services.inference.reading.step import Step
-from services.inference.turn import Turn
 
 
 class WrappedEngine:

@@ -6,10 +6,10 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from enum import Enum
 from typing import Protocol
 
-from services.inference.engine import Prompt, no_ceiling
-from services.inference.model_card import ModelCard
+from services.inference.engine.model_card import ModelCard
+from services.inference.engine.port import Prompt, no_ceiling
+from services.inference.engine.turn import Turn
 from services.inference.reading.step import Step
-from services.inference.turn import Turn
 
 
 class CacheState(Enum):

@@ -8,9 +8,9 @@ from enum import Enum, auto
 
 from google.rpc import status_pb2
 
+from services.inference.engine.turn import ToolCall
 from services.inference.reading.step import ContentDelta, ReasoningDelta, ToolCallDelta
-from services.inference.turn import ToolCall
-from services.inference.turn_source import CacheState
+from services.inference.runs.turn_source import CacheState
 
 
 class FinishReason(Enum):

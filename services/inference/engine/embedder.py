@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-from services.inference.model_card import ModelCard
+from services.inference.engine.model_card import ModelCard
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 from opentelemetry.semconv._incubating.attributes import gen_ai_attributes as gen_ai
 from opentelemetry.trace import Span
 
-from services.inference.engine import Prompt
+from services.inference.engine.port import Prompt
 from services.inference.reading.step import Step, TurnUsage
 from services.rpc.tracing import Attributes, begin_span, end_span, reason_of, span
 

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 from ulid import ULID
 
 from services.inference.calling.waiting_calls import Answer, Delivery, Outcome, WaitingCalls
-from services.inference.events import FinishReason
 from services.inference.metrics import RELEASE_SECONDS
-from services.inference.token_trail import TokenTrail
+from services.inference.runs.events import FinishReason
+from services.inference.runs.token_trail import TokenTrail
 from services.rpc.errors import ServiceError
 from services.rpc.principal import Principal
 

@@ -7,14 +7,14 @@ from dataclasses import replace
 
 from services.inference.calling.errors import NoToolToCall, ToolNameTaken, ToolNotOffered
 from services.inference.calling.tool_calls import Offer
+from services.inference.engine.model_card import Capability, ModelCard
+from services.inference.engine.options import CallMode, ToolChoice
+from services.inference.engine.turn import Message, Sampling, ToolSpec, Turn
 from services.inference.errors import ModelLacks, TokenUnknown
-from services.inference.events import ChoiceEnd, FinishReason
-from services.inference.model_card import Capability, ModelCard
-from services.inference.options import CallMode, ToolChoice
-from services.inference.order import ChatOrder
 from services.inference.reading.step import Step, StopReason, ToolCallDelta
-from services.inference.transcript import TurnRecord
-from services.inference.turn import Message, Sampling, ToolSpec, Turn
+from services.inference.runs.events import ChoiceEnd, FinishReason
+from services.inference.runs.order import ChatOrder
+from services.inference.runs.transcript import TurnRecord
 
 
 def check_options(order: ChatOrder, card: ModelCard, offer: Offer) -> None:

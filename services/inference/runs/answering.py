@@ -11,28 +11,28 @@ from ulid import ULID
 
 from parley.inference.v1 import chat_pb2
 from services.inference.adapters.adapted_engine import in_use
-from services.inference.agent_loop import AgentLoop
 from services.inference.calling.run_tokens import RunTokens
 from services.inference.calling.tool_calls import Toolbox, ToolSelection
-from services.inference.coalescing import Coalescing
 from services.inference.conversations.continuing import Continuation, Continuing
-from services.inference.engine import Engine
-from services.inference.events import Finished, FinishReason
+from services.inference.engine.port import Engine
+from services.inference.engine.turn import Message
 from services.inference.messages import check_order
 from services.inference.metrics import observed
 from services.inference.models import Models
-from services.inference.order import ChatOrder
 from services.inference.rollouts.room import Rollouts
 from services.inference.rollouts.trial import Trial
-from services.inference.runs import Limit, Owner, Run, RunEnded, RunRegistry
+from services.inference.runs.agent_loop import AgentLoop
+from services.inference.runs.coalescing import Coalescing
+from services.inference.runs.events import Finished, FinishReason
+from services.inference.runs.order import ChatOrder
+from services.inference.runs.registry import Limit, Owner, Run, RunEnded, RunRegistry
+from services.inference.runs.slow_readers import PATIENCE_SECONDS, read_in_time
+from services.inference.runs.spending import RunPurse
 from services.inference.seating.seats import Door
-from services.inference.slow_readers import PATIENCE_SECONDS, read_in_time
-from services.inference.spending import RunPurse
 from services.inference.takeovers.past import Past
 from services.inference.takeovers.rules import refuse_another
 from services.inference.takeovers.turns import TakenTurns
 from services.inference.translation import events as translate_events
-from services.inference.turn import Message
 from services.inference.turn_cache.cache import TurnCache
 from services.inference.turn_cache.source import SharedTurns
 from services.ledger.admission import Admission

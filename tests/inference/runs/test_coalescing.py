@@ -11,8 +11,7 @@ import pytest
 from google.protobuf import duration_pb2
 
 from parley.inference.v1 import chat_pb2
-from services.inference.coalescing import FEW_STREAMS, MANY_STREAMS, Coalescing, Gathering, window
-from services.inference.events import CallReady, Finished, FinishReason, RunEvent, RunUsage, Started
+from services.inference.engine.turn import ToolCall
 from services.inference.reading.deltas import join
 from services.inference.reading.logprobs import TokenLogprob
 from services.inference.reading.step import (
@@ -25,7 +24,8 @@ from services.inference.reading.step import (
     TurnEnd,
     TurnUsage,
 )
-from services.inference.turn import ToolCall
+from services.inference.runs.coalescing import FEW_STREAMS, MANY_STREAMS, Coalescing, Gathering, window
+from services.inference.runs.events import CallReady, Finished, FinishReason, RunEvent, RunUsage, Started
 from tests.conftest import TokenMaker
 from tests.inference.clock import Clock
 from tests.inference.replicas import Replica

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from services.inference.engine.turn import Message, Role, ToolCall
 from services.inference.reading.step import ContentDelta, ReasoningDelta, Step, StopReason, TurnEnd
-from services.inference.turn import Message, Role, ToolCall
 
 
 @dataclass(slots=True)

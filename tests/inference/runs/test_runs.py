@@ -5,8 +5,8 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from services.inference.events import FinishReason
-from services.inference.runs import Limit, Owner, Run, RunEnded, RunRegistry
+from services.inference.runs.events import FinishReason
+from services.inference.runs.registry import Limit, Owner, Run, RunEnded, RunRegistry
 from tests.conftest import TokenMaker
 
 OWNER = Owner("tenant-1", "user-1")

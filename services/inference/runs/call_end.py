@@ -11,8 +11,8 @@ import grpc
 from grpc_status import rpc_status
 
 from services.inference.errors import ReaderTooSlow
-from services.inference.events import FinishReason
-from services.inference.runs import Run
+from services.inference.runs.events import FinishReason
+from services.inference.runs.registry import Run
 from services.rpc.call import current_call
 from services.rpc.errors import ServiceError
 

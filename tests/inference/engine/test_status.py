@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import REGISTRY
 
-from services.inference.engine_status import EngineReadings, EngineStatus
+from services.inference.engine.status import EngineReadings, EngineStatus
 
 
 def series(name: str, model: str) -> float | None:

@@ -14,7 +14,7 @@ from services.inference.errors import ReaderTooSlow
 from services.inference.metrics import RUNS
 from services.inference.reading.step import ContentDelta, StopReason, TurnEnd
 from services.inference.resumption.tape import Bounds
-from services.inference.slow_readers import CUT, GIVEN_UP, read_in_time
+from services.inference.runs.slow_readers import CUT, GIVEN_UP, read_in_time
 from tests.conftest import TokenMaker
 from tests.inference.clock import Clock
 from tests.inference.replicas import InferenceProcess, Replica

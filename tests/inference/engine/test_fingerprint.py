@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from services.inference.fingerprint import WHOLE_BYTES, fingerprint, prompt_identity
+from services.inference.engine.fingerprint import WHOLE_BYTES, fingerprint, prompt_identity
 
 
 def test_a_folder_is_told_by_its_files_and_settings(tmp_path: Path) -> None:

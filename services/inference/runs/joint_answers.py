@@ -6,11 +6,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 
 from parley.inference.v1 import chat_pb2
-from services.inference.answering import Answering, ChatAnswer
 from services.inference.merging import merged
-from services.inference.order import ChatOrder
-from services.inference.runs import Run
-from services.inference.slow_readers import read_in_time
+from services.inference.runs.answering import Answering, ChatAnswer
+from services.inference.runs.order import ChatOrder
+from services.inference.runs.registry import Run
+from services.inference.runs.slow_readers import read_in_time
 
 Told = AsyncGenerator[tuple[int, chat_pb2.ChatResponse], None]
 """Events, each with the number of the order that it answers, counted from 0."""

@@ -8,11 +8,11 @@ from itertools import pairwise
 import pytest
 from opentelemetry.trace import StatusCode
 
-from services.inference.engine import Prompt
+from services.inference.engine.port import Prompt
+from services.inference.engine.turn_spans import embeddings_span
 from services.inference.errors import EngineFailed
 from services.inference.seating.seated_engine import SeatedEngine
 from services.inference.seating.seats import Door, Seats
-from services.inference.turn_spans import embeddings_span
 from tests.inference.scripted import ScriptedEngine, says
 from tests.rpc.spans import by_name, traced
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from services.inference.adapters.port import Adapter, AdapterHost
-from services.inference.engine_status import EngineStatus
-from services.inference.model_card import ModelCard
+from services.inference.engine.model_card import ModelCard
+from services.inference.engine.status import EngineStatus
+from services.inference.engine.turn import Turn
 from services.inference.reading.step import Step
-from services.inference.turn import Turn
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,14 @@ from collections.abc import Awaitable, Callable
 import pytest
 from google.rpc import code_pb2
 
-from services.inference.agent_loop import AgentLoop
 from services.inference.calling.errors import ToolNotOffered
 from services.inference.calling.tool_calls import Offer, ToolSelection
+from services.inference.engine.model_card import ModelCard
+from services.inference.engine.turn import Message, Role, Sampling, ToolCall
 from services.inference.errors import ContextOverflow, EngineFailed, MessagesInvalid
-from services.inference.events import (
+from services.inference.reading.step import ContentDelta, StopReason, TurnEnd
+from services.inference.runs.agent_loop import AgentLoop
+from services.inference.runs.events import (
     CallProgress,
     CallReady,
     CallResult,
@@ -22,12 +25,9 @@ from services.inference.events import (
     RunUsage,
     Started,
 )
-from services.inference.model_card import ModelCard
-from services.inference.order import ChatOrder, Limits
-from services.inference.reading.step import ContentDelta, StopReason, TurnEnd
-from services.inference.runs import Limit, Owner, Run, RunEnded
-from services.inference.turn import Message, Role, Sampling, ToolCall
-from services.inference.turn_rules import max_output_tokens
+from services.inference.runs.order import ChatOrder, Limits
+from services.inference.runs.registry import Limit, Owner, Run, RunEnded
+from services.inference.runs.turn_rules import max_output_tokens
 from services.rpc.call import Call, enter_call
 from services.rpc.errors import DependencyUnavailable, error_info
 from tests.inference.scripted import FullPurse, Gate, ScriptedEngine, ScriptedToolbox, calls, says, tool

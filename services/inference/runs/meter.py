@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from services.inference.events import RunUsage
 from services.inference.reading.step import TurnUsage
+from services.inference.runs.events import RunUsage
 
 
 class Meter:

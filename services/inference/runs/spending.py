@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from services.inference.events import RunUsage
+from services.inference.runs.events import RunUsage
 from services.ledger.admission import Admission, Spent
 from services.ledger.lease import Lease
 from services.ledger.limits import Payer

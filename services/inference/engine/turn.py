@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from services.inference.engine.options import Effort, OutputForm, RawPrompt, ToolChoice
 from services.inference.images.image import Image
-from services.inference.options import Effort, OutputForm, RawPrompt, ToolChoice
 
 
 class Role(StrEnum):

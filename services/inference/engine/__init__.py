@@ -1,0 +1,1 @@
+"""The port to an engine: what the rest of inference knows of a model that runs, and asks of it."""
