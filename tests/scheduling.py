@@ -15,8 +15,9 @@ REAL_ENGINE = frozenset(
     {
         "tests/cli/bench/test_chat.py",
         "tests/inference/test_process.py",
-        "tests/inference/test_vllm_embedder.py",
-        "tests/inference/test_vllm_engine.py",
+        "tests/inference/vllm/test_embedder.py",
+        "tests/inference/vllm/test_engine_calls_and_forms.py",
+        "tests/inference/vllm/test_engine.py",
     }
 )
 

@@ -19,9 +19,9 @@ from services.inference.errors import ModelLacks
 from services.inference.reading.step import ContentDelta
 from services.inference.settings import EngineSettings
 from tests.inference.adapters.made import make_adapter
-from tests.inference.test_vllm_engine import answer, raw, text_of, user
 from tests.inference.tiny_adapter import make_twist
 from tests.inference.tiny_model import make
+from tests.inference.vllm.asked import answer, raw, text_of, user
 from tests.unmeasured import unmeasured
 
 pytestmark = [

@@ -3,44 +3,45 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import multiprocessing
-import re
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any
 
 import pytest
-import pytest_asyncio
 
-from services.inference.engine.options import CallMode, FormKind, OutputForm, RawPrompt, ToolChoice
+from services.inference.engine.options import FormKind, OutputForm, RawPrompt
 from services.inference.engine.port import Engine
-from services.inference.engine.turn import Message, Role, Sampling, ToolCall, ToolSpec, Turn
+from services.inference.engine.turn import Sampling, Turn
 from services.inference.errors import (
     ContextOverflow,
     EngineFailed,
     MessagesInvalid,
-    StructuredOutputInvalid,
 )
 from services.inference.reading.step import (
     ContentDelta,
-    Delta,
     ReasoningDelta,
     Step,
     StopReason,
-    ToolCallDelta,
     TurnEnd,
 )
 from services.inference.runs.order import CacheMode
-from services.inference.settings import EngineSettings
 from services.inference.turn_cache.cache import TurnCache
 from services.inference.turn_cache.source import SharedTurns
 from services.ledger.ledger import open_store
 from services.rpc.errors import InvalidRequest
-from tests.inference.tiny_model import CONTEXT_LENGTH, make
-from tests.unmeasured import unmeasured
+from tests.inference.tiny_model import CONTEXT_LENGTH
+from tests.inference.vllm.asked import (
+    CALCULATOR,
+    GREEDY,
+    answer,
+    ending,
+    greedy,
+    raw,
+    said,
+    text_of,
+    user,
+)
 
 pytestmark = [
     pytest.mark.slow,
@@ -48,68 +49,6 @@ pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.filterwarnings("default"),  # vLLM's and torch's own, which nobody here can mend
 ]
-
-CALCULATOR = ToolSpec("calculator", "Calculates.", {"type": "object"})
-GREEDY = Sampling(temperature=0)
-# JSON may have them nearly anywhere, and this model would write nothing else.
-BLANKS = " \n\t\r"
-
-
-def user(text: str, *, tools: tuple[ToolSpec, ...] = (), sampling: Sampling = GREEDY, **fields: Any) -> Turn:
-    return Turn((Message(Role.USER, text),), tools, sampling, **fields)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make(tmp_path_factory.mktemp("model"))
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def engine(model: Path) -> AsyncIterator[Engine]:
-    from services.inference.vllm.engine import VllmEngine
-
-    settings = EngineSettings(model=str(model), name="tiny", kv_cache_bytes=64 * 2**20)
-    with unmeasured():
-        engine = await asyncio.to_thread(VllmEngine.load, settings)
-    try:
-        yield engine
-    finally:
-        await engine.close()
-
-
-async def answer(engine: Engine, turn: Turn, request_id: str, most: int = 64) -> list[Step]:
-    prompt = await engine.render(turn)
-    steps = engine.generate(prompt, max_output_tokens=most, request_id=request_id)
-    async with aclosing(steps):
-        return [step async for step in steps]
-
-
-def said(steps: list[Step]) -> list[Delta]:
-    return [delta for step in steps for delta in step.deltas]
-
-
-def text_of(steps: list[Step], kind: type[ContentDelta] | type[ReasoningDelta]) -> str:
-    return "".join(delta.text for delta in said(steps) if isinstance(delta, kind))
-
-
-def ending(steps: list[Step]) -> TurnEnd:
-    end = steps[-1].end
-    assert end is not None
-    return end
-
-
-def greedy(**fields: Any) -> Sampling:
-    return Sampling(temperature=0, **fields)
-
-
-def raw(text: str, *, echo: bool = False, sampling: Sampling = GREEDY) -> Turn:
-    return Turn((), sampling=sampling, raw=RawPrompt(text, echo=echo))
-
-
-async def without(engine: Engine, characters: str) -> Sampling:
-    """Sampling that says these only where nothing else may be said."""
-    banned = await engine.tokenize(characters, special=False)
-    return greedy(logit_bias=dict.fromkeys(banned, -100.0))
 
 
 async def wait_until_idle(engine: Engine) -> None:
@@ -132,19 +71,6 @@ async def test_answer_is_said_and_counted(engine: Engine) -> None:
     assert steps[-1].usage.completion_tokens == 3
     assert steps[-1].end is not None
     assert steps[-1].end.reason is StopReason.STOP
-
-
-async def test_call_is_parsed_with_its_reasoning(engine: Engine) -> None:
-    steps = await answer(engine, user("17 * 23?", tools=(CALCULATOR,)), "call")
-    deltas, end = said(steps), steps[-1].end
-    assert text_of(steps, ReasoningDelta) == "The calculator will know."
-    calls = [delta for delta in deltas if isinstance(delta, ToolCallDelta)]
-    assert "".join(delta.arguments for delta in calls) == '{"expression": "17 * 23"}'
-    assert end is not None
-    assert [(call.id, call.name, call.arguments) for call in end.calls] == [
-        (calls[0].id, "calculator", '{"expression": "17 * 23"}')
-    ]
-    assert steps[-1].usage.reasoning_tokens >= 2
 
 
 async def test_a_prompt_and_a_model_can_be_told_from_others(engine: Engine) -> None:
@@ -173,34 +99,6 @@ async def through(engine: Engine, cache: TurnCache) -> list[Step]:
     steps = turns.generate(prompt, max_output_tokens=64, request_id="through")
     async with aclosing(steps):
         return [step async for step in steps]
-
-
-async def test_a_tools_result_is_answered(engine: Engine) -> None:
-    call = ToolCall("call-1", "calculator", '{"expression": "17 * 23"}')
-    turn = Turn(
-        (
-            Message(Role.USER, "17 * 23?"),
-            Message(Role.ASSISTANT, "", "The calculator will know.", (call,)),
-            Message(Role.TOOL, '{"result":391}', tool_call_id="call-1"),
-        ),
-        (CALCULATOR,),
-        GREEDY,
-    )
-    steps = await answer(engine, turn, "after-tool")
-    assert text_of(steps, ContentDelta) == "It is three hundred and ninety-one."
-
-
-async def test_history_whose_arguments_are_no_json_is_rendered(engine: Engine) -> None:
-    call = ToolCall("call-1", "calculator", '{"expression": ')
-    turn = Turn(
-        (
-            Message(Role.USER, "17 * 23?"),
-            Message(Role.ASSISTANT, "", "", (call,)),
-            Message(Role.TOOL, "{}", tool_call_id="call-1"),
-        ),
-        (CALCULATOR,),
-    )
-    assert (await engine.render(turn)).tokens > 0
 
 
 async def test_length_ends_the_turn(engine: Engine) -> None:
@@ -337,104 +235,6 @@ async def test_reasoning_and_calls_keep_their_logprobs_apart(engine: Engine) -> 
     told = [each for delta in said(steps) if isinstance(delta, ReasoningDelta) for each in delta.logprobs]
     assert b"The calculator will know." in b"".join(each.text for each in told)
     assert not any(isinstance(delta, ContentDelta) and delta.logprobs for delta in said(steps))
-
-
-@pytest.mark.parametrize(
-    ("form", "answers"),
-    [
-        (OutputForm(FormKind.CHOICES, choices=("maybe", "never")), r"maybe|never"),
-        (OutputForm(FormKind.REGEX, "[0-9]{3}-[0-9]{2}"), r"[0-9]{3}-[0-9]{2}"),
-        (OutputForm(FormKind.GRAMMAR, 'root ::= ("ab" | "cd") "!"'), r"(ab|cd)!"),
-    ],
-    ids=lambda given: given.kind.value if isinstance(given, OutputForm) else "",
-)
-async def test_an_answer_keeps_to_its_form(engine: Engine, form: OutputForm, answers: str) -> None:
-    steps = await answer(engine, user("hello", form=form), f"form-{form.kind.value}")
-    assert re.fullmatch(answers, text_of(steps, ContentDelta))
-    assert ending(steps).reason is StopReason.STOP
-
-
-async def test_a_stop_token_that_a_form_may_need_is_refused(engine: Engine) -> None:
-    dash, start = [(await engine.tokenize(text, special=False))[0] for text in ("-", "<|im_start|>")]
-    form = OutputForm(FormKind.REGEX, "[0-9]{3}-[0-9]{2}")
-    spoken, mark = (greedy(stop_token_ids=(token,)) for token in (dash, start))
-    with pytest.raises(StructuredOutputInvalid) as refused:
-        await engine.render(user("hello", form=form, sampling=spoken))
-    assert refused.value.metadata["field"] == "structured_output"
-    forced = user("hello", tools=(CALCULATOR,), tool_choice=ToolChoice(CallMode.REQUIRED), sampling=spoken)
-    with pytest.raises(StructuredOutputInvalid) as refused:
-        await engine.render(forced)
-    assert refused.value.metadata["field"] == "tool_choice"
-    steps = await answer(engine, user("hello", form=form, sampling=mark), "marked")
-    assert re.fullmatch(form.text, text_of(steps, ContentDelta))
-
-
-async def test_choices_are_proven_as_the_grammar_that_the_engine_makes_of_them() -> None:
-    """64 of 1,024 characters take the compiler two seconds, and twice as many far more than twice that."""
-    from services.inference.vllm.forms import proof
-
-    asked = proof(OutputForm(FormKind.CHOICES, choices=("maybe", "never")))
-    assert asked == ("grammar", 'root ::= "maybe" | "never"', "structured_output.choices")
-
-
-async def test_an_answer_keeps_to_its_schema(engine: Engine) -> None:
-    schema = {
-        "type": "object",
-        "properties": {"city": {"enum": ["Rome", "Oslo"]}, "warm": {"type": "boolean"}},
-        "required": ["city", "warm"],
-        "additionalProperties": False,
-    }
-    form = OutputForm(FormKind.JSON_SCHEMA, json.dumps(schema))
-    steps = await answer(engine, user("hello", form=form, sampling=await without(engine, BLANKS)), "schema")
-    told = json.loads(text_of(steps, ContentDelta))
-    assert told["city"] in ("Rome", "Oslo")
-    assert isinstance(told["warm"], bool)
-
-
-@pytest.mark.parametrize(
-    "schema",
-    [
-        {"type": "array", "uniqueItems": True},
-        {"type": "nonsense"},
-        {"$ref": "#/$defs/nowhere"},
-    ],
-    ids=["keyword", "type", "reference"],
-)
-async def test_a_schema_that_no_answer_can_keep_to_is_refused(engine: Engine, schema: dict[str, Any]) -> None:
-    with pytest.raises(StructuredOutputInvalid) as refused:
-        await engine.render(user("hello", form=OutputForm(FormKind.JSON_SCHEMA, json.dumps(schema))))
-    assert refused.value.metadata["field"] == "structured_output.json_schema"
-
-
-async def test_reasoning_before_a_form_is_free(engine: Engine) -> None:
-    """The prompt leaves the reasoning open, as it does for who brings tools."""
-    form = OutputForm(FormKind.CHOICES, choices=("maybe", "never"))
-    turn = user("hello", tools=(CALCULATOR,), form=form, tool_choice=ToolChoice(CallMode.NONE))
-    steps = await answer(engine, turn, "free")
-    assert text_of(steps, ReasoningDelta) == "The calculator will know."
-    assert text_of(steps, ContentDelta).strip() in ("maybe", "never")
-
-
-@pytest.mark.parametrize(
-    "choice",
-    [ToolChoice(CallMode.REQUIRED), ToolChoice(CallMode.REQUIRED, "calculator")],
-    ids=["any", "named"],
-)
-async def test_a_call_that_must_be_made_is_made(engine: Engine, choice: ToolChoice) -> None:
-    """Even where the model would rather count. Its arguments are its own: the script's."""
-    sampling = await without(engine, BLANKS + '"')
-    turn = user("count", tools=(CALCULATOR,), tool_choice=choice, parallel_calls=False, sampling=sampling)
-    end = ending(await answer(engine, turn, f"forced-{choice.name}", most=100))
-    assert [(call.name, json.loads(call.arguments)) for call in end.calls] == [
-        ("calculator", {"expression": "17 * 23"})
-    ]
-
-
-async def test_no_call_is_made_where_none_may_be(engine: Engine) -> None:
-    turn = user("17 * 23?", tools=(CALCULATOR,), tool_choice=ToolChoice(CallMode.NONE))
-    steps = await answer(engine, turn, "none")
-    assert ending(steps).calls == ()
-    assert "calculator" in text_of(steps, ContentDelta)
 
 
 async def test_a_raw_prompt_is_gone_on_with(engine: Engine) -> None:

@@ -1,0 +1,61 @@
+"""What the engine is asked in tests, and what it said."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import Any
+
+from services.inference.engine.options import RawPrompt
+from services.inference.engine.port import Engine
+from services.inference.engine.turn import Message, Role, Sampling, ToolSpec, Turn
+from services.inference.reading.step import (
+    ContentDelta,
+    Delta,
+    ReasoningDelta,
+    Step,
+    TurnEnd,
+)
+
+CALCULATOR = ToolSpec("calculator", "Calculates.", {"type": "object"})
+GREEDY = Sampling(temperature=0)
+# JSON may have them nearly anywhere, and this model would write nothing else.
+BLANKS = " \n\t\r"
+
+
+def user(text: str, *, tools: tuple[ToolSpec, ...] = (), sampling: Sampling = GREEDY, **fields: Any) -> Turn:
+    return Turn((Message(Role.USER, text),), tools, sampling, **fields)
+
+
+async def answer(engine: Engine, turn: Turn, request_id: str, most: int = 64) -> list[Step]:
+    prompt = await engine.render(turn)
+    steps = engine.generate(prompt, max_output_tokens=most, request_id=request_id)
+    async with aclosing(steps):
+        return [step async for step in steps]
+
+
+def said(steps: list[Step]) -> list[Delta]:
+    return [delta for step in steps for delta in step.deltas]
+
+
+def text_of(steps: list[Step], kind: type[ContentDelta] | type[ReasoningDelta]) -> str:
+    return "".join(delta.text for delta in said(steps) if isinstance(delta, kind))
+
+
+def ending(steps: list[Step]) -> TurnEnd:
+    end = steps[-1].end
+    assert end is not None
+    return end
+
+
+def greedy(**fields: Any) -> Sampling:
+    return Sampling(temperature=0, **fields)
+
+
+def raw(text: str, *, echo: bool = False, sampling: Sampling = GREEDY) -> Turn:
+    return Turn((), sampling=sampling, raw=RawPrompt(text, echo=echo))
+
+
+async def without(engine: Engine, characters: str) -> Sampling:
+    """Sampling that says these only where nothing else may be said."""
+    banned = await engine.tokenize(characters, special=False)
+    return greedy(logit_bias=dict.fromkeys(banned, -100.0))
