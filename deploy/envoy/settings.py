@@ -81,6 +81,12 @@ class EdgeSettings(TracingSettings):
         ["localhost", "127.0.0.1", "[::1]"],
         description="host names under which browsers reach the page; they make its own origins",
     )
+    public_port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="port that browsers name; the edge's own where unset",
+    )
     allowed_origins: list[Origin] = Field([], description="further origins whose pages may call")
 
     tls_certificate_path: Path = Field(description="PEM chain of the edge's mesh certificate")
@@ -171,7 +177,7 @@ class EdgeSettings(TracingSettings):
     @property
     def origins(self) -> list[str]:
         """Every origin whose pages may call: the page's own and the allowed ones."""
-        port = endpoint(self.listen_address).port
+        port = self.public_port or endpoint(self.listen_address).port
         suffix = "" if port == 443 else f":{port}"
         own = [f"https://{name}{suffix}".lower() for name in self.public_names]
         return sorted({*own, *self.allowed_origins})

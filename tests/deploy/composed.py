@@ -113,7 +113,8 @@ class Composed(Reached):
         for profile in self.variant.profiles:
             command += ["--profile", profile]
         command += ["--project-directory", str(self.folder), "--project-name", self.project]
-        return engine(*command, *arguments, told=told, timeout_seconds=timeout_seconds, PUBLISH=self.address)
+        port = self.address.rpartition(":")[2]
+        return engine(*command, *arguments, told=told, timeout_seconds=timeout_seconds, PUBLISH_PORT=port)
 
     def up(self) -> None:
         """Starts all of it, and says what did not become healthy."""

@@ -55,7 +55,7 @@ def mounted(service: dict[str, Any]) -> dict[str, str]:
 
 def test_only_the_edge_is_published() -> None:
     assert [name for name, service in SERVICES.items() if "ports" in service] == ["edge"]
-    assert SERVICES["edge"]["ports"] == ["${PUBLISH:-127.0.0.1:8443}:8443"]
+    assert SERVICES["edge"]["ports"] == ["${PUBLISH_ADDRESS:-127.0.0.1}:${PUBLISH_PORT:-8443}:8443"]
 
 
 @pytest.mark.parametrize("profile", PROFILES)

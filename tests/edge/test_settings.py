@@ -51,6 +51,8 @@ def test_what_is_no_address_is_refused(address: str) -> None:
         {"admin_address": "localhost:9901"},
         {"public_certificate_path": "public.pem"},
         {"public_names": ["Edge.Parley.local"]},
+        {"public_port": 0},
+        {"public_port": 65536},
         {"max_body_bytes": 0},
         {"no_such_setting": 1},
     ],
@@ -73,6 +75,8 @@ def test_the_page_s_own_origins_carry_the_port_that_browsers_name() -> None:
         "https://chat.example",
     ]
     assert "https://chat.example:8443" in edge_settings(FILES, HERE, **told).origins
+    behind = edge_settings(FILES, HERE, listen_address="0.0.0.0:8443", public_port=443, **told)
+    assert behind.origins == ["https://app.example", "https://chat.example"]
 
 
 def test_the_first_model_is_the_default() -> None:
