@@ -67,11 +67,11 @@ class RolloutServicer(RolloutServiceServicer):
         library, rollout = self._library, new_rollout(request)
         if self._directory.knows(rollout.name):
             raise RolloutInvalid("name", f"{rollout.name!r} is a model's")
-        check_models(rollout, self._directory.can_chat)
         for variant in rollout.variants:
             if variant.shadow_percent:
                 # Callers need no permission for it, and nobody pays: whoever begins it answers for that.
                 current_principal().require(permission(variant.model))
+        check_models(rollout, self._directory.can_chat)
         begun = await library.create(_tenant(), rollout)
         await self._aliases.refresh(library)
         return pb2.CreateRolloutResponse(rollout=begun)

@@ -192,11 +192,14 @@ async def test_a_pool_without_room_leaves_what_it_is_asked_to_others(
     assert tally.count("errors") == 0
 
 
+@pytest.mark.parametrize("there", [True, False], ids=["there", "away"])
 async def test_a_shadow_needs_the_permission_for_its_model(
-    replica: Replica, library: RolloutLibrary, tokens: TokenMaker, store: Redis
+    replica: Replica, library: RolloutLibrary, tokens: TokenMaker, store: Redis, there: bool
 ) -> None:
+    """Who has none is not told whether there is such a model."""
     async with replica(ScriptedEngine(), rollouts=library) as process:
-        await told(store, pool("large"), process.directory)
+        if there:
+            await told(store, pool("large"), process.directory)
         metadata = tokens.metadata("inference.*", "models.scripted")
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await process.rollouts.CreateRollout(creation(*of_another_pool()), metadata=metadata)
