@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import Any
 
+import pytest
+
 from services.inference.engine.options import RawPrompt
 from services.inference.engine.port import Engine
 from services.inference.engine.turn import Message, Role, Sampling, ToolSpec, Turn
@@ -15,6 +17,14 @@ from services.inference.reading.step import (
     Step,
     TurnEnd,
 )
+
+REAL_ENGINE = [
+    pytest.mark.slow,
+    pytest.mark.timeout(900),  # the first test waits for the engine, which two busy cores make slow
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.filterwarnings("default"),  # vLLM's and torch's own, which nobody here can mend
+]
+"""The marks of a test on a real engine."""
 
 CALCULATOR = ToolSpec("calculator", "Calculates.", {"type": "object"})
 GREEDY = Sampling(temperature=0)

@@ -21,15 +21,10 @@ from services.inference.settings import EngineSettings
 from tests.inference.adapters.made import make_adapter
 from tests.inference.tiny_adapter import make_twist
 from tests.inference.tiny_model import make
-from tests.inference.vllm.asked import answer, raw, text_of, user
+from tests.inference.vllm.asked import REAL_ENGINE, answer, raw, text_of, user
 from tests.unmeasured import unmeasured
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(900),  # the first test waits for the engine, which two busy cores make slow
-    pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.filterwarnings("default"),  # vLLM's and torch's own, which nobody here can mend
-]
+pytestmark = REAL_ENGINE
 
 
 @pytest.fixture(scope="module")

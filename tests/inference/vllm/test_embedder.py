@@ -14,14 +14,10 @@ from services.inference.errors import ContextOverflow, DimensionsNotOffered
 from services.inference.settings import EngineSettings
 from tests.inference.tiny_embedder import make
 from tests.inference.tiny_model import CONTEXT_LENGTH
+from tests.inference.vllm.asked import REAL_ENGINE
 from tests.unmeasured import unmeasured
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.timeout(600),  # starting an engine on two busy cores
-    pytest.mark.filterwarnings("default"),  # vLLM's and torch's own, which nobody here can mend
-]
+pytestmark = REAL_ENGINE
 
 
 @pytest.fixture(scope="module")

@@ -34,6 +34,7 @@ from tests.inference.tiny_model import CONTEXT_LENGTH
 from tests.inference.vllm.asked import (
     CALCULATOR,
     GREEDY,
+    REAL_ENGINE,
     answer,
     ending,
     greedy,
@@ -43,12 +44,7 @@ from tests.inference.vllm.asked import (
     user,
 )
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(900),  # the first test waits for the engine, which two busy cores make slow
-    pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.filterwarnings("default"),  # vLLM's and torch's own, which nobody here can mend
-]
+pytestmark = REAL_ENGINE
 
 
 async def wait_until_idle(engine: Engine) -> None:

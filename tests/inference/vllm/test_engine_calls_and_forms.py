@@ -24,6 +24,7 @@ from tests.inference.vllm.asked import (
     BLANKS,
     CALCULATOR,
     GREEDY,
+    REAL_ENGINE,
     answer,
     ending,
     greedy,
@@ -33,12 +34,7 @@ from tests.inference.vllm.asked import (
     without,
 )
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(900),  # the first test waits for the engine, which two busy cores make slow
-    pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.filterwarnings("default"),  # vLLM's and torch's own, which nobody here can mend
-]
+pytestmark = REAL_ENGINE
 
 
 @pytest.mark.parametrize(

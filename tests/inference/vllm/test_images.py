@@ -20,14 +20,10 @@ from services.inference.reading.step import ContentDelta
 from services.inference.settings import EngineSettings
 from tests.inference.pictures import BLUE, RED, picture
 from tests.inference.tiny_vision_model import AROUND, IMAGE, IMAGE_TOKENS, make
+from tests.inference.vllm.asked import REAL_ENGINE
 from tests.unmeasured import unmeasured
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(900),  # the first test waits for the engine, which two busy cores make slow
-    pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.filterwarnings("default"),  # vLLM's and torch's own, which nobody here can mend
-]
+pytestmark = REAL_ENGINE
 
 GREEN = (20, 220, 20)
 
