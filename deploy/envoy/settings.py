@@ -82,10 +82,7 @@ class EdgeSettings(TracingSettings):
         description="host names under which browsers reach the page; they make its own origins",
     )
     public_port: int | None = Field(
-        None,
-        ge=1,
-        le=65535,
-        description="port that browsers name; the edge's own where unset",
+        None, ge=1, le=65535, description="port that browsers name; the edge's own where unset"
     )
     allowed_origins: list[Origin] = Field([], description="further origins whose pages may call")
 

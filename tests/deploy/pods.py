@@ -55,36 +55,56 @@ class Pod:
         return int(self.spec["securityContext"]["fsGroup"])
 
     def port(self, name: str) -> int:
-        return _port(self.container, name)
+        return int(_port(self.container, name)["containerPort"])
 
 
 def pods(manifests: list[Tree]) -> list[Pod]:
     """The pods of an overlay's deployments."""
+    deployments = [each for each in manifests if each["kind"] == "Deployment"]
     services = [each for each in manifests if each["kind"] == "Service"]
-    made = []
-    for deployment in manifests:
-        if deployment["kind"] == "Deployment":
-            made += [
-                _pod(deployment, number, services, manifests)
-                for number in range(deployment["spec"]["replicas"])
-            ]
-    return made
+    addresses = _addresses(services, [each["spec"]["template"] for each in deployments])
+    return [
+        _pod(deployment, number, services, addresses)
+        for deployment in deployments
+        for number in range(deployment["spec"]["replicas"])
+    ]
 
 
-def _pod(deployment: Tree, number: int, services: list[Tree], manifests: list[Tree]) -> Pod:
+def _addresses(services: list[Tree], templates: list[Tree]) -> dict[str, str]:
+    """A service's address by that of the pods behind it: a name leads to pods, and has no ports."""
+    found = {}
+    for service in services:
+        name = service["metadata"]["name"]
+        template = next(each for each in templates if _selects(service, each))
+        for port in service["spec"]["ports"]:
+            reached = _port(template["spec"]["containers"][0], port["targetPort"])["containerPort"]
+            found[f"{name}:{port['port']}"] = f"{name}:{reached}"
+    return found
+
+
+def _selects(service: Tree, template: Tree) -> bool:
+    selector: Tree = service["spec"]["selector"]
+    return selector.items() <= template["metadata"]["labels"].items()
+
+
+def _port(container: Tree, name: str) -> Tree:
+    return next(port for port in container["ports"] if port["name"] == name)
+
+
+def _pod(deployment: Tree, number: int, services: list[Tree], addresses: dict[str, str]) -> Pod:
     workload = deployment["metadata"]["name"]
     name, template = f"{workload}-{number}", deepcopy(deployment["spec"]["template"])
     labels, spec = template["metadata"]["labels"], template["spec"]
-    own = [each for each in services if each["spec"]["selector"].items() <= labels.items()]
+    own = [each for each in services if _selects(each, template)]
     (container,) = spec["containers"]
     for entry in container["env"]:
-        for service in services:
-            entry["value"] = _at_its_pods(entry["value"], service, manifests)
+        entry["value"] = addresses.get(entry["value"], entry["value"])
     # A node has one of each port; a balancer would have as many as it is asked for.
     if number == 0:
         for service in own:
             if service["spec"].get("type") == "LoadBalancer":
-                _publish(container, service)
+                for port in service["spec"]["ports"]:
+                    _port(container, port["targetPort"])["hostPort"] = port["port"]
     _name_its_own(name, spec)
     manifest = {
         "apiVersion": "v1",
@@ -93,36 +113,6 @@ def _pod(deployment: Tree, number: int, services: list[Tree], manifests: list[Tr
         "spec": spec,
     }
     return Pod(name, workload, tuple(each["metadata"]["name"] for each in own), manifest)
-
-
-def _at_its_pods(value: str, service: Tree, manifests: list[Tree]) -> str:
-    """The port of the pods in the place of the service's, as a name leads to pods and has no ports."""
-    name = service["metadata"]["name"]
-    for port in service["spec"]["ports"]:
-        reached = _port(_container_behind(service, manifests), port["targetPort"])
-        if value == f"{name}:{port['port']}":
-            return f"{name}:{reached}"
-    return value
-
-
-def _container_behind(service: Tree, manifests: list[Tree]) -> Tree:
-    for each in manifests:
-        if each["kind"] == "Deployment":
-            template = each["spec"]["template"]
-            if service["spec"]["selector"].items() <= template["metadata"]["labels"].items():
-                return dict(template["spec"]["containers"][0])
-    raise LookupError(f"no pods behind {service['metadata']['name']}")
-
-
-def _port(container: Tree, name: str) -> int:
-    return next(int(each["containerPort"]) for each in container["ports"] if each["name"] == name)
-
-
-def _publish(container: Tree, service: Tree) -> None:
-    for port in service["spec"]["ports"]:
-        for each in container["ports"]:
-            if each["name"] == port["targetPort"]:
-                each["hostPort"] = port["port"]
 
 
 def _name_its_own(pod: str, spec: Tree) -> None:

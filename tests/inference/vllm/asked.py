@@ -1,8 +1,11 @@
-"""What the engine is asked in tests, and what it said."""
+"""An engine in tests: running, what it is asked, and what it said."""
 
 from __future__ import annotations
 
-from contextlib import aclosing
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +20,8 @@ from services.inference.reading.step import (
     Step,
     TurnEnd,
 )
+from services.inference.settings import EngineSettings
+from tests.unmeasured import unmeasured
 
 REAL_ENGINE = [
     pytest.mark.slow,
@@ -34,6 +39,20 @@ BLANKS = " \n\t\r"
 
 def user(text: str, *, tools: tuple[ToolSpec, ...] = (), sampling: Sampling = GREEDY, **fields: Any) -> Turn:
     return Turn((Message(Role.USER, text),), tools, sampling, **fields)
+
+
+@asynccontextmanager
+async def running(model: Path, **fields: Any) -> AsyncIterator[Engine]:
+    """An engine with this model, until the block's end."""
+    from services.inference.vllm.engine import VllmEngine
+
+    settings = EngineSettings(model=str(model), name="tiny", kv_cache_bytes=64 * 2**20, **fields)
+    with unmeasured():
+        engine = await asyncio.to_thread(VllmEngine.load, settings)
+    try:
+        yield engine
+    finally:
+        await engine.close()
 
 
 async def answer(engine: Engine, turn: Turn, request_id: str, most: int = 64) -> list[Step]:

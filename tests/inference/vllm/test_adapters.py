@@ -17,34 +17,17 @@ from services.inference.engine.port import Engine
 from services.inference.engine.turn import Sampling
 from services.inference.errors import ModelLacks
 from services.inference.reading.step import ContentDelta
-from services.inference.settings import EngineSettings
 from tests.inference.adapters.made import make_adapter
 from tests.inference.tiny_adapter import make_twist
-from tests.inference.tiny_model import make
-from tests.inference.vllm.asked import REAL_ENGINE, answer, raw, text_of, user
-from tests.unmeasured import unmeasured
+from tests.inference.vllm.asked import REAL_ENGINE, answer, raw, running, text_of, user
 
 pytestmark = REAL_ENGINE
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make(tmp_path_factory.mktemp("model"))
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def engine(model: Path) -> AsyncIterator[Engine]:
-    from services.inference.vllm.engine import VllmEngine
-
-    settings = EngineSettings(
-        model=str(model), name="tiny", kv_cache_bytes=64 * 2**20, max_adapters=2, max_adapter_rank=8
-    )
-    with unmeasured():
-        engine = await asyncio.to_thread(VllmEngine.load, settings)
-    try:
+    async with running(model, max_adapters=2, max_adapter_rank=8) as engine:
         yield engine
-    finally:
-        await engine.close()
 
 
 def twist(model: Path, folder: Path, number: int, as_after: str) -> Adapter:

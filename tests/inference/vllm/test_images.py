@@ -17,11 +17,9 @@ from services.inference.engine.turn import Message, Role, Sampling, Turn
 from services.inference.images.errors import ImageUnreadable, TooManyImages
 from services.inference.images.image import Image, ImageLimits
 from services.inference.reading.step import ContentDelta
-from services.inference.settings import EngineSettings
 from tests.inference.pictures import BLUE, RED, picture
 from tests.inference.tiny_vision_model import AROUND, IMAGE, IMAGE_TOKENS, make
-from tests.inference.vllm.asked import REAL_ENGINE
-from tests.unmeasured import unmeasured
+from tests.inference.vllm.asked import REAL_ENGINE, running
 
 pytestmark = REAL_ENGINE
 
@@ -35,16 +33,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def engine(model: Path) -> AsyncIterator[Engine]:
-    from services.inference.vllm.engine import VllmEngine
-
-    limits = ImageLimits(count=3)
-    settings = EngineSettings(model=str(model), name="tiny", kv_cache_bytes=64 * 2**20, images=limits)
-    with unmeasured():
-        engine = await asyncio.to_thread(VllmEngine.load, settings)
-    try:
+    async with running(model, images=ImageLimits(count=3)) as engine:
         yield engine
-    finally:
-        await engine.close()
 
 
 def asks(text: str, *pictures: tuple[bytes, int]) -> Message:
